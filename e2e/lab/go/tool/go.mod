@@ -1,0 +1,3 @@
+module egressway.test/lab-tool
+
+go 1.26.0

@@ -1,0 +1,48 @@
+# shellcheck shell=bash
+# Nodes from outside: start, crash, bring back, run a command in. What a node does inside is node-init.sh.
+
+node_start() { # NODE
+  mkdir -p "$RUN/node/$1"
+  rm -f "$RUN/died/node-$1"
+  setsid "$LAB/in-cgroup.sh" "$1" nsenter --net="$RUN/netns/$1" -- \
+    unshare --cgroup --mount --uts --ipc --pid --fork --kill-child --mount-proc --propagation private \
+    "$LAB/node-init.sh" "$1" >>"$RUN/log/node-$1.log" 2>&1 </dev/null 9>&- &
+  record $! "node-$1"
+}
+
+# A crash: every process of the node dies at once, and its cable is dead. The disk (images, volumes) stays.
+node_kill() { # NODE
+  stop "node-$1"
+  remove_cgroups "$1"
+  forget_namespace "$1"
+}
+
+node_command() { # exec|kill|start NODE [CMD...]
+  local verb=${1:-} name=${2:-}
+  need_up
+  node_fields "$name" || die "node ${verb:-VERB}: which node? one of: $(node_names | xargs)"
+  shift 2
+  case $verb in
+    exec) node_exec "$name" "$@" ;;
+    kill)
+      process_of "node-$name" >/dev/null || die "$name is not running"
+      node_kill "$name"
+      ;;
+    start)
+      process_of "node-$name" >/dev/null && die "$name is running"
+      [ ! -e "$RUN/netns/$name" ] || node_kill "$name" # it died by itself
+      node_network "$name"
+      node_start "$name"
+      await "$name's kubelet" 60 inside "$name" "$RUN/bin/lab-tool" fetch http://127.0.0.1:10248/healthz
+      ;;
+    *) die "node: exec, kill or start?" ;;
+  esac
+}
+
+node_exec() { # NODE CMD...
+  local outer init
+  outer=$(process_of "node-$1") || die "$1 is not running"
+  read -r init _ <"/proc/$outer/task/$outer/children"
+  shift
+  nsenter -t "$init" --mount --uts --ipc --net --pid --cgroup -- "$@"
+}

@@ -1,0 +1,2 @@
+# shellcheck shell=bash
+selftest() { die "not yet"; }
