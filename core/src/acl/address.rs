@@ -1,0 +1,390 @@
+//! The compiled-in part of the SSRF floor: what kind of address this is, one row per registry entry.
+//!
+//! Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries (both last updated 2025-10-09), plus ranges that
+//! no registry lists but that are never a destination (multicast, site-local, address families that embed IPv4) and
+//! the metadata services of clouds. Ranges of *this* cluster are in [`super::floor`].
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// What an address is, as far as every cluster agrees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Globally reachable unicast.
+    Public,
+    /// Private use, shared, unique local: somebody's internal network. The text names the range.
+    Internal(&'static str),
+    /// Never a destination. The text names the range.
+    Never(&'static str),
+}
+
+/// The address that a socket would use: IPv4-mapped IPv6 (RFC 4291, 2.5.5.2) is IPv4.
+#[must_use]
+pub fn canonical(ip: IpAddr) -> IpAddr {
+    ip.to_canonical()
+}
+
+/// Classifies an address; every spelling and embedding of an IPv4 address gets the verdict of that address or a
+/// stricter one.
+#[must_use]
+pub fn classify(ip: IpAddr) -> Class {
+    match canonical(ip) {
+        IpAddr::V4(v4) => classify_v4(v4),
+        IpAddr::V6(v6) => classify_v6(v6),
+    }
+}
+
+use Class::{Internal, Never, Public};
+
+/// The most specific row decides.
+const V4: &[(Ipv4Addr, u8, Class)] = &[
+    (Ipv4Addr::new(0, 0, 0, 0), 8, Never("this network (RFC 791)")),
+    (Ipv4Addr::new(10, 0, 0, 0), 8, Internal("private use (RFC 1918)")),
+    (
+        Ipv4Addr::new(100, 64, 0, 0),
+        10,
+        Internal("shared address space (RFC 6598)"),
+    ),
+    (
+        Ipv4Addr::new(100, 100, 100, 200),
+        32,
+        Never("cloud metadata (Alibaba)"),
+    ),
+    (Ipv4Addr::new(127, 0, 0, 0), 8, Never("loopback (RFC 1122)")),
+    (
+        Ipv4Addr::new(168, 63, 129, 16),
+        32,
+        Never("cloud metadata (Azure WireServer)"),
+    ),
+    (Ipv4Addr::new(169, 254, 0, 0), 16, Never("link-local (RFC 3927)")),
+    (
+        Ipv4Addr::new(172, 16, 0, 0),
+        12,
+        Internal("private use (RFC 1918)"),
+    ),
+    (
+        Ipv4Addr::new(192, 0, 0, 0),
+        24,
+        Never("IETF protocol assignments (RFC 6890)"),
+    ),
+    (Ipv4Addr::new(192, 0, 0, 9), 32, Public),
+    (Ipv4Addr::new(192, 0, 0, 10), 32, Public),
+    (Ipv4Addr::new(192, 0, 2, 0), 24, Never("documentation (RFC 5737)")),
+    (
+        Ipv4Addr::new(192, 88, 99, 0),
+        24,
+        Never("deprecated 6to4 relay (RFC 7526)"),
+    ),
+    (
+        Ipv4Addr::new(192, 168, 0, 0),
+        16,
+        Internal("private use (RFC 1918)"),
+    ),
+    (Ipv4Addr::new(198, 18, 0, 0), 15, Never("benchmarking (RFC 2544)")),
+    (
+        Ipv4Addr::new(198, 51, 100, 0),
+        24,
+        Never("documentation (RFC 5737)"),
+    ),
+    (
+        Ipv4Addr::new(203, 0, 113, 0),
+        24,
+        Never("documentation (RFC 5737)"),
+    ),
+    (Ipv4Addr::new(224, 0, 0, 0), 4, Never("multicast (RFC 5771)")),
+    (Ipv4Addr::new(240, 0, 0, 0), 4, Never("reserved (RFC 1112)")),
+];
+
+/// Globally reachable IPv6 is 2000::/3 less these rows; the most specific row decides.
+const V6: &[(Ipv6Addr, u8, Class)] = &[
+    (Ipv6Addr::new(0x2000, 0, 0, 0, 0, 0, 0, 0), 3, Public),
+    (
+        Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, 0),
+        23,
+        Never("IETF protocol assignments (RFC 2928)"),
+    ),
+    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 1), 128, Public),
+    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 2), 128, Public),
+    (Ipv6Addr::new(0x2001, 1, 0, 0, 0, 0, 0, 3), 128, Public),
+    (Ipv6Addr::new(0x2001, 3, 0, 0, 0, 0, 0, 0), 32, Public),
+    (Ipv6Addr::new(0x2001, 4, 0x112, 0, 0, 0, 0, 0), 48, Public),
+    (Ipv6Addr::new(0x2001, 0x20, 0, 0, 0, 0, 0, 0), 28, Public),
+    (Ipv6Addr::new(0x2001, 0x30, 0, 0, 0, 0, 0, 0), 28, Public),
+    (
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0),
+        32,
+        Never("documentation (RFC 3849)"),
+    ),
+    (
+        Ipv6Addr::new(0x2002, 0, 0, 0, 0, 0, 0, 0),
+        16,
+        Never("6to4 (RFC 3056)"),
+    ),
+    (
+        Ipv6Addr::new(0x3fff, 0, 0, 0, 0, 0, 0, 0),
+        20,
+        Never("documentation (RFC 9637)"),
+    ),
+    (
+        Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0),
+        7,
+        Internal("unique local (RFC 4193)"),
+    ),
+    // AWS: instance metadata .254, DNS .253, Pod Identity .23; GCP: metadata.
+    (
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0),
+        112,
+        Never("cloud metadata (AWS)"),
+    ),
+    (
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+        128,
+        Never("cloud metadata (GCP)"),
+    ),
+];
+
+const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
+
+/// The IPv4 address that an IPv6 address leads to by NAT64 (RFC 6052) or ISATAP (RFC 5214).
+#[must_use]
+pub fn embedded(ip: IpAddr) -> Option<IpAddr> {
+    let IpAddr::V6(v6) = canonical(ip) else {
+        return None;
+    };
+    let bits = u128::from(v6);
+    let nat64 = shift128(bits, 96) == shift128(u128::from(NAT64), 96);
+    let isatap = matches!(v6.segments(), [_, _, _, _, 0 | 0x200, 0x5efe, _, _]);
+    (nat64 || isatap).then(|| IpAddr::V4(Ipv4Addr::from_bits(low32(bits))))
+}
+
+fn classify_v4(ip: Ipv4Addr) -> Class {
+    let bits = u32::from(ip);
+    V4.iter()
+        .filter(|(net, len, _)| shift32(bits, *len) == shift32(u32::from(*net), *len))
+        .max_by_key(|(_, len, _)| *len)
+        .map_or(Public, |(_, _, class)| *class)
+}
+
+fn classify_v6(ip: Ipv6Addr) -> Class {
+    let bits = u128::from(ip);
+    let inside = match embedded(IpAddr::V6(ip)) {
+        Some(IpAddr::V4(v4)) => classify_v4(v4),
+        Some(IpAddr::V6(_)) | None => Public,
+    };
+    if shift128(bits, 96) == shift128(u128::from(NAT64), 96) {
+        // The well-known NAT64 prefix is globally reachable; what it leads to is the embedded address.
+        return inside;
+    }
+    let class = V6
+        .iter()
+        .filter(|(net, len, _)| shift128(bits, *len) == shift128(u128::from(*net), *len))
+        .max_by_key(|(_, len, _)| *len)
+        .map_or(Never("outside of global unicast (RFC 4291)"), |(_, _, class)| {
+            *class
+        });
+    match class {
+        // ISATAP embeds an IPv4 address in the interface identifier of any prefix.
+        Public => inside,
+        special @ (Internal(_) | Never(_)) => special,
+    }
+}
+
+fn shift32(bits: u32, len: u8) -> u32 {
+    bits.checked_shr(32_u32.saturating_sub(u32::from(len)))
+        .unwrap_or(0)
+}
+
+fn shift128(bits: u128, len: u8) -> u128 {
+    bits.checked_shr(128_u32.saturating_sub(u32::from(len)))
+        .unwrap_or(0)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "masked to 32 bits")]
+fn low32(bits: u128) -> u32 {
+    (bits & 0xffff_ffff) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(text: &str, expected: fn(Class) -> bool) {
+        let class = classify(text.parse().unwrap());
+        assert!(expected(class), "{text}: {class:?}");
+    }
+
+    fn public(class: Class) -> bool {
+        class == Public
+    }
+    fn internal(class: Class) -> bool {
+        matches!(class, Internal(_))
+    }
+    fn never(class: Class) -> bool {
+        matches!(class, Never(_))
+    }
+
+    /// Every row of both registries that is not globally reachable, and the ranges that no registry lists.
+    #[test]
+    fn first_middle_and_last_address_of_every_special_range() {
+        for net in [
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/29",
+            "192.0.0.8/32",
+            "192.0.0.170/32",
+            "192.0.0.171/32",
+            "192.0.0.192/32",
+            "192.0.2.0/24",
+            "192.88.99.0/24",
+            "192.168.0.0/16",
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/4",
+            "240.0.0.0/4",
+            "255.255.255.255/32",
+            "::1/128",
+            "::/128",
+            "64:ff9b:1::/48",
+            "100::/64",
+            "100:0:0:1::/64",
+            "2001::/32",
+            "2001:2::/48",
+            "2001:10::/28",
+            "2001:db8::/32",
+            "2002::/16",
+            "3fff::/20",
+            "5f00::/16",
+            "fc00::/7",
+            "fe80::/10",
+            "fec0::/10",
+            "ff00::/8",
+            "::ffff:0:0:0/96",
+            "4000::/3",
+            "8000::/1",
+        ] {
+            let net: ipnet::IpNet = net.parse().unwrap();
+            let (first, last) = (net.network(), net.broadcast());
+            let middle = match (first, last) {
+                (IpAddr::V4(a), IpAddr::V4(b)) => {
+                    IpAddr::from(Ipv4Addr::from((u32::from(a) / 2) + (u32::from(b) / 2)))
+                }
+                (IpAddr::V6(a), IpAddr::V6(b)) => {
+                    IpAddr::from(Ipv6Addr::from((u128::from(a) / 2) + (u128::from(b) / 2)))
+                }
+                _ => unreachable!(),
+            };
+            for ip in [first, middle, last] {
+                if net.contains(&ip) {
+                    assert_ne!(classify(ip), Public, "{ip} of {net}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn neighbours_of_special_ranges_are_public() {
+        for ip in [
+            "1.0.0.0",
+            "9.255.255.255",
+            "11.0.0.0",
+            "100.63.255.255",
+            "100.128.0.0",
+            "126.255.255.255",
+            "128.0.0.0",
+            "168.63.129.15",
+            "168.63.129.17",
+            "169.253.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.32.0.0",
+            "191.255.255.255",
+            "192.0.1.0",
+            "192.0.3.0",
+            "192.88.98.255",
+            "192.88.100.0",
+            "192.167.255.255",
+            "192.169.0.0",
+            "198.17.255.255",
+            "198.20.0.0",
+            "198.51.99.255",
+            "198.51.101.0",
+            "203.0.112.255",
+            "203.0.114.0",
+            "223.255.255.255",
+            "192.0.0.9",
+            "192.0.0.10",
+            "192.31.196.1",
+            "192.52.193.1",
+            "192.175.48.1",
+            "2000::",
+            "2001:1::1",
+            "2001:1::2",
+            "2001:1::3",
+            "2001:3::1",
+            "2001:4:112::1",
+            "2001:20::1",
+            "2001:30::1",
+            "2001:200::",
+            "2001:db7::1",
+            "2001:db9::1",
+            "2003::",
+            "2620:4f:8000::1",
+            "3ffe:ffff::",
+            "3fff:1000::",
+            "3fff:ffff::",
+        ] {
+            check(ip, public);
+        }
+    }
+
+    #[test]
+    fn tiers_differ() {
+        for ip in [
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "100.64.0.1",
+            "fd12::1",
+            "::ffff:10.0.0.1",
+        ] {
+            check(ip, internal);
+        }
+        for ip in [
+            "100.100.100.200",
+            "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "168.63.129.16",
+            "169.254.169.254",
+            "::ffff:127.0.0.1",
+        ] {
+            check(ip, never);
+        }
+    }
+
+    #[test]
+    fn embeddings_get_the_verdict_of_the_embedded_address_or_a_stricter_one() {
+        for (text, expected) in [
+            ("::ffff:8.8.8.8", public as fn(Class) -> bool),
+            ("::ffff:169.254.169.254", never),
+            ("64:ff9b::8.8.8.8", public),
+            ("64:ff9b::127.0.0.1", never),
+            ("64:ff9b::10.0.0.1", internal),
+            ("::127.0.0.1", never),
+            ("::8.8.8.8", never),
+            ("::ffff:0:127.0.0.1", never),
+            ("2002:7f00:1::", never),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", never),
+            ("2620:4f:8000::5efe:10.0.0.1", internal),
+            ("2620:4f:8000::200:5efe:127.0.0.1", never),
+            ("2620:4f:8000::5efe:8.8.8.8", public),
+        ] {
+            check(text, expected);
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Documents in, policies out; every problem is reported, not the first.
+//!
+//! The operator compiles what it renders before it applies it, with this very code, so that a document that a proxy
+//! would refuse never reaches a pod.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::host::HostPattern;
+use super::index::Index;
+use super::port::PortSet;
+use super::{Floor, Policy, Rule, cidr};
+use crate::wire::document;
+
+/// Most problems that are listed; the rest is counted.
+const PROBLEMS_MAX: usize = 20;
+
+/// What is wrong with a document, each problem with its field.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<String>);
+
+impl Problems {
+    /// The problems, each beginning with the field.
+    #[must_use]
+    pub fn list(&self) -> &[String] {
+        &self.0
+    }
+
+    /// Adds a problem.
+    pub fn push(&mut self, field: impl fmt::Display, problem: impl fmt::Display) {
+        self.0.push(format!("{field}: {problem}"));
+    }
+
+    /// `Ok` when there is none.
+    ///
+    /// # Errors
+    /// The problems.
+    pub fn into_result<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.0.iter().take(PROBLEMS_MAX).enumerate() {
+            if n > 0 {
+                f.write_str("; ")?;
+            }
+            f.write_str(problem)?;
+        }
+        match self.0.len().checked_sub(PROBLEMS_MAX) {
+            Some(more @ 1..) => write!(f, "; and {more} more"),
+            Some(0) | None => Ok(()),
+        }
+    }
+}
+
+/// Compiles the policies document.
+///
+/// # Errors
+/// Every problem: unknown version, a hash that does not match its content, duplicate policies or rules, rules that
+/// mean nothing.
+pub fn policies(document: &document::Policies) -> Result<Vec<Arc<Policy>>, Problems> {
+    let mut problems = Problems::default();
+    check_version(document.version, &mut problems);
+    let mut names = HashSet::new();
+    let mut compiled = Vec::with_capacity(document.policies.len());
+    for policy in &document.policies {
+        let field = format!("policy {}/{}", policy.namespace, policy.name);
+        if !names.insert((policy.namespace.as_str(), policy.name.as_str())) {
+            problems.push(&field, "stands twice in the document");
+        }
+        if document::digest(&policy.content) != policy.hash {
+            problems.push(&field, "the hash does not match the content");
+        }
+        let (rules, index) = content(&policy.content, &field, &mut problems);
+        compiled.push(Arc::new(Policy {
+            namespace: policy.namespace.clone(),
+            name: policy.name.clone(),
+            generation: policy.generation,
+            hash: policy.hash.clone(),
+            suspended: policy.content.suspended,
+            rules,
+            index,
+        }));
+    }
+    problems.into_result(compiled)
+}
+
+fn content(content: &document::Content, field: &str, problems: &mut Problems) -> (Vec<Rule>, Index) {
+    let mut names = HashSet::new();
+    let (mut rules, mut index) = (Vec::with_capacity(content.rules.len()), Index::default());
+    for (id, rule) in (0_u32..).zip(&content.rules) {
+        let field = format!("{field} rule {}", rule.name);
+        if !names.insert(rule.name.as_str()) {
+            problems.push(&field, "stands twice");
+        }
+        if rule.hosts.is_empty() == rule.cidrs.is_empty() {
+            problems.push(&field, "needs either hosts or cidrs");
+        }
+        if rule.ports.is_empty() {
+            problems.push(&field, "has no ports");
+        }
+        for host in &rule.hosts {
+            match HostPattern::parse(host) {
+                Ok(pattern) => index.add_host(pattern, id),
+                Err(problem) => problems.push(&field, problem),
+            }
+        }
+        for net in &rule.cidrs {
+            match cidr::parse(net) {
+                Ok(net) => index.add_cidr(net, id),
+                Err(problem) => problems.push(&field, problem),
+            }
+        }
+        let ports = PortSet::new(&rule.ports).unwrap_or_else(|problem| {
+            problems.push(&field, problem);
+            PortSet::default()
+        });
+        rules.push(Rule {
+            name: Arc::from(rule.name.as_str()),
+            action: rule.action,
+            ports,
+        });
+    }
+    (rules, index)
+}
+
+/// Compiles the floor document on top of the compiled-in floor.
+///
+/// # Errors
+/// Every range or name that is none.
+pub fn floor(document: &document::Floor, insecure_allow: &[IpNet]) -> Result<Arc<Floor>, Problems> {
+    let mut problems = Problems::default();
+    check_version(document.version, &mut problems);
+    let mut floor = Floor::new(insecure_allow);
+    floor.set_hash(document::digest(document));
+    for (field, nets, add) in [
+        (
+            "internalCidrs",
+            &document.internal_cidrs,
+            Floor::add_internal as fn(&mut Floor, IpNet),
+        ),
+        ("neverCidrs", &document.never_cidrs, Floor::add_never),
+    ] {
+        for net in nets {
+            match cidr::parse(net) {
+                Ok(net) => add(&mut floor, net),
+                Err(problem) => problems.push(field, problem),
+            }
+        }
+    }
+    for host in &document.never_hosts {
+        match HostPattern::parse(host) {
+            Ok(HostPattern::Any) => problems.push("neverHosts", "* would refuse every name"),
+            Ok(pattern) => floor.add_name(pattern),
+            Err(problem) => problems.push("neverHosts", problem),
+        }
+    }
+    problems.into_result(Arc::new(floor))
+}
+
+fn check_version(version: u32, problems: &mut Problems) {
+    if version != document::VERSION {
+        problems.push(
+            "version",
+            format!("{version} is not {}: upgrade the proxy first", document::VERSION),
+        );
+    }
+}

@@ -1,0 +1,108 @@
+//! Why a request is refused by decision: one code, one spelling, for reply, log, metric and docs.
+//!
+//! A denial is a verdict, not an error. What failed on the way (DNS, connect) is a fault and lives in the proxy.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// The reason of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Deny {
+    /// No Allow rule matches the target.
+    NoRuleMatches,
+    /// A Deny rule matches the target.
+    DeniedByRule {
+        /// The rule.
+        rule: Arc<str>,
+    },
+    /// `spec.suspend` is true.
+    PolicySuspended,
+    /// A name inside the cluster: a single label, `.svc`, the cluster domain, a metadata service.
+    NameInternal,
+    /// The address lies in a private, shared, Pod or Service range.
+    AddressInternal,
+    /// The address is special, not globally reachable, or belongs to the cluster's machinery.
+    AddressForbidden,
+    /// A Deny rule names a range with the address about to be dialled.
+    AddressDeniedByRule {
+        /// The rule.
+        rule: Arc<str>,
+    },
+}
+
+impl Deny {
+    /// The stable code: metric label, log field, `X-Egressway-Reason`.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::NoRuleMatches => "no_rule_matches",
+            Self::DeniedByRule { .. } => "denied_by_rule",
+            Self::PolicySuspended => "policy_suspended",
+            Self::NameInternal => "name_internal",
+            Self::AddressInternal => "address_internal",
+            Self::AddressForbidden => "address_forbidden",
+            Self::AddressDeniedByRule { .. } => "address_denied_by_rule",
+        }
+    }
+
+    /// The RFC 9209 error type of the `Proxy-Status` field.
+    #[must_use]
+    pub const fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::NoRuleMatches | Self::DeniedByRule { .. } | Self::PolicySuspended | Self::NameInternal => {
+                "http_request_denied"
+            }
+            Self::AddressInternal | Self::AddressForbidden | Self::AddressDeniedByRule { .. } => {
+                "destination_ip_prohibited"
+            }
+        }
+    }
+
+    /// The rule that refused, where one did.
+    #[must_use]
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::DeniedByRule { rule } | Self::AddressDeniedByRule { rule } => Some(rule),
+            Self::NoRuleMatches
+            | Self::PolicySuspended
+            | Self::NameInternal
+            | Self::AddressInternal
+            | Self::AddressForbidden => None,
+        }
+    }
+
+    /// One of each, for tests and docs.
+    #[must_use]
+    pub fn examples() -> [Self; 7] {
+        let rule: Arc<str> = Arc::from("example");
+        [
+            Self::NoRuleMatches,
+            Self::DeniedByRule {
+                rule: Arc::clone(&rule),
+            },
+            Self::PolicySuspended,
+            Self::NameInternal,
+            Self::AddressInternal,
+            Self::AddressForbidden,
+            Self::AddressDeniedByRule { rule },
+        ]
+    }
+}
+
+/// For people: says what to do next, never which address a name led to.
+impl fmt::Display for Deny {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoRuleMatches => write!(f, "matches no Allow rule"),
+            Self::DeniedByRule { rule } => write!(f, "denied by rule {rule}"),
+            Self::PolicySuspended => write!(f, "the policy is suspended"),
+            Self::NameInternal => write!(f, "is an in-cluster name; add it to NO_PROXY"),
+            Self::AddressInternal => write!(f, "leads to a private address"),
+            Self::AddressForbidden => write!(
+                f,
+                "leads to an address that is never reachable through this proxy"
+            ),
+            Self::AddressDeniedByRule { rule } => write!(f, "leads to an address denied by rule {rule}"),
+        }
+    }
+}

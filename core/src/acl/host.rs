@@ -1,0 +1,121 @@
+//! Host patterns of rules and of the floor: exact, `*.suffix`, `*`.
+//!
+//! Patterns are written in the normal form that targets are parsed into, so matching is comparison of bytes. There is
+//! no middle wildcard, no address, no trailing dot and no upper case: what looks like a pattern but is none is refused
+//! when the policy is read, not silently never matched.
+
+/// A host pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostPattern {
+    /// Exactly this name.
+    Exact(String),
+    /// One or more labels before this suffix; not the suffix itself.
+    Suffix(String),
+    /// Every name (never an address).
+    Any,
+}
+
+impl HostPattern {
+    /// Parses a pattern.
+    ///
+    /// # Errors
+    /// Says what is wrong and what to write instead.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self::Any);
+        }
+        let (name, suffix) = match text.strip_prefix("*.") {
+            Some(rest) => (rest, true),
+            None => (text, false),
+        };
+        check_name(name).map_err(|problem| format!("host {text:?} {problem}"))?;
+        Ok(if suffix {
+            Self::Suffix(name.to_owned())
+        } else {
+            Self::Exact(name.to_owned())
+        })
+    }
+}
+
+fn check_name(name: &str) -> Result<(), &'static str> {
+    if name.is_empty() {
+        return Err("is empty");
+    }
+    if name.contains('*') {
+        return Err("has a wildcard that is not its first label; write *.example.com or *");
+    }
+    if name.contains("://") || name.contains('/') {
+        return Err("is a URL; write the host alone");
+    }
+    if name.contains(':') || name.starts_with('[') {
+        return Err("has a port or is an address; use ports and cidrs");
+    }
+    if name.ends_with('.') {
+        return Err("ends with a dot; leave the dot out");
+    }
+    if name.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Err("has upper case letters; write lower case");
+    }
+    if !name.is_ascii() {
+        return Err("has letters outside of ASCII; write its Punycode form (xn--…)");
+    }
+    if super::target::ends_in_number(name) {
+        return Err("is an address; use cidrs");
+    }
+    super::target::check_dns_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn three_shapes() {
+        assert_eq!(HostPattern::parse("*"), Ok(HostPattern::Any));
+        assert_eq!(
+            HostPattern::parse("*.example.com"),
+            Ok(HostPattern::Suffix("example.com".to_owned()))
+        );
+        assert_eq!(
+            HostPattern::parse("api.example.com"),
+            Ok(HostPattern::Exact("api.example.com".to_owned()))
+        );
+        assert!(HostPattern::parse("_dmarc.example.com").is_ok());
+        assert!(HostPattern::parse("xn--bcher-kva.example").is_ok());
+    }
+
+    #[test]
+    fn what_only_looks_like_a_pattern_is_refused() {
+        for text in [
+            "",
+            "*.",
+            "**",
+            "*foo.com",
+            "a.*.b",
+            "ex*mple.com",
+            "*.*.com",
+            "https://a.com",
+            "a.com/x",
+            "a.com:443",
+            "1.2.3.4",
+            "[::1]",
+            "::1",
+            "a.com.",
+            "A.com",
+            "bücher.example",
+            "a..b",
+            ".a",
+            "-a.com",
+            "a-.com",
+            "a b.com",
+            "0x7f.1",
+            "127.1",
+            "a@b.com",
+            "*.1.2.3.4",
+            &format!("{}.com", "x".repeat(64)),
+            &"a.".repeat(127),
+        ] {
+            assert!(HostPattern::parse(text).is_err(), "{text:?}");
+        }
+    }
+}

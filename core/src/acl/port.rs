@@ -1,0 +1,70 @@
+//! Destination ports of a rule.
+
+use crate::wire::document::PortRange;
+
+/// A set of ports, as sorted ranges.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortSet(Vec<(u16, u16)>);
+
+impl PortSet {
+    /// Builds the set.
+    ///
+    /// # Errors
+    /// Names the range that starts at 0 or ends before it starts.
+    pub fn new(ranges: &[PortRange]) -> Result<Self, String> {
+        let mut set = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            let end = range.end_port.unwrap_or(range.port);
+            if range.port == 0 {
+                return Err("port 0 cannot be a destination".to_owned());
+            }
+            if end < range.port {
+                return Err(format!("endPort {end} is below port {}", range.port));
+            }
+            set.push((range.port, end));
+        }
+        set.sort_unstable();
+        set.dedup();
+        Ok(Self(set))
+    }
+
+    /// Whether the set has `port`.
+    #[must_use]
+    pub fn contains(&self, port: u16) -> bool {
+        self.0
+            .iter()
+            .any(|(first, last)| (*first..=*last).contains(&port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn range(port: u16, end_port: Option<u16>) -> PortRange {
+        PortRange { port, end_port }
+    }
+
+    #[test]
+    fn ranges_are_inclusive() {
+        let set = PortSet::new(&[range(443, None), range(9000, Some(9099))]).unwrap();
+        for (port, expected) in [
+            (442, false),
+            (443, true),
+            (444, false),
+            (8999, false),
+            (9000, true),
+            (9099, true),
+            (9100, false),
+        ] {
+            assert_eq!(set.contains(port), expected, "{port}");
+        }
+    }
+
+    #[test]
+    fn empty_and_backward_ranges_are_refused() {
+        assert!(PortSet::new(&[range(0, None)]).is_err());
+        assert!(PortSet::new(&[range(2, Some(1))]).is_err());
+        assert!(PortSet::new(&[range(1, Some(65535))]).unwrap().contains(65535));
+    }
+}
