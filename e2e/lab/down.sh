@@ -28,6 +28,11 @@ settings_restore() {
 lab_pids() { cat /sys/fs/cgroup/*/"$GROUP"/cgroup.procs /sys/fs/cgroup/*/"$GROUP"/*/cgroup.procs 2>/dev/null | sort -un; }
 
 down() {
+  lock
+  remove
+}
+
+remove() {
   local pid start name
   if [ -e "$RUN/processes" ]; then
     while read -r pid start name; do

@@ -36,10 +36,11 @@ is_static() { ! readelf -lW "$1" 2>/dev/null | grep -q INTERP; }
 
 # load: import what is new on every running node; an imported tag replaces the one before. Running pods keep theirs.
 load() {
-  local node
+  local node into
   need_up
   for node in $(node_names); do
     process_of "node-$node" >/dev/null || { say "$node is not running, it loads the images when it starts"; continue; }
-    node_exec "$node" "$LAB/import-images.sh" "$node"
+    enter "$node"
+    "${into[@]}" "$LAB/import-images.sh" "$node"
   done
 }

@@ -26,23 +26,31 @@ inside() {
   nsenter --net="$RUN/netns/$name" -- "$@"
 }
 
-# lab_tool CMD...: the lab's own Go tool, inside the internet's namespace.
+# at_internet CMD...: the lab's own Go tool, inside the internet's namespace.
 at_internet() { inside inet "$RUN/bin/lab-tool" "$@"; }
 
 # --- processes: "PID STARTTIME NAME" per line, so that a recycled pid is never mistaken for ours
 
-start_time() { # PID
+# started PID: sets start, the kernel's start time of a living process. No forks: this is polled.
+started() {
   local stat
-  stat=$(cat "/proc/$1/stat" 2>/dev/null) || return 1
+  { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
   stat=${stat##*) } # the command name may hold spaces
   # shellcheck disable=SC2086 # its fields are what is wanted
   set -- $stat
-  [ "$1" != Z ] && echo "${20}"
+  [ "$1" != Z ] && start=${20}
 }
 
-record() { echo "$1 $(start_time "$1" || echo gone) $2" >>"$RUN/processes"; } # PID NAME
+alive() { # PID STARTTIME
+  local start
+  started "$1" && [ "$start" = "$2" ]
+}
 
-alive() { [ "$(start_time "$1")" = "$2" ]; } # PID STARTTIME
+record() { # PID NAME
+  local start=gone
+  started "$1" || true
+  echo "$1 $start $2" >>"$RUN/processes"
+}
 
 # process_of NAME: the pid of a recorded, living process.
 process_of() {
@@ -61,6 +69,7 @@ spawn() {
   [ "$netns" = - ] || set -- nsenter --net="$RUN/netns/$netns" -- "$@"
   setsid "$LAB/in-cgroup.sh" machine "$@" >>"$RUN/log/$name.log" 2>&1 </dev/null 9>&- &
   record $! "$name"
+  disown # its end is for fail_if_dead to tell, not for bash
 }
 
 # stop NAME: end one recorded process and forget it.
@@ -86,14 +95,15 @@ the_dead() {
 # fail_if_dead: name the first dead component, show the end of its log, and exit.
 fail_if_dead() {
   local dead
-  dead=$(the_dead | head -n 1)
+  dead=$(the_dead)
   [ -n "$dead" ] || return 0
+  dead=${dead%%$'\n'*}
   echo "lab: $dead died. The end of $RUN/log/$dead.log:" >&2
   tail -n 20 "$RUN/log/$dead.log" | sed 's/^/  | /' >&2
   exit 1
 }
 
-# await WHAT SECONDS CMD...: run CMD until it succeeds, at once giving up when any component dies.
+# await WHAT SECONDS CMD...: run CMD until it succeeds, but give up at once when any component dies.
 # A slow CMD runs in the background meanwhile, so that a death shows while it waits.
 await() {
   local what=$1 seconds=$2 deadline pid
@@ -103,23 +113,33 @@ await() {
     "$@" >"$RUN/log/await.log" 2>&1 9>&- &
     pid=$!
     while kill -0 "$pid" 2>/dev/null; do
-      fail_if_dead
-      sleep 0.05
+      (fail_if_dead) || { kill "$pid" 2>/dev/null; exit 1; }
+      sleep 0.1
     done
     wait "$pid" && return 0
     if ((SECONDS >= deadline)); then
       cat "$RUN/log/await.log" >&2
       die "waited $seconds s in vain for: $what"
     fi
-    sleep 0.1
+    sleep 0.05
   done
 }
 
+# lock: one `up` or `down` at a time. The lab's processes must not inherit descriptor 9.
+lock() {
+  mkdir -p "$CACHE"
+  exec 9>"$CACHE/lock"
+  flock -w 300 9 || die "another lab up or down holds $CACHE/lock"
+}
+
+# A proxy that the machine uses for downloads must not come between the lab's own parts.
+without_proxies() { unset http_proxy https_proxy all_proxy HTTP_PROXY HTTPS_PROXY ALL_PROXY; }
+
 need_up() { [ -e "$RUN/ready" ] || die "the lab is not up (lab up)"; }
 
-kubectl() { KUBECACHEDIR=$RUN/cache/kubectl "$RUN/bin/kubectl" --kubeconfig "$RUN/pki/admin.kubeconfig" "$@"; }
+# --- clients; their caches stay out of the user's home
 
-helm() {
-  HELM_CACHE_HOME=$RUN/cache/helm HELM_CONFIG_HOME=$RUN/cache/helm HELM_DATA_HOME=$RUN/cache/helm \
-    KUBECONFIG=$RUN/pki/admin.kubeconfig "$RUN/bin/helm" "$@"
-}
+export KUBECONFIG=$RUN/pki/admin.kubeconfig KUBECACHEDIR=$RUN/cache/kubectl
+export HELM_CACHE_HOME=$RUN/cache/helm HELM_CONFIG_HOME=$RUN/cache/helm HELM_DATA_HOME=$RUN/cache/helm
+
+kubectl() { "$RUN/bin/kubectl" "$@"; }

@@ -8,6 +8,7 @@ node_start() { # NODE
     unshare --cgroup --mount --uts --ipc --pid --fork --kill-child --mount-proc --propagation private \
     "$LAB/node-init.sh" "$1" >>"$RUN/log/node-$1.log" 2>&1 </dev/null 9>&- &
   record $! "node-$1"
+  disown
 }
 
 # A crash: every process of the node dies at once, and its cable is dead. The disk (images, volumes) stays.
@@ -23,7 +24,10 @@ node_command() { # exec|kill|start NODE [CMD...]
   node_fields "$name" || die "node ${verb:-VERB}: which node? one of: $(node_names | xargs)"
   shift 2
   case $verb in
-    exec) node_exec "$name" "$@" ;;
+    exec)
+      enter "$name"
+      exec "${into[@]}" "$@"
+      ;;
     kill)
       process_of "node-$name" >/dev/null || die "$name is not running"
       node_kill "$name"
@@ -39,10 +43,10 @@ node_command() { # exec|kill|start NODE [CMD...]
   esac
 }
 
-node_exec() { # NODE CMD...
+# enter NODE: sets `into`, the prefix that runs a command inside the node.
+enter() {
   local outer init
   outer=$(process_of "node-$1") || die "$1 is not running"
-  read -r init _ <"/proc/$outer/task/$outer/children"
-  shift
-  nsenter -t "$init" --mount --uts --ipc --net --pid --cgroup -- "$@"
+  init=$(cat "/proc/$outer/task/$outer/children")
+  into=(nsenter -t "${init% }" --mount --uts --ipc --net --pid --cgroup --)
 }

@@ -3,15 +3,16 @@
 # component that dies.
 
 up() {
-  exec 9>"$CACHE/lock" # one `up` or `down` at a time; the lab's processes do not inherit it
-  flock -w 300 9 || die "another lab up or down holds $CACHE/lock"
-  if [ -e "$RUN/ready" ]; then
-    fail_if_dead
+  local name
+  lock
+  if [ -e "$RUN/ready" ] && ! no_processes; then # none at all: the machine was restarted
+    (fail_if_dead) || die "up, but broken: lab down, then lab up"
     say "already up"
     return
   fi
   preconditions
-  down # whatever a failed start left
+  without_proxies
+  remove # whatever a failed start left
   STARTED_MS=$(now_ms)
   state
   settings_save
@@ -55,5 +56,6 @@ state() {
     ln -s "$(readlink -f "$CACHE/hyper")" "$RUN/bin/$name"
   done
   for name in helm lab-tool; do ln -s "$(readlink -f "$CACHE/$name")" "$RUN/bin/$name"; done
+  [ -z "${EGRESSWAY_PROXY_BIN:-}" ] || [ -x "$EGRESSWAY_PROXY_BIN" ] || die "EGRESSWAY_PROXY_BIN: no executable $EGRESSWAY_PROXY_BIN"
   [ -z "${EGRESSWAY_PROXY_BIN:-}" ] || ln -s "$(readlink -f "$EGRESSWAY_PROXY_BIN")" "$RUN/bin/egressway-proxy"
 }
