@@ -1,0 +1,146 @@
+//! Properties that must hold for every input, not only for the rows that somebody thought of.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use egressway_core::acl::{Floor, Host, Permit, Policy, Target, address, compile};
+use egressway_core::wire::document::{Action, Content, Policies, PortRange, Rule, VERSION};
+use proptest::prelude::*;
+
+fn policy(rules: Vec<Rule>) -> Arc<Policy> {
+    let sealed =
+        egressway_core::wire::document::Policy::seal("ns", "name", 1, Content { suspended: false, rules });
+    let document = Policies { version: VERSION, policies: vec![sealed] };
+    Arc::clone(&compile::policies(&document).unwrap()[0])
+}
+
+fn rule(name: usize, action: Action, hosts: Vec<String>, cidrs: Vec<String>) -> Rule {
+    Rule { name: format!("r{name}"), action, hosts, cidrs, ports: vec![PortRange { port: 443, end_port: None }] }
+}
+
+fn permits(policy: &Arc<Policy>, target: &str) -> bool {
+    Target::parse(target).is_ok_and(|target| policy.permit(&Arc::new(Floor::new(&[])), target).is_ok())
+}
+
+/// Few labels, so that patterns and names really meet.
+fn name() -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(vec!["a", "b", "www", "api"]), 1..4)
+        .prop_map(|labels| format!("{}.example", labels.join(".")))
+}
+
+fn pattern() -> impl Strategy<Value = String> {
+    prop_oneof![name(), name().prop_map(|name| format!("*.{name}")), Just("*".to_owned())]
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![3 => Just(Action::Allow), 1 => Just(Action::Deny)]
+}
+
+fn host_rules() -> impl Strategy<Value = Vec<Rule>> {
+    prop::collection::vec((action(), prop::collection::vec(pattern(), 1..3)), 0..6).prop_map(|rules| {
+        rules.into_iter().enumerate().map(|(n, (action, hosts))| rule(n, action, hosts, vec![])).collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn target_parsing_never_panics_and_its_output_parses_to_itself(text in "\\PC{0,80}") {
+        if let Ok(target) = Target::parse(&text) {
+            prop_assert_eq!(Target::parse(&target.to_string()), Ok(target));
+        }
+    }
+
+    #[test]
+    fn bytes_that_look_like_targets_never_panic(text in "[\\[\\]0-9a-fx:.%@*-]{0,40}") {
+        if let Ok(target) = Target::parse(&text) {
+            prop_assert_eq!(Target::parse(&target.to_string()), Ok(target));
+        }
+    }
+
+    #[test]
+    fn one_more_deny_never_permits_more(rules in host_rules(), hosts in prop::collection::vec(pattern(), 1..3), target in name()) {
+        let target = format!("{target}:443");
+        let before = permits(&policy(rules.clone()), &target);
+        let mut widened = rules;
+        widened.push(rule(99, Action::Deny, hosts, vec![]));
+        let after = permits(&policy(widened), &target);
+        prop_assert!(before || !after);
+    }
+
+    #[test]
+    fn order_of_rules_means_nothing(rules in host_rules(), target in name(), seed in any::<u64>()) {
+        let target = format!("{target}:443");
+        let mut shuffled = rules.clone();
+        let len = shuffled.len().max(1);
+        shuffled.rotate_left(usize::try_from(seed % 7).unwrap() % len);
+        prop_assert_eq!(permits(&policy(rules), &target), permits(&policy(shuffled), &target));
+    }
+
+    #[test]
+    fn the_index_agrees_with_a_walk_over_all_rules(rules in host_rules(), target in name()) {
+        let matches = |pattern: &str| match pattern.strip_prefix("*.") {
+            _ if pattern == "*" => true,
+            Some(suffix) => target.strip_suffix(suffix).is_some_and(|head| head.len() > 1 && head.ends_with('.')),
+            None => pattern == target,
+        };
+        let hit = |action| rules.iter().any(|rule| rule.action == action && rule.hosts.iter().any(|host| matches(host)));
+        let expected = hit(Action::Allow) && !hit(Action::Deny);
+        prop_assert_eq!(permits(&policy(rules.clone()), &format!("{target}:443")), expected);
+    }
+
+    /// Mapped, NAT64 and ISATAP spellings of an IPv4 address are never judged more kindly than the address itself.
+    #[test]
+    fn every_embedding_is_at_least_as_strict(bits in any::<u32>()) {
+        let v4 = Ipv4Addr::from(bits);
+        let plain = address::classify(IpAddr::V4(v4));
+        let [a, b, c, d] = v4.octets();
+        let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        prop_assert_eq!(address::classify(IpAddr::V6(v4.to_ipv6_mapped())), plain);
+        for v6 in [
+            Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+            Ipv6Addr::new(0x2620, 0x4f, 0x8000, 1, 0, 0x5efe, high, low),
+            Ipv6Addr::new(0x2620, 0x4f, 0x8000, 1, 0x200, 0x5efe, high, low),
+        ] {
+            prop_assert_eq!(address::classify(IpAddr::V6(v6)), plain, "{}", v6);
+        }
+        for v6 in [
+            Ipv6Addr::new(0, 0, 0, 0, 0, 0, high, low),
+            Ipv6Addr::new(0, 0, 0, 0, 0xffff, 0, high, low),
+            Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+            Ipv6Addr::new(0x64, 0xff9b, 1, 0, 0, 0, high, low),
+        ] {
+            prop_assert_ne!(address::classify(IpAddr::V6(v6)), address::Class::Public, "{}", v6);
+        }
+    }
+
+    /// Whatever a policy allows, nothing on the floor is ever vetted; and what is vetted is what would be dialled.
+    #[test]
+    fn nothing_on_the_floor_is_vetted(bits in any::<u128>(), short in any::<bool>()) {
+        let ip = if short { IpAddr::from(u32::try_from(bits & 0xffff_ffff).unwrap().to_be_bytes()) } else { IpAddr::from(bits.to_be_bytes()) };
+        let permit = allow_all();
+        match permit.vet(ip) {
+            Ok(vetted) => {
+                prop_assert_eq!(address::classify(ip), address::Class::Public);
+                prop_assert_eq!(vetted.socket_addr().ip(), ip.to_canonical());
+                prop_assert_eq!(vetted.socket_addr().port(), 443);
+            }
+            Err(_) => prop_assert_ne!(address::classify(ip), address::Class::Public),
+        }
+    }
+
+    #[test]
+    fn documents_of_any_shape_never_panic(json in "\\PC{0,200}") {
+        if let Ok(document) = serde_json::from_str::<Policies>(&json) {
+            let _ = compile::policies(&document);
+        }
+    }
+}
+
+fn allow_all() -> Permit {
+    let any = policy(vec![rule(0, Action::Allow, vec!["*".to_owned()], vec![])]);
+    let target = Target::parse("www.example:443").unwrap();
+    assert!(matches!(target.host(), Host::Name(_)));
+    any.permit(&Arc::new(Floor::new(&[])), target).unwrap()
+}
