@@ -1,7 +1,11 @@
 //! What is in force in this process right now, shared by the data path, the report and the admin port.
 //!
-//! Written by two tasks only: the document loader replaces [`InForce`] whole, the egress observer moves the phase.
-//! It decides nothing.
+//! Written by three tasks only: the document loader replaces [`InForce`] whole, the egress observer moves the phase,
+//! the drain says how far it has come. It decides nothing.
+//!
+//! What a pod *says* and what it *does* differ for a few seconds of every drain: it is announced first (not ready, no
+//! longer an endpoint), and refuses only once that had time to reach every node. [`State::phase`] is what it says,
+//! [`State::admits`] is what it does.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,10 +39,34 @@ impl InForce {
     }
 }
 
+/// How far a drain has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Drain {
+    /// Nothing drains.
+    #[default]
+    Idle,
+    /// Not ready any more, but still serving: nodes go on routing new connections here until they have heard.
+    Announced,
+    /// New requests are refused.
+    Refusing,
+}
+
+/// Everything that the phase follows from.
+#[derive(Clone, Copy, Debug)]
+struct Stand {
+    /// What the egress observer found, as if nothing drained.
+    egress: Phase,
+    /// Reversible: an admin takes a cell out of use and back.
+    cell: Drain,
+    /// Final: the process is about to end.
+    process: Drain,
+}
+
 /// The shared state of the process.
 #[derive(Debug)]
 pub struct State {
     in_force: watch::Sender<Arc<InForce>>,
+    stand: watch::Sender<Stand>,
     phase: watch::Sender<Phase>,
     load_error: watch::Sender<Option<String>>,
     egress: watch::Sender<Arc<Egress>>,
@@ -51,6 +79,11 @@ impl State {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
             in_force: watch::Sender::new(Arc::new(InForce::default())),
+            stand: watch::Sender::new(Stand {
+                egress: Phase::Starting,
+                cell: Drain::Idle,
+                process: Drain::Idle,
+            }),
             phase: watch::Sender::new(Phase::Starting),
             load_error: watch::Sender::new(None),
             egress: watch::Sender::new(Arc::new(Egress::default())),
@@ -75,10 +108,29 @@ impl State {
         self.in_force.send_replace(Arc::new(in_force));
     }
 
-    /// What this pod does with new requests.
+    /// What this pod says about itself: its readiness, its report, its metrics.
     #[must_use]
     pub fn phase(&self) -> Phase {
         *self.phase.borrow()
+    }
+
+    /// What this pod does with a new request: serves it, or refuses it for the reason of this phase.
+    ///
+    /// # Errors
+    /// The phase that refuses.
+    pub fn admits(&self) -> Result<(), Phase> {
+        let stand = *self.stand.borrow();
+        match stand.egress {
+            _ if stand.drain() == Drain::Refusing => Err(Phase::Draining),
+            Phase::Serving => Ok(()),
+            refusing @ (Phase::Starting | Phase::Quarantined | Phase::Draining) => Err(refusing),
+        }
+    }
+
+    /// Whether this pod wants new connections: it serves, and it has a policy to serve by.
+    #[must_use]
+    pub fn ready(&self) -> bool {
+        self.phase() == Phase::Serving && !self.in_force.borrow().policies.is_empty()
     }
 
     /// Wakes whenever the phase changes.
@@ -87,14 +139,34 @@ impl State {
         self.phase.subscribe()
     }
 
-    /// Moves the phase. Draining is final: the process is about to end.
+    /// Moves the phase. Draining is final and refuses at once.
     pub fn set_phase(&self, next: Phase) {
-        self.phase.send_if_modified(|phase| {
-            let moved = *phase != Phase::Draining && *phase != next;
-            if moved {
+        match next {
+            Phase::Draining => self.drain_process(Drain::Refusing),
+            Phase::Starting | Phase::Serving | Phase::Quarantined => self.change(|stand| stand.egress = next),
+        }
+    }
+
+    /// Moves the drain of the process, which only goes forward.
+    pub fn drain_process(&self, drain: Drain) {
+        self.change(|stand| stand.process = stand.process.max(drain));
+    }
+
+    /// Moves the drain of the cell, which an admin can take back.
+    pub fn drain_cell(&self, drain: Drain) {
+        self.change(|stand| stand.cell = drain);
+    }
+
+    /// The phase moves under the lock of what it follows from, so that two writers cannot leave a stale one behind.
+    fn change(&self, change: impl FnOnce(&mut Stand)) {
+        self.stand.send_modify(|stand| {
+            change(stand);
+            let next = stand.phase();
+            self.phase.send_if_modified(|phase| {
+                let moved = *phase != next;
                 *phase = next;
-            }
-            moved
+                moved
+            });
         });
     }
 
@@ -134,6 +206,20 @@ impl State {
     }
 }
 
+impl Stand {
+    fn drain(self) -> Drain {
+        self.cell.max(self.process)
+    }
+
+    fn phase(self) -> Phase {
+        if self.drain() == Drain::Idle {
+            self.egress
+        } else {
+            Phase::Draining
+        }
+    }
+}
+
 /// One open tunnel or forwarded request.
 #[derive(Debug)]
 pub struct Active(Arc<State>);
@@ -141,5 +227,62 @@ pub struct Active(Arc<State>);
 impl Drop for Active {
     fn drop(&mut self) {
         self.0.active.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_announced_drain_is_not_ready_but_still_serves() {
+        let state = State::new();
+        state.set_phase(Phase::Serving);
+        state.drain_process(Drain::Announced);
+        assert_eq!((state.phase(), state.admits()), (Phase::Draining, Ok(())));
+        state.drain_process(Drain::Refusing);
+        assert_eq!(state.admits(), Err(Phase::Draining));
+    }
+
+    #[test]
+    fn the_drain_of_a_cell_is_reversible_and_that_of_the_process_is_not() {
+        let state = State::new();
+        state.set_phase(Phase::Serving);
+        state.drain_cell(Drain::Refusing);
+        assert_eq!(
+            (state.phase(), state.admits()),
+            (Phase::Draining, Err(Phase::Draining))
+        );
+        state.drain_cell(Drain::Idle);
+        assert_eq!((state.phase(), state.admits()), (Phase::Serving, Ok(())));
+        state.set_phase(Phase::Draining);
+        state.drain_process(Drain::Idle);
+        state.drain_cell(Drain::Idle);
+        state.set_phase(Phase::Serving);
+        assert_eq!(
+            (state.phase(), state.admits()),
+            (Phase::Draining, Err(Phase::Draining))
+        );
+    }
+
+    #[test]
+    fn what_the_observers_find_during_a_drain_counts_after_it() {
+        let state = State::new();
+        state.set_phase(Phase::Serving);
+        state.drain_cell(Drain::Announced);
+        state.set_phase(Phase::Quarantined);
+        assert_eq!(
+            (state.phase(), state.admits()),
+            (Phase::Draining, Err(Phase::Quarantined))
+        );
+        state.drain_cell(Drain::Idle);
+        assert_eq!(state.phase(), Phase::Quarantined);
+    }
+
+    #[test]
+    fn without_a_policy_nothing_is_ready() {
+        let state = State::new();
+        state.set_phase(Phase::Serving);
+        assert!(!state.ready());
     }
 }
