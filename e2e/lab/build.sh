@@ -16,28 +16,31 @@ key() { sha256sum | cut -c1-16; }
 
 # ticking PIECE CMD...: run a long command, with a line every 20 s on stderr.
 ticking() {
-  local piece=$1 start=$SECONDS pid
+  local piece=$1 start=$SECONDS next=20 pid
   shift
-  echo "lab: building $piece (once per machine; Kubernetes takes 7 to 20 minutes on two cores)" >&2
-  (renice -n 5 "$BASHPID" >/dev/null && "$@" >&2) &
+  echo "lab: building $piece, once per machine" >&2
+  [ "$piece" != hyper ] || echo "lab: this is all of Kubernetes, 7 to 20 minutes on two cores" >&2
+  nice -n 5 "$@" >&2 &
   pid=$!
   trap 'kill "$pid" 2>/dev/null || true' EXIT
   while kill -0 "$pid" 2>/dev/null; do
-    sleep 1
-    ((SECONDS == start || (SECONDS - start) % 20)) || echo "lab: still building $piece, $((SECONDS - start)) s" >&2
+    sleep 0.5
+    ((SECONDS - start >= next)) || continue
+    next=$((next + 20))
+    echo "lab: still building $piece, $((SECONDS - start)) s" >&2
   done
   trap - EXIT
   wait "$pid"
   echo "lab: $piece built in $((SECONDS - start)) s" >&2
 }
 
-# cached PIECE KEY CMD...: CMD writes the file named by its last argument, unless the cache has it.
+# cached PIECE KEY CMD...: CMD writes the file @OUT@, unless the cache has it.
 cached() {
   local piece=$1 out=$CACHE/$1-$2
   shift 2
   if [ ! -x "$out" ]; then
     mkdir -p "$CACHE"
-    ticking "$piece" "$@" "$out.part"
+    ticking "$piece" "${@/@OUT@/$out.part}"
     mv "$out.part" "$out"
   fi
   ln -sfn "$out" "$CACHE/$piece"
@@ -45,17 +48,15 @@ cached() {
 }
 
 go_piece() { # PIECE DIRECTORY PACKAGE LDFLAGS
-  local piece=$1 package=$3 ldflags="-s -w ${4:-}"
+  local package=$3 ldflags="-s -w ${4:-}"
   cd "$lab/go/$2"
-  cached "$piece" "$({ cat ./*; go version; echo "$package $ldflags"; } | key)" \
-    go_build "$ldflags" "$package"
+  cached "$1" "$({ cat ./*; go version; echo "$package $ldflags"; } | key)" \
+    go build -trimpath -ldflags "$ldflags" -o @OUT@ "$package"
 }
-go_build() { go build -trimpath -ldflags "$1" -o "$3" "$2"; } # LDFLAGS PACKAGE OUT
 
 c_piece() { # PIECE SOURCE
-  cached "$1" "$({ cat "$2"; gcc --version; } | key)" c_build "$2"
+  cached "$1" "$({ cat "$2"; gcc --version; } | key)" gcc -static -Os -s -o @OUT@ "$2"
 }
-c_build() { gcc -static -Os -s -o "$2" "$1"; } # SOURCE OUT
 
 for piece in "${@:-hyper}"; do
   case $piece in

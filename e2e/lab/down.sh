@@ -79,12 +79,13 @@ check_clean() {
 }
 
 leftovers() {
-  local pid path
-  for pid in /proc/[0-9]*; do
-    path=$(readlink "$pid/exe" 2>/dev/null) || continue
-    # shellcheck disable=SC2015
-    [[ $path == "$CACHE"/* ]] || grep -qs "/$GROUP" "$pid/cgroup" || continue
-    echo "process ${pid#/proc/} $path"
+  local pid path name start
+  for pid in /proc/[0-9]*; do # in the lab's cgroup, or a client started from its bin
+    started "${pid#/proc/}" || continue # a zombie waits for the machine's init, not for us
+    name=
+    { read -rd '' name <"$pid/cmdline"; } 2>/dev/null || true
+    [[ $name == "$RUN"/* ]] || grep -qs "/$GROUP" "$pid/cgroup" || continue
+    echo "process ${pid#/proc/} $name"
   done
   awk -v run="$RUN" 'index($5, run "/") == 1 || $5 == run { print "mount", $5 }' /proc/self/mountinfo
   for path in /sys/fs/cgroup/*/"$GROUP"; do [ ! -d "$path" ] || echo "cgroup $path"; done

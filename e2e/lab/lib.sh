@@ -99,12 +99,13 @@ fail_if_dead() {
   [ -n "$dead" ] || return 0
   dead=${dead%%$'\n'*}
   echo "lab: $dead died. The end of $RUN/log/$dead.log:" >&2
-  tail -n 20 "$RUN/log/$dead.log" | sed 's/^/  | /' >&2
+  tail -n 20 "$RUN/log/$dead.log" | cut -c1-300 | sed 's/^/  | /' >&2
   exit 1
 }
 
 # await WHAT SECONDS CMD...: run CMD until it succeeds, but give up at once when any component dies.
-# A slow CMD runs in the background meanwhile, so that a death shows while it waits.
+# A slow CMD runs in the background meanwhile, so that a death shows while it waits. (A program, not a function around
+# one: what is killed then is CMD itself.)
 await() {
   local what=$1 seconds=$2 deadline pid
   shift 2

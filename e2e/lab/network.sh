@@ -68,8 +68,12 @@ route add blackhole $NAT6::/64
 END
 }
 
+# The hardware address follows from the IP: a machine that crashed comes back with the one that its neighbours know.
 attach() { # NETNS IP4 IP6
-  inside router ip link add "v-$1" type veth peer name eth0 netns "$RUN/netns/$1"
+  local mac
+  # shellcheck disable=SC2086,SC2183 # four numbers
+  mac=$(printf '02:00:%02x:%02x:%02x:%02x' ${2//./ })
+  inside router ip link add "v-$1" type veth peer name eth0 address "$mac" netns "$RUN/netns/$1"
   inside router ip link set "v-$1" master br0 up
   inside "$1" ip -batch - <<END
 addr add $2/24 dev eth0

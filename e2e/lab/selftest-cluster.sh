@@ -74,10 +74,12 @@ image_binary() {
 }
 
 check_crash() {
+  body on-batch-1 "$ECHO6/" >/dev/null # so that the router knows the way back before the crash
   node_command kill batch-1
   check "a crashed node's pods are gone from the net" ".*(no route to host|deadline exceeded|i/o timeout).*" \
     body on-sys-1 "http://$(kubectl -n lab-selftest get pod on-batch-1 -o 'jsonpath={.status.podIP}'):8080/"
   node_command start batch-1
   check "it comes back, and its pod leaves from its cell" "$NAT4.30" eventually 60 "$NAT4.30" body on-batch-1 "$ECHO4/"
+  check "over IPv6 too" "$NAT6::30" body on-batch-1 "$ECHO6/"
   check "five nodes are Ready again" 5 eventually 60 5 ready_nodes
 }

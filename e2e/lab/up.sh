@@ -27,14 +27,14 @@ up() {
   step "API server ready"
   controllers_start
   { node_objects; echo ---; cat "$LAB/manifests/coredns.yaml"; } >"$RUN/objects.yaml"
-  await "the first objects" 30 kubectl create -f "$RUN/objects.yaml"
+  await "the first objects" 30 "$RUN/bin/kubectl" apply --server-side -f "$RUN/objects.yaml"
   touch "$RUN/registered"
   step "nodes and CoreDNS created"
   await "the internet" 30 internet_ready
-  await "all nodes Ready" 180 kubectl wait --for=condition=Ready node --all --timeout=170s
+  await "all nodes Ready" 180 "$RUN/bin/kubectl" wait --for=condition=Ready node --all --timeout=170s
   step "all nodes Ready"
-  await "CoreDNS" 120 kubectl --namespace kube-system wait --for=condition=Available deployment/coredns --timeout=110s
-  await "the default ServiceAccount" 30 kubectl wait --for=create serviceaccount/default --timeout=20s
+  await "CoreDNS" 120 "$RUN/bin/kubectl" --namespace kube-system wait --for=condition=Available deployment/coredns --timeout=110s
+  await "the default ServiceAccount" 30 "$RUN/bin/kubectl" wait --for=create serviceaccount/default --timeout=20s
   step "CoreDNS Available"
   touch "$RUN/ready"
 }
