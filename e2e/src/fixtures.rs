@@ -1,0 +1,75 @@
+//! YAML as users write it, for the lab's two sets of nodes. On another cluster the pools match nodes by the same
+//! labels; see docs/how-to/run-the-tests.md.
+
+use serde_json::{Value, json};
+
+/// Interval of the pools' observers, the shortest that the API takes.
+pub const INTERVAL_SECONDS: u64 = 5;
+
+/// The pool with two cells, each with its own NAT.
+pub const EDGE: &str = "e2e-edge";
+/// The pool with one cell.
+pub const BATCH: &str = "e2e-batch";
+
+/// A pool's manifest; addresses as in the lab, observers as in the lab.
+#[must_use]
+pub fn pool(name: &str, cells: &[(&str, &str, Option<&str>, u8)]) -> Value {
+    let cells: Vec<Value> = cells
+        .iter()
+        .map(|(cell, pool, zone, last)| {
+            let mut selector = json!({"egressway.dev/pool": pool});
+            if let Some(zone) = zone {
+                selector["topology.kubernetes.io/zone"] = json!(zone);
+            }
+            json!({
+                "name": cell,
+                "nodeSelector": selector,
+                "tolerations": [{"key": "egressway.dev/pool", "operator": "Equal", "value": pool, "effect": "NoSchedule"}],
+                "addresses": [{"cidr": format!("192.31.196.{last}/32")}, {"cidr": format!("2620:4f:8000:2::{last}/128")}],
+            })
+        })
+        .collect();
+    json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool", "metadata": {"name": name},
+        "spec": {
+            "allowedNamespaces": {"from": "All"},
+            "cells": cells,
+            "observation": {
+                "observers": [
+                    {"name": "one", "url": "http://one.observers.test/"},
+                    {"name": "two", "url": "http://two.observers.test/"},
+                    {"name": "three", "url": "http://three.observers.test/"},
+                ],
+                "quorum": 2, "interval": format!("{INTERVAL_SECONDS}s"),
+            },
+            "fleet": {"drain": "2s"},
+        },
+    })
+}
+
+/// The pool with cells edge-a and edge-b.
+#[must_use]
+pub fn edge() -> Value {
+    pool(EDGE, &[("edge-a", "edge", Some("lab-a"), 10), ("edge-b", "edge", Some("lab-b"), 20)])
+}
+
+/// The pool with cell batch.
+#[must_use]
+pub fn batch() -> Value {
+    pool(BATCH, &[("batch", "batch", None, 30)])
+}
+
+/// A policy's manifest with rules.
+#[must_use]
+pub fn policy(namespace: &str, name: &str, pool: &str, rules: &Value) -> Value {
+    json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy", "metadata": {"namespace": namespace, "name": name},
+        "spec": {"poolRef": {"name": pool}, "fleet": {"replicasPerCell": 1}, "rules": rules},
+    })
+}
+
+/// One Allow rule for the echo servers' names on ports 80 and 443.
+#[must_use]
+pub fn allow_echo() -> Value {
+    json!([{"name": "echo", "hosts": ["*.example.test"], "ports": [{"port": 80}, {"port": 443}]}])
+}

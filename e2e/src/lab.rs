@@ -1,0 +1,132 @@
+//! The lab's side of the truth: what the NATs are, what servers outside saw. Calls the `lab` command, no more.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use tokio::process::Command;
+
+/// The command `e2e/lab/lab`.
+#[derive(Clone, Debug)]
+pub struct Lab {
+    command: PathBuf,
+}
+
+/// One line of the echo servers' log.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Sighting {
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// Address that the connection came from.
+    pub source: IpAddr,
+    /// Host field of the request.
+    #[serde(default)]
+    pub host: String,
+    /// Empty for a connection that made no request.
+    #[serde(default)]
+    pub method: String,
+    /// Path and query.
+    #[serde(default)]
+    pub path: String,
+}
+
+/// One line of the API server's audit log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditEvent {
+    /// create, update, patch, delete, get, …
+    pub verb: String,
+    /// Who asked.
+    pub user: AuditUser,
+    /// The path asked for.
+    #[serde(rename = "requestURI")]
+    pub request_uri: String,
+    /// RequestReceived, ResponseComplete, …
+    pub stage: String,
+    /// The answer.
+    #[serde(default)]
+    pub response_status: AuditStatus,
+}
+
+/// Who asked.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct AuditUser {
+    /// User name.
+    pub username: String,
+}
+
+/// The answer's status.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct AuditStatus {
+    /// HTTP status.
+    #[serde(default)]
+    pub code: i32,
+}
+
+impl Lab {
+    /// The lab at a path.
+    #[must_use]
+    pub fn new(command: PathBuf) -> Self {
+        Self { command }
+    }
+
+    /// Runs a lab command and returns what it printed.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn run(&self, args: &[&str]) -> Result<String> {
+        let output = Command::new(&self.command).args(args).output().await.with_context(|| format!("failed to run lab {args:?}"))?;
+        if !output.status.success() {
+            bail!("lab {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Now, as the outside's clock has it.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn mark(&self) -> Result<i64> {
+        self.run(&["echo", "mark"]).await?.trim().parse().context("lab echo mark printed no number")
+    }
+
+    /// Requests that echo servers saw since a mark.
+    ///
+    /// # Errors
+    /// The command failed or printed something else.
+    pub async fn echo_log(&self, since: i64) -> Result<Vec<Sighting>> {
+        lines(&self.run(&["echo", "log", "--since", &since.to_string()]).await?)
+    }
+
+    /// Source addresses that echo servers saw since a mark.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn sources(&self, since: i64) -> Result<BTreeSet<IpAddr>> {
+        Ok(self.echo_log(since).await?.into_iter().filter(|s| !s.method.is_empty()).map(|s| s.source).collect())
+    }
+
+    /// The API server's audit log since a mark.
+    ///
+    /// # Errors
+    /// The command failed or printed something else.
+    pub async fn audit(&self, since: i64) -> Result<Vec<AuditEvent>> {
+        lines(&self.run(&["audit", "--since", &since.to_string()]).await?)
+    }
+
+    /// Changes a cell's NAT.
+    ///
+    /// # Errors
+    /// The command failed.
+    pub async fn nat(&self, cell: &str, addresses: &[&str]) -> Result<()> {
+        let mut args = vec!["nat", cell];
+        args.extend(addresses);
+        self.run(&args).await.map(|_| ())
+    }
+}
+
+fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Result<Vec<T>> {
+    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("unexpected line {line}"))).collect()
+}
