@@ -1,0 +1,45 @@
+# Bare `just` lists the recipes. README.md has the two commands that need no just.
+
+_default:
+    @just --list --unsorted
+
+# everything that must pass before a change lands, cluster included (root)
+check:
+    e2e/check.sh
+
+# the same without the cluster
+check-fast:
+    e2e/check.sh --fast
+
+# the main job on a cluster of this machine; `just demo --keep` leaves it up
+demo *args:
+    e2e/demo.sh {{args}}
+
+# format everything
+fmt:
+    cargo fmt && cd core/fuzz && cargo fmt
+
+# cargo test, with cargo's own arguments
+test *args:
+    cargo test --locked {{args}}
+
+# rewrite what is generated from code: CRD files, snapshots
+gen:
+    UPDATE_GOLDEN=1 cargo test --locked -p egressway-crds
+    INSTA_UPDATE=always cargo test --locked -p egressway-operator
+
+# bring the lab up / take it down / anything else the lab does
+lab *args:
+    e2e/lab/lab {{args}}
+
+# the working tree into a running lab
+install *args:
+    e2e/install.sh {{args}}
+
+# end-to-end cases whose names contain one of the words
+e2e *words:
+    KUBECONFIG=$(e2e/lab/lab kubeconfig) cargo run --locked -p egressway-e2e -- --lab e2e/lab/lab --kubectl "$(e2e/lab/lab kubectl-path)" {{words}}
+
+# fuzz one target of core for a while (nightly toolchain and cargo-fuzz)
+fuzz target seconds="60":
+    cd core/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

@@ -1,0 +1,23 @@
+# shellcheck shell=bash
+# What the scripts beside this file share: where things are. It starts nothing.
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE_HOME=${EGRESSWAY_CACHE:-$HOME/.cache/egressway}
+# Outside of the checkout, so that a fresh clone on the same machine is warm.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE_HOME/target}
+LAB=$ROOT/e2e/lab/lab
+STARTED=$SECONDS
+
+step() { printf '\n==> [%4d s] %s\n' $((SECONDS - STARTED)) "$*"; }
+
+# quietly LOG COMMAND...: a long step with a sign of life every 20 s; its output only when it fails.
+quietly() {
+  local log=$1 pid
+  shift
+  "$@" >"$log" 2>&1 &
+  pid=$!
+  while kill -0 "$pid" 2>/dev/null; do
+    for _ in {1..40}; do kill -0 "$pid" 2>/dev/null || break; sleep 0.5; done
+    kill -0 "$pid" 2>/dev/null && printf '    [%4d s] %s\n' $((SECONDS - STARTED)) "$(tail -n 1 "$log" | tr -d '\r' | cut -c1-100)"
+  done
+  wait "$pid" || { tail -n 60 "$log"; echo "failed: $*"; return 1; }
+}
