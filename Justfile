@@ -38,7 +38,7 @@ install *args:
 
 # end-to-end cases whose names contain one of the words
 e2e *words:
-    KUBECONFIG=$(e2e/lab/lab kubeconfig) cargo run --locked -p egressway-e2e -- --lab e2e/lab/lab --kubectl "$(e2e/lab/lab kubectl-path)" {{words}}
+    KUBECONFIG=$(e2e/lab/lab kubeconfig) cargo run --locked -p egressway-e2e -- --lab e2e/lab/lab --kubectl "${EGRESSWAY_LAB:-/var/tmp/egressway-lab}/bin/kubectl" {{words}}
 
 # fuzz one target of core for a while (nightly toolchain and cargo-fuzz)
 fuzz target seconds="60":

@@ -29,7 +29,7 @@ step "unit, property, snapshot and socket tests"
 quietly "$logs/test-build" cargo test --locked --workspace --no-run
 cargo test --locked --workspace --quiet
 step "chart"
-HELM=$("$LAB" helm-path) charts/egressway/tests/render.sh
+charts/egressway/tests/render.sh
 step "dependencies: licences, bans, sources"
 quietly "$logs/deny" e2e/deny.sh
 [ $fast = no ] || exit 0
@@ -43,6 +43,6 @@ EGRESSWAY_PROXY_BIN=$(sed -n 's/^egressway-proxy=//p' "$logs/binaries") "$LAB" u
 step "helm install"
 quietly "$logs/install" e2e/install.sh
 step "end-to-end tests"
-KUBECONFIG=$("$LAB" kubeconfig) cargo run --locked --quiet -p egressway-e2e -- --lab "$LAB" --kubectl "$("$LAB" kubectl-path)"
+KUBECONFIG=$("$LAB" kubeconfig) cargo run --locked --quiet -p egressway-e2e -- --lab "$LAB"
 step "uninstall with policies still present"
 e2e/uninstall.sh

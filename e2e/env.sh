@@ -5,6 +5,9 @@ CACHE_HOME=${EGRESSWAY_CACHE:-$HOME/.cache/egressway}
 # Outside of the checkout, so that a fresh clone on the same machine is warm.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$CACHE_HOME/target}
 LAB=$ROOT/e2e/lab/lab
+# The lab's own kubectl and helm, for those who need a path and not a command.
+export KUBECTL=${EGRESSWAY_LAB:-/var/tmp/egressway-lab}/bin/kubectl
+export HELM=$CACHE_HOME/lab/helm
 STARTED=$SECONDS
 
 step() { printf '\n==> [%4d s] %s\n' $((SECONDS - STARTED)) "$*"; }
