@@ -1,0 +1,165 @@
+{{- define "egressway.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "egressway.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
+{{- else if contains (include "egressway.name" .) .Release.Name }}
+{{- .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "egressway.name" .) | trunc 40 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{- define "egressway.operatorName" -}}
+{{- if hasSuffix "-operator" (include "egressway.fullname" .) }}
+{{- include "egressway.fullname" . }}
+{{- else }}
+{{- printf "%s-operator" (include "egressway.fullname" .) }}
+{{- end }}
+{{- end }}
+
+{{- define "egressway.commonLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: egressway
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "egressway.labels" -}}
+app.kubernetes.io/name: egressway
+{{ include "egressway.commonLabels" . }}
+{{- end }}
+
+{{- /* The name label is spelled in the programs as well: fleets let in what carries it. */ -}}
+{{- define "egressway.operatorSelector" -}}
+app.kubernetes.io/name: egressway-operator
+app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "egressway.operatorLabels" -}}
+app.kubernetes.io/name: egressway-operator
+app.kubernetes.io/component: operator
+{{ include "egressway.commonLabels" . }}
+{{- end }}
+
+{{- /* Hooks carry another name than the operator, so that no Service or policy takes their pods for it. */ -}}
+{{- define "egressway.hookLabels" -}}
+app.kubernetes.io/name: egressway-hook
+app.kubernetes.io/component: hook
+{{ include "egressway.commonLabels" . }}
+{{- end }}
+
+{{- /* Takes a dict of image and chart. */ -}}
+{{- define "egressway.image" -}}
+{{- $tag := default .chart.AppVersion .image.tag -}}
+{{- if .image.digest -}}
+{{ printf "%s:%s@%s" .image.repository $tag .image.digest }}
+{{- else -}}
+{{ printf "%s:%s" .image.repository $tag }}
+{{- end -}}
+{{- end }}
+
+{{- define "egressway.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+fsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "egressway.securityContext" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+runAsNonRoot: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* The default pool as JSON-in-YAML: applied by the hook, and printed nowhere else. */ -}}
+{{- define "egressway.defaultPool" -}}
+apiVersion: egressway.dev/v1alpha1
+kind: EgressPool
+metadata:
+  name: {{ .Values.defaultPool.name }}
+  labels:
+    {{- include "egressway.labels" . | nindent 4 }}
+  annotations:
+    egressway.dev/is-default-pool: "true"
+spec:
+  allowedNamespaces:
+    {{- toYaml .Values.defaultPool.namespaces | nindent 4 }}
+  cells:
+    - name: {{ .Values.defaultPool.name | trunc 40 | trimSuffix "-" }}
+      nodeSelector:
+        {{- toYaml .Values.defaultPool.nodeSelector | nindent 8 }}
+      {{- with .Values.defaultPool.tolerations }}
+      tolerations:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+      {{- with .Values.defaultPool.addresses }}
+      addresses:
+        {{- toYaml . | nindent 8 }}
+      {{- end }}
+  {{- with .Values.defaultPool.observation }}
+  {{- if .observers }}
+  observation:
+    observers:
+      {{- toYaml .observers | nindent 6 }}
+    {{- with .quorum }}
+    quorum: {{ . }}
+    {{- end }}
+    interval: {{ .interval }}
+    {{- with .onMismatch }}
+    onMismatch: {{ . }}
+    {{- end }}
+  {{- end }}
+  {{- end }}
+{{- end }}
+
+{{- /* The spec of a hook's Job: the operator's image with a subcommand. Takes a dict of root, account and args. */ -}}
+{{- define "egressway.hookJob" -}}
+{{- $root := .root -}}
+backoffLimit: 3
+activeDeadlineSeconds: 280
+template:
+  metadata:
+    labels:
+      {{- include "egressway.hookLabels" $root | nindent 6 }}
+  spec:
+    restartPolicy: Never
+    serviceAccountName: {{ .account }}
+    automountServiceAccountToken: true
+    enableServiceLinks: false
+    {{- with $root.Values.imagePullSecrets }}
+    imagePullSecrets:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    securityContext:
+      {{- include "egressway.podSecurityContext" $root | nindent 6 }}
+    containers:
+      - name: {{ first .args }}
+        image: {{ include "egressway.image" (dict "image" $root.Values.operator.image "chart" $root.Chart) | quote }}
+        imagePullPolicy: {{ $root.Values.operator.image.pullPolicy }}
+        args:
+          {{- toYaml .args | nindent 10 }}
+        env:
+          - name: RUST_LOG
+            value: {{ $root.Values.operator.log | quote }}
+        resources:
+          {{- toYaml $root.Values.operator.resources | nindent 10 }}
+        securityContext:
+          {{- include "egressway.securityContext" $root | nindent 10 }}
+    {{- with $root.Values.operator.nodeSelector }}
+    nodeSelector:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $root.Values.operator.tolerations }}
+    tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+{{- end }}

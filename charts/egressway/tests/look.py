@@ -1,0 +1,129 @@
+"""Evaluates one expression over the documents that `helm template` printed; exits 1 when it is false."""
+
+import json
+import sys
+
+import yaml
+
+true, false = True, False
+text = open(sys.argv[1], encoding="utf-8").read()
+docs = [d for d in yaml.safe_load_all(text) if d]
+
+
+def kinds(kind):
+    return [d for d in docs if d["kind"] == kind]
+
+
+def keep(doc):
+    return doc["metadata"].get("annotations", {}).get("helm.sh/resource-policy") == "keep"
+
+
+def hook(doc):
+    return doc["metadata"].get("annotations", {}).get("helm.sh/hook", "")
+
+
+def pod_of(doc):
+    return doc["spec"]["template"]["spec"]
+
+
+def operator():
+    return pod_of(kinds("Deployment")[0])["containers"][0]
+
+
+def args():
+    return operator()["args"]
+
+
+def labels():
+    return kinds("Deployment")[0]["spec"]["template"]["metadata"]["labels"]
+
+
+def job(name):
+    return [d for d in kinds("Job") if d["metadata"]["name"].endswith(name)]
+
+
+def pool():
+    """The default pool, out of the arguments of the hook that applies it."""
+    (found,) = job("default-pool")
+    (manifest,) = [a for a in pod_of(found)["containers"][0]["args"] if a.startswith("--manifest=")]
+    return json.loads(manifest.removeprefix("--manifest="))
+
+
+def restricted(spec):
+    """Pod security `restricted`, and a bit more."""
+    pod, (container,) = spec["securityContext"], spec["containers"]
+    own = container["securityContext"]
+    return (
+        pod["runAsNonRoot"] and pod["runAsUser"] == 65532
+        and pod["seccompProfile"]["type"] == "RuntimeDefault"
+        and own["allowPrivilegeEscalation"] is False and own["readOnlyRootFilesystem"]
+        and own["capabilities"]["drop"] == ["ALL"]
+        and not spec.get("hostNetwork") and not spec.get("volumes")
+        and "memory" in container["resources"]["limits"]
+    )
+
+
+def rules():
+    for doc in kinds("ClusterRole") + kinds("Role"):
+        for rule in doc["rules"]:
+            yield doc, rule
+
+
+def least():
+    """No wildcard, no escalation, no Secret outside of the fleets, no tenant role over statuses or pools."""
+    for doc, rule in rules():
+        words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        if "*" in words or {"escalate", "bind", "impersonate"} & set(words):
+            return False
+        if "secrets" in rule["resources"] and doc["metadata"].get("namespace") != "egressway-fleets":
+            return False
+        if "rbac.authorization.k8s.io/aggregate-to-edit" in doc["metadata"].get("labels", {}):
+            if rule["resources"] != ["egresspolicies"]:
+                return False
+    return True
+
+
+def basics(crds, pool, policy, cleanup, monitors):
+    operator_spec = pod_of(kinds("Deployment")[0])
+    bound = {(d["metadata"].get("namespace"), d["roleRef"]["name"]) for d in kinds("RoleBinding")}
+    names = {(d["kind"], d["metadata"].get("namespace"), d["metadata"]["name"]) for d in docs}
+    checks = {
+        "crds": len(kinds("CustomResourceDefinition")) == (2 if crds else 0),
+        "pool": len(job("default-pool")) == int(pool),
+        "pool is never a plain object": not kinds("EgressPool"),
+        "policy": len(kinds("NetworkPolicy")) == int(policy),
+        "cleanup": len(job("cleanup")) == int(cleanup),
+        "monitors": len(kinds("ServiceMonitor")) == len(kinds("PodMonitor")) == int(monitors),
+        "one operator": len(kinds("Deployment")) == 1
+        and kinds("Deployment")[0]["spec"]["replicas"] == 1
+        and kinds("Deployment")[0]["spec"]["strategy"] == {"type": "Recreate"},
+        "restricted": all(restricted(s) for s in [operator_spec] + [pod_of(d) for d in kinds("Job")]),
+        "fleets restricted": kinds("Namespace")[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
+        == "restricted",
+        "probes": operator()["livenessProbe"]["httpGet"]["path"] == "/livez"
+        and operator()["readinessProbe"]["httpGet"]["path"] == "/readyz",
+        "selector is in the labels": kinds("Deployment")[0]["spec"]["selector"]["matchLabels"].items()
+        <= labels().items(),
+        "hooks are hooks": all(hook(d) for d in kinds("Job")),
+        "hooks are no operator": all(
+            d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "egressway-hook"
+            for d in kinds("Job")
+        ),
+        "least privilege": least(),
+        "roles are bound": {(d["metadata"]["namespace"], d["metadata"]["name"]) for d in kinds("Role")} == bound,
+        "no name twice": len(names) == len(docs),
+        "no latest": ":latest" not in text,
+        "namespaces are written": all(
+            d["metadata"].get("namespace")
+            for d in docs
+            if d["kind"]
+            not in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace")
+        ),
+    }
+    for name, held in checks.items():
+        if not held:
+            print(f"  does not hold: {name}", file=sys.stderr)
+    return all(checks.values())
+
+
+sys.exit(0 if eval(sys.argv[2]) else 1)  # the expressions are written in render.sh

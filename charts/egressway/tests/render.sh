@@ -1,0 +1,89 @@
+#!/usr/bin/env bash
+# Renders the chart in every combination of switches and checks what must hold in each. Needs helm and python3 with
+# PyYAML, no cluster. Prints "N passed, M failed".
+set -euo pipefail
+chart=$(cd "$(dirname "$0")/.." && pwd)
+helm=${HELM:-$(command -v helm || echo "$HOME/.cache/egressway/lab/helm")}
+out=$(mktemp)
+trap 'rm -f "$out" "$out.err"' EXIT
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); }
+bad() { failed=$((failed + 1)); echo "FAILED: $*" >&2; }
+
+render() { "$helm" template egressway "$chart" --namespace egressway-system --kube-version 1.31.0 "$@" >"$out" 2>"$out.err"; }
+
+# holds NAME EXPRESSION ARGS...: the chart renders, and the Python expression over `docs` holds.
+holds() {
+  local name=$1 expression=$2
+  shift 2
+  if ! render "$@"; then bad "$name: $(tail -3 "$out.err")"; return; fi
+  if python3 "$chart/tests/look.py" "$out" "$expression"; then ok; else bad "$name: $expression"; fi
+}
+
+# refused NAME WORD ARGS...: the schema refuses, and says WORD.
+refused() {
+  local name=$1 word=$2
+  shift 2
+  if render "$@"; then bad "$name: was accepted"; return; fi
+  if grep -q -- "$word" "$out.err"; then ok; else bad "$name: $(tail -3 "$out.err")"; fi
+}
+
+if "$helm" lint --strict "$chart" >"$out" 2>&1; then ok; else bad "lint: $(cat "$out")"; fi
+
+monitoring="--api-versions=monitoring.coreos.com/v1"
+for crds in true false; do
+  for pool in true false; do
+    for policy in true false; do
+      for cleanup in true false; do
+        for monitors in true false; do
+          holds "crds=$crds pool=$pool networkPolicy=$policy cleanup=$cleanup monitors=$monitors" \
+            "basics(crds=$crds, pool=$pool, policy=$policy, cleanup=$cleanup, monitors=$monitors)" \
+            --set "crds.install=$crds,defaultPool.create=$pool,networkPolicy.enabled=$policy,cleanup.enabled=$cleanup" \
+            --set "metrics.serviceMonitor.enabled=$monitors,metrics.podMonitor.enabled=$monitors" $monitoring
+        done
+      done
+    done
+  done
+done
+
+holds "monitors without the API make none" "not kinds('ServiceMonitor') and not kinds('PodMonitor')" \
+  --set metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true
+holds "kinds are kept" "all(keep(d) for d in kinds('CustomResourceDefinition'))"
+holds "kinds are not kept" "not any(keep(d) for d in kinds('CustomResourceDefinition'))" --set crds.keep=false
+holds "no namespace" "not kinds('Namespace')" --set fleetNamespace.create=false
+holds "another fleet namespace everywhere" "'egressway-fleets' not in text and '--fleet-namespace=out' in args()" \
+  --set fleetNamespace.name=out
+holds "no user roles" "not any('aggregate' in str(d) for d in kinds('ClusterRole'))" --set rbac.aggregate=false
+holds "a digest decides" "operator()['image'].endswith(':1.2@sha256:' + 'a' * 64)" \
+  --set operator.image.tag=1.2,operator.image.digest="sha256:$(printf 'a%.0s' {1..64})"
+holds "the proxy's image" "'--proxy-image=r.test/p:7' in args() and '--proxy-image-pull-policy=Never' in args()" \
+  --set proxy.image.repository=r.test/p,proxy.image.pullPolicy=Never --set-string proxy.image.tag=7
+holds "ranges repeat" "[a for a in args() if 'cidr' in a] == ['--internal-cidr=25.0.0.0/8', '--internal-cidr=fd10::/32', '--never-cidr=192.175.48.1/32']" \
+  --set 'operator.internalCIDRs={25.0.0.0/8,fd10::/32},operator.neverCIDRs={192.175.48.1/32}'
+holds "pod labels add and never replace" "labels()['team'] == 'x' and labels()['app.kubernetes.io/name'] == 'egressway-operator'" \
+  --set operator.podLabels.team=x,operator.podLabels.app\\.kubernetes\\.io/name=evil
+holds "default pool observes three" "len(pool()['spec']['observation']['observers']) == 3 and pool()['spec']['observation']['quorum'] == 2"
+holds "no observers, no observation" "'observation' not in pool()['spec']" --set defaultPool.observation.observers=null
+holds "addresses are promised" "pool()['spec']['cells'][0]['addresses'] == [{'cidr': '192.175.48.10/32'}]" \
+  --set 'defaultPool.addresses[0].cidr=192.175.48.10/32'
+holds "namespaces by name" "pool()['spec']['allowedNamespaces'] == {'from': 'Names', 'names': ['a', 'b']}" \
+  --set 'defaultPool.namespaces.from=Names,defaultPool.namespaces.names={a,b}'
+holds "majority by null" "'quorum' not in pool()['spec']['observation']" --set defaultPool.observation.quorum=null
+holds "API server by range" "'192.175.48.1/32' in str(kinds('NetworkPolicy'))" --set 'networkPolicy.apiServerCIDRs={192.175.48.1/32}'
+holds "a release of another name" "all('other' in d['metadata']['name'] for d in kinds('Deployment'))" --set fullnameOverride=other
+
+refused "typo at the top" defaultPol --set defaultPol.create=true
+refused "typo below" replica --set operator.replica=2
+refused "typo in an image" Tag --set operator.image.Tag=1
+refused "latest" tag --set proxy.image.tag=latest
+refused "short digest" digest --set proxy.image.digest=sha256:abc
+refused "selector without from" selector --set defaultPool.namespaces.selector.matchLabels.a=b
+refused "names without names" names --set defaultPool.namespaces.from=Names
+refused "no range" internalCIDRs --set 'operator.internalCIDRs={10.0.0.1}'
+refused "fleets in kube-system" fleetNamespace --set fleetNamespace.name=kube-system
+refused "observer without scheme" url --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=a.test'
+if ! "$helm" template x "$chart" --kube-version 1.30.0 >"$out" 2>&1 && grep -q kubeVersion "$out"; then ok; else bad "an old cluster is accepted"; fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
