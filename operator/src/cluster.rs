@@ -1,0 +1,35 @@
+//! The Kubernetes API as the operator uses it: caches to read from, apply and prune to write with.
+//!
+//! What the ServiceAccount needs, and nothing else is asked for:
+//!
+//! ```text
+//! ClusterRole
+//!   egressway.dev           egresspolicies           get, list, watch, patch   patch: finalizer, spec.poolRef (default pool)
+//!   egressway.dev           egresspools              get, list, watch
+//!   egressway.dev           egresspolicies/status    patch
+//!   egressway.dev           egresspools/status       patch
+//!   egressway.dev           egresspolicies/finalizers update                   only for OwnerReferencesPermissionEnforcement
+//!   ""                      namespaces, nodes        list, watch
+//!   networking.k8s.io       servicecidrs             list, watch
+//!   events.k8s.io           events                   create, patch             of policies anywhere and of pools (namespace default)
+//! Role in namespace default, bound to the operator
+//!   ""                      services                 list, watch               field metadata.name=kubernetes
+//!   discovery.k8s.io        endpointslices           list, watch               label kubernetes.io/service-name=kubernetes
+//! Role in namespace kube-system
+//!   ""                      services                 list, watch               label k8s-app=kube-dns
+//! Role in the fleet namespace
+//!   apps                    deployments              get, list, watch, create, patch, delete
+//!   ""                      services, configmaps, secrets, serviceaccounts
+//!                                                    get, list, watch, create, patch, delete
+//!   networking.k8s.io       networkpolicies          get, list, watch, create, patch, delete
+//!   policy                  poddisruptionbudgets     get, list, watch, create, patch, delete
+//!   ""                      pods                     list, watch, patch        patch: the annotation that wakes the kubelet
+//! ```
+//!
+//! Server-side apply of an object that does not exist needs `create` beside `patch`.
+
+pub mod apply;
+pub mod caches;
+pub mod discover;
+pub mod prune;
+pub mod subset;

@@ -1,0 +1,159 @@
+//! What every reconcile shares: client, caches, memory, reports, settings; and who to wake when something changes.
+
+use std::sync::Arc;
+
+use egressway_core::wire::names;
+use jiff::Timestamp;
+use kube::{Client, Resource, ResourceExt as _};
+use kube_runtime::reflector::{ObjectRef, Store};
+use tokio::sync::Notify;
+
+use crate::cluster::apply::Memory;
+use crate::cluster::caches::{Caches, Policy, Pool, policy_ref, pool_ref};
+use crate::egress_policy::retry::Failures;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::reports::Reports;
+use crate::wake::Wake;
+
+/// What is the same for every object, from the command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where fleets run.
+    pub fleet_namespace: String,
+    /// Where the operator runs; its pods may ask fleets for reports.
+    pub operator_namespace: String,
+    /// Image of the proxy.
+    pub proxy_image: String,
+    /// `Always`, `IfNotPresent` or `Never`.
+    pub proxy_image_pull_policy: String,
+    /// Names of Secrets in the fleet namespace that open the registry.
+    pub image_pull_secrets: Vec<String>,
+    /// Domain of the cluster's Services.
+    pub cluster_domain: String,
+    /// Ranges of the internal tier that cannot be discovered.
+    pub internal_cidrs: Vec<String>,
+    /// Ranges of the never tier that cannot be discovered.
+    pub never_cidrs: Vec<String>,
+}
+
+/// What every reconcile shares.
+#[allow(missing_debug_implementations)]
+pub struct Context {
+    /// The Kubernetes API, to write.
+    pub client: Client,
+    /// The Kubernetes API, to read.
+    pub caches: Caches,
+    /// What was written last.
+    pub memory: Memory,
+    /// What the pods say.
+    pub reports: Arc<Reports>,
+    /// Who to wake.
+    pub wakes: Arc<Wakes>,
+    /// From the command line.
+    pub settings: Settings,
+    /// Counts and times.
+    pub metrics: Metrics,
+    /// Events for people.
+    pub events: Events,
+    /// Failures in a row, per object.
+    pub failures: Failures,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+}
+
+/// Who to wake on which change.
+#[allow(missing_debug_implementations)]
+pub struct Wakes {
+    /// Policies to reconcile.
+    pub policies: Arc<Wake<ObjectRef<Policy>>>,
+    /// Pools to reconcile.
+    pub pools: Arc<Wake<ObjectRef<Pool>>>,
+    /// The set of pods has changed.
+    pub pods: Notify,
+    all_policies: Store<Policy>,
+    all_pools: Store<Pool>,
+}
+
+impl Wakes {
+    /// Nobody is awake yet.
+    #[must_use]
+    pub fn new(caches: &Caches) -> Self {
+        Self {
+            policies: Arc::default(),
+            pools: Arc::default(),
+            pods: Notify::new(),
+            all_policies: caches.policies.clone(),
+            all_pools: caches.pools.clone(),
+        }
+    }
+
+    /// One policy, by name.
+    pub fn policy(&self, namespace: &str, name: &str) {
+        self.policies.wake(policy_ref(namespace, name));
+    }
+
+    /// A policy changed: it, and the pool whose sum it is part of.
+    pub fn policy_changed(&self, policy: &Policy) {
+        self.policy(&policy.namespace().unwrap_or_default(), &policy.name_any());
+        if let Some(pool) = pool_name(policy) {
+            self.pool_only(pool);
+        }
+    }
+
+    /// A pool's status or the like changed.
+    pub fn pool_only(&self, name: &str) {
+        self.pools.wake(pool_ref(name));
+    }
+
+    /// A pool changed: it, the policies on it, and those that have none yet (the default pool may have moved).
+    pub fn pool_changed(&self, name: &str) {
+        self.pool_only(name);
+        for policy in self.all_policies.state() {
+            if pool_name(&policy).is_none_or(|pool| pool == name) {
+                self.policy(&policy.namespace().unwrap_or_default(), &policy.name_any());
+            }
+        }
+    }
+
+    /// A namespace changed: whether its policies may use their pools may have changed.
+    pub fn namespace_changed(&self, namespace: &str) {
+        for policy in self.all_policies.state() {
+            if policy.namespace().as_deref() == Some(namespace) {
+                self.policy(namespace, &policy.name_any());
+            }
+        }
+    }
+
+    /// An owned object or a pod changed: the policy on its labels.
+    pub fn owned_changed(&self, object: &impl Resource) {
+        let label = |key: &str| object.meta().labels.as_ref().and_then(|labels| labels.get(key));
+        if let (Some(namespace), Some(name)) =
+            (label(names::POLICY_NAMESPACE_LABEL), label(names::POLICY_NAME_LABEL))
+        {
+            self.policy(namespace, name);
+        }
+    }
+
+    /// Nodes changed: every pool counts them, and every floor contains them.
+    pub fn nodes_changed(&self) {
+        self.everything();
+    }
+
+    /// Everything.
+    pub fn everything(&self) {
+        for policy in self.all_policies.state() {
+            self.policy(&policy.namespace().unwrap_or_default(), &policy.name_any());
+        }
+        for pool in self.all_pools.state() {
+            self.pool_only(&pool.name_any());
+        }
+    }
+}
+
+/// The pool that a policy names.
+#[must_use]
+pub fn pool_name(policy: &Policy) -> Option<&str> {
+    let spec = &policy.0.as_ref().ok()?.spec;
+    spec.pool_ref.as_ref().map(|pool| pool.name.as_str())
+}

@@ -1,0 +1,143 @@
+//! Pure: what the objects of a fleet look like. One file an object; this one says what there is and what they share.
+//!
+//! No object carries a time, a counter or a random number of its own (the report key comes in as a value), so the same
+//! input gives the same bytes, and a settled fleet is never written.
+
+pub mod config_map;
+pub mod deployment;
+pub mod disruption_budget;
+pub mod document;
+pub mod labels;
+pub mod network_policy;
+pub mod secret;
+pub mod service;
+pub mod service_account;
+
+use egressway_core::wire::{self, names};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::context::Settings;
+use crate::egress_policy::validate::ValidPolicy;
+use crate::egress_pool::validate::CellState;
+
+/// The policy that a fleet belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Namespace of the EgressPolicy.
+    pub namespace: String,
+    /// Name of the EgressPolicy.
+    pub name: String,
+    /// UID of the EgressPolicy.
+    pub uid: String,
+    /// Name of its pool.
+    pub pool: String,
+}
+
+impl Identity {
+    /// Name of the objects that there are once.
+    #[must_use]
+    pub fn fleet(&self) -> String {
+        names::fleet_name(&self.namespace, &self.name)
+    }
+
+    /// Name of the objects that there are once per cell.
+    #[must_use]
+    pub fn cell(&self, cell: &str) -> String {
+        names::cell_name(&self.namespace, &self.name, cell)
+    }
+}
+
+/// Everything that a fleet consists of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Desired {
+    /// Without token: the pods hold no credential of the API.
+    pub service_account: ServiceAccount,
+    /// The key of the report.
+    pub secret: Secret,
+    /// The three documents.
+    pub config_map: ConfigMap,
+    /// Where clients connect.
+    pub service: Service,
+    /// Who may talk to the pods, and where they may go.
+    pub network_policy: NetworkPolicy,
+    /// What there is per cell; `None` leaves what exists as it is.
+    pub cells: Option<Vec<Cell>>,
+    /// Digests of the three documents.
+    pub hashes: Hashes,
+}
+
+/// What there is once per cell.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// Name of the cell.
+    pub name: String,
+    /// The pods.
+    pub deployment: Deployment,
+    /// How many of them may go at once.
+    pub disruption_budget: PodDisruptionBudget,
+}
+
+/// Digests of the three documents, as pods report them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hashes {
+    /// Of the policy's content.
+    pub policy: String,
+    /// Of the floor.
+    pub floor: String,
+    /// Of the pool's document.
+    pub pool: String,
+}
+
+/// What a fleet is built from besides the policy.
+#[derive(Clone, Debug)]
+pub struct Inputs<'a> {
+    /// The cluster's own ranges.
+    pub floor: &'a wire::document::Floor,
+    /// The pool's document as it stands in the ConfigMap, for when there is no pool to make one from.
+    pub kept_pool: Option<&'a wire::document::Pool>,
+    /// The key of the report.
+    pub key: &'a str,
+    /// From the command line.
+    pub settings: &'a Settings,
+    /// The time that promises are resolved at.
+    pub now: Timestamp,
+}
+
+/// The fleet of a policy.
+#[must_use]
+pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
+    let (id, settings) = (&policy.id, inputs.settings);
+    let pool = match (&policy.shape, inputs.kept_pool) {
+        (Some(shape), _) => document::pool(&shape.pool, inputs.now),
+        (None, Some(kept)) => kept.clone(),
+        (None, None) => document::no_pool(&id.pool),
+    };
+    let hashes = Hashes {
+        policy: policy.document.hash.clone(),
+        floor: wire::document::digest(inputs.floor),
+        pool: wire::document::digest(&pool),
+    };
+    let cells = policy.shape.as_ref().map(|shape| {
+        let cells = shape.pool.cells.iter().filter(|cell| cell.state != CellState::Disabled);
+        cells
+            .map(|cell| Cell {
+                name: cell.name.clone(),
+                deployment: deployment::deployment(id, cell, &shape.fleet, inputs.key, settings),
+                disruption_budget: disruption_budget::disruption_budget(id, &cell.name, settings),
+            })
+            .collect()
+    });
+    Desired {
+        service_account: service_account::service_account(id, settings),
+        secret: secret::secret(id, inputs.key, settings),
+        config_map: config_map::config_map(policy, inputs.floor, &pool, settings),
+        service: service::service(id, settings),
+        network_policy: network_policy::network_policy(id, settings),
+        cells,
+        hashes,
+    }
+}

@@ -1,0 +1,106 @@
+//! Pure: how long to wait after a failure, from its class and how many there were in a row.
+//!
+//! Per object, because kube has no such thing: one broken object must not slow the others down.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// What kind of failure it was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Somebody wrote at the same time: look again at once.
+    Conflict,
+    /// The API server is away, slow or busy.
+    Unavailable,
+    /// The API server refuses: RBAC, quota, admission. Somebody has to act; asking often does not help.
+    Refused,
+}
+
+impl Class {
+    /// As a metric label.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Conflict => "conflict",
+            Self::Unavailable => "unavailable",
+            Self::Refused => "refused",
+        }
+    }
+
+    const fn first(self) -> Duration {
+        match self {
+            Self::Conflict => Duration::from_millis(50),
+            Self::Unavailable => Duration::from_millis(250),
+            Self::Refused => Duration::from_secs(2),
+        }
+    }
+
+    const fn most(self) -> Duration {
+        match self {
+            Self::Conflict => Duration::from_secs(5),
+            Self::Unavailable => Duration::from_secs(60),
+            Self::Refused => Duration::from_secs(300),
+        }
+    }
+}
+
+/// The delay before the next try: doubles up to a cap, with a fifth of jitter so that objects that failed together do
+/// not come back together. `jitter` is any number; its low bits are used.
+#[must_use]
+pub fn delay(class: Class, failures: u32, jitter: u32) -> Duration {
+    let doubled = class.first().saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let base = doubled.min(class.most());
+    base.saturating_add(base.mul_f64(f64::from(jitter % 1000) / 5000.0))
+}
+
+/// Failures in a row, per object.
+#[derive(Debug, Default)]
+pub struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    /// One more; returns how many in a row.
+    pub fn more(&self, object: &str) -> u32 {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(object.to_owned()).or_insert(0);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    /// It worked.
+    pub fn reset(&self, object: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_their_cap() {
+        let millis = |class, failures| delay(class, failures, 0).as_millis();
+        assert_eq!([1, 2, 3, 20].map(|n| millis(Class::Conflict, n)), [50, 100, 200, 5000]);
+        assert_eq!([1, 2, 9, 40].map(|n| millis(Class::Unavailable, n)), [250, 500, 60_000, 60_000]);
+        assert_eq!([1, 9, u32::MAX].map(|n| millis(Class::Refused, n)), [2000, 300_000, 300_000]);
+    }
+
+    #[test]
+    fn success_forgets() {
+        let failures = Failures::default();
+        assert_eq!((failures.more("a"), failures.more("a"), failures.more("b")), (1, 2, 1));
+        failures.reset("a");
+        assert_eq!(failures.more("a"), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn jitter_adds_at_most_a_fifth(failures in any::<u32>(), jitter in any::<u32>()) {
+            let base = delay(Class::Unavailable, failures, 0);
+            let with = delay(Class::Unavailable, failures, jitter);
+            prop_assert!(with >= base && with <= base.mul_f64(1.2));
+        }
+    }
+}

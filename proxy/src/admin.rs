@@ -1,0 +1,83 @@
+//! Health and metrics on a port of their own, so that a full data path cannot fail a probe.
+//!
+//! Unauthenticated, and nothing secret: no target, no client, no error text of a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::endpoint::{Answer, Endpoint, Limits, read_only, text, typed};
+use crate::state::State;
+
+/// A kubelet, a scraper or two and a person.
+pub const LIMITS: Limits = Limits {
+    connections: 64,
+    exchange: Duration::from_secs(5),
+};
+/// What `prometheus-client` writes.
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Answers probes and scrapes.
+#[derive(Debug)]
+pub struct Admin {
+    state: Arc<State>,
+    registry: Registry,
+}
+
+impl Admin {
+    /// With every metric of the process registered.
+    #[must_use]
+    pub fn new(state: Arc<State>, registry: Registry) -> Arc<Self> {
+        Arc::new(Self { state, registry })
+    }
+
+    /// Answers until `stop`.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+        let endpoint = Endpoint {
+            name: "admin",
+            listener,
+            limits: LIMITS,
+            tls: None,
+        };
+        endpoint.serve(stop, move |_, request| self.answer(request)).await;
+    }
+
+    fn answer<B>(&self, request: &Request<B>) -> Answer {
+        if let Err(refusal) = read_only(request.method()) {
+            return *refusal;
+        }
+        match request.uri().path() {
+            "/livez" => text(StatusCode::OK, "ok\n"),
+            "/readyz" => self.ready(),
+            "/metrics" => self.metrics(),
+            _ => text(StatusCode::NOT_FOUND, "not found; try /livez /readyz /metrics\n"),
+        }
+    }
+
+    /// The body is for the person who asks why.
+    fn ready(&self) -> Answer {
+        let phase = self.state.phase();
+        if self.state.ready() {
+            return text(StatusCode::OK, "ok\n");
+        }
+        let policy = if self.state.in_force().policies.is_empty() {
+            "no policy in force"
+        } else {
+            "policy in force"
+        };
+        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: phase {phase:?}, {policy}\n"))
+    }
+
+    fn metrics(&self) -> Answer {
+        let mut body = String::new();
+        match encode(&mut body, &self.registry) {
+            Ok(()) => typed(StatusCode::OK, OPENMETRICS, body),
+            Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "failed to encode metrics\n"),
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Flags and environment, parsed once; no other defaults anywhere.
+//!
+//! It opens nothing and checks nothing that needs the machine: that is `app`'s.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args as _, Parser, Subcommand};
+use egressway_core::{duration, wire::names};
+use ipnet::IpNet;
+
+/// The egress proxy of Egressway.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// What to run; without one, the proxy of a fleet.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// The proxy of a fleet.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+/// What else the binary can be.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Answer every request with the address it came from. Host it outside of the cluster.
+    Observer(ObserverArgs),
+}
+
+/// The proxy of a fleet.
+#[derive(Clone, Debug, clap::Args)]
+pub struct FleetArgs {
+    /// Where clients connect.
+    #[arg(long, value_name = "ADDR", default_value_t = any(names::PROXY_PORT))]
+    pub listen: SocketAddr,
+    /// Health and metrics: unauthenticated, nothing secret.
+    #[arg(long, value_name = "ADDR", default_value_t = any(names::ADMIN_PORT))]
+    pub admin: SocketAddr,
+    /// The authenticated report that the operator reads.
+    #[arg(long, value_name = "ADDR", default_value_t = any(names::REPORT_PORT))]
+    pub report: SocketAddr,
+    /// Directory with policies.json, floor.json and pool.json.
+    #[arg(long, value_name = "DIR", default_value = names::ACL_MOUNT)]
+    pub acl_dir: PathBuf,
+    /// Key of the report, 32 bytes or more.
+    #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(names::KEY_MOUNT).join(names::REPORT_KEY))]
+    pub report_key_file: PathBuf,
+    /// How long a terminating pod goes on serving new requests after it stopped being ready.
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    pub drain_delay: Duration,
+    /// How long open tunnels may go on after that.
+    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = duration::parse)]
+    pub drain: Duration,
+    /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
+    #[arg(long, value_name = "CIDR")]
+    pub insecure_allow: Vec<IpNet>,
+    /// DNS server to ask instead of the node's. Repeatable.
+    #[arg(long, value_name = "ADDR", value_parser = dns_server)]
+    pub resolver: Vec<SocketAddr>,
+    /// Who this pod is.
+    #[command(flatten)]
+    pub identity: Identity,
+}
+
+/// Who this pod is; the operator sets all of it through the downward API.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Identity {
+    /// Name of the pod.
+    #[arg(long, env = names::ENV_POD_NAME, default_value = "", hide = true)]
+    pub pod_name: String,
+    /// UID of the pod; without it no report is answered.
+    #[arg(long, env = names::ENV_POD_UID, default_value = "", hide = true)]
+    pub pod_uid: String,
+    /// Name of the node.
+    #[arg(long, env = names::ENV_NODE_NAME, default_value = "", hide = true)]
+    pub node_name: String,
+    /// Cell of the pool that the pod stands in.
+    #[arg(long, env = names::ENV_CELL, default_value = "", hide = true)]
+    pub cell: String,
+}
+
+/// The observer.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ObserverArgs {
+    /// Where to listen. Repeatable.
+    #[arg(long, value_name = "ADDR", required = true)]
+    pub listen: Vec<SocketAddr>,
+    /// PEM certificate chain; with it every address speaks TLS.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM private key of the certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+}
+
+impl FleetArgs {
+    /// The defaults with the environment of this process; tests change what they need.
+    ///
+    /// # Errors
+    /// An environment variable does not parse.
+    pub fn from_env() -> Result<Self, clap::Error> {
+        use clap::FromArgMatches as _;
+        let command = Self::augment_args(clap::Command::new("egressway-proxy")).no_binary_name(true);
+        Self::from_arg_matches(&command.try_get_matches_from(std::iter::empty::<&str>())?)
+    }
+}
+
+/// An address with a port, or without one and then 53.
+fn dns_server(text: &str) -> Result<SocketAddr, std::net::AddrParseError> {
+    text.parse().or_else(|_| Ok(SocketAddr::new(text.parse::<IpAddr>()?, 53)))
+}
+
+/// `[::]` with the port: both families where there are two.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from((std::net::Ipv6Addr::UNSPECIFIED, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_a_fleet() {
+        let args = Args::try_parse_from(["egressway-proxy"]).unwrap();
+        assert!(args.command.is_none());
+        let fleet = args.fleet;
+        assert_eq!(
+            (fleet.listen.port(), fleet.admin.port(), fleet.report.port()),
+            (names::PROXY_PORT, names::ADMIN_PORT, names::REPORT_PORT)
+        );
+        assert_eq!(fleet.report_key_file, PathBuf::from("/etc/egressway/key/report.key"));
+        assert_eq!((fleet.drain_delay.as_secs(), fleet.drain.as_secs()), (5, 300));
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused() {
+        for args in [
+            &["egressway-proxy", "observer"][..],
+            &["egressway-proxy", "observer", "--listen", "[::]:80", "--tls-cert", "c"],
+            &["egressway-proxy", "--drain", "5"],
+            &["egressway-proxy", "--insecure-allow", "localhost"],
+            &["egressway-proxy", "--resolver", "dns.example"],
+            &["egressway-proxy", "--admin", "[::]:1", "observer", "--listen", "[::]:80"],
+        ] {
+            assert!(Args::try_parse_from(args).is_err(), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn the_observer_listens_on_every_address_given() {
+        let args =
+            Args::try_parse_from(["p", "observer", "--listen", "0.0.0.0:80", "--listen", "[::1]:80"]).unwrap();
+        let Some(Command::Observer(observer)) = args.command else {
+            unreachable!()
+        };
+        assert_eq!(observer.listen.len(), 2);
+    }
+}

@@ -1,0 +1,181 @@
+//! The mounted documents: policies, floor and pool, put in force as one or not at all.
+//!
+//! A broken, missing or newer document never widens access: the last good ones stay in force, and before there are any
+//! nothing is let through. It fetches nothing; whoever writes the directory decides when it changes.
+
+mod compile;
+mod read;
+mod watch;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egressway_core::wire::document;
+use ipnet::IpNet;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use self::compile::Settings;
+use self::read::Raw;
+use self::watch::Watch;
+use crate::control_metrics::ControlMetrics;
+use crate::error_chain;
+use crate::state::{InForce, State};
+
+/// Largest accepted file. The API server takes objects up to 1.5 MiB, a ConfigMap up to 1 MiB.
+pub const BYTES_MAX: u64 = 2 * 1024 * 1024;
+/// The safety net under inotify: a lost event costs ten seconds, not for ever.
+const POLL: Duration = Duration::from_secs(10);
+/// The same while nothing can be watched: no directory yet, or no inotify instance left for this user.
+const POLL_UNWATCHED: Duration = Duration::from_secs(1);
+
+/// Why documents were not put in force.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The kernel refused.
+    #[error("failed to read {file}")]
+    Read {
+        /// The file or directory.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// More than [`BYTES_MAX`].
+    #[error("{file} is larger than {BYTES_MAX} bytes")]
+    TooLarge {
+        /// The file.
+        file: &'static str,
+    },
+    /// No JSON, or not of this shape.
+    #[error("failed to parse {file}")]
+    Parse {
+        /// The file.
+        file: &'static str,
+        /// Where and why.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// Written by a newer operator.
+    #[error("{file} has version {found}, this build reads {}: upgrade the proxy first", document::VERSION)]
+    Newer {
+        /// The file.
+        file: &'static str,
+        /// Its version.
+        found: u32,
+    },
+    /// JSON of the right shape that means nothing.
+    #[error("{file} is refused")]
+    Meaning {
+        /// The file.
+        file: &'static str,
+        /// Every problem.
+        #[source]
+        source: egressway_core::acl::compile::Problems,
+    },
+}
+
+/// Loads the documents and follows their directory.
+#[derive(Debug)]
+pub struct Documents {
+    dir: PathBuf,
+    settings: Settings,
+    state: Arc<State>,
+    metrics: Arc<ControlMetrics>,
+    /// What was read last, and what came of it: unchanged bytes are neither compiled nor put in force again.
+    tried: Option<(Raw, Result<(), String>)>,
+    /// The bytes in force.
+    good: Option<Raw>,
+}
+
+impl Documents {
+    /// Reads nothing yet. `cell` is the pod's own; `insecure_allow` is for tests and benchmarks.
+    #[must_use]
+    pub fn new(
+        dir: PathBuf,
+        cell: String,
+        insecure_allow: Vec<IpNet>,
+        state: Arc<State>,
+        metrics: Arc<ControlMetrics>,
+    ) -> Self {
+        Self {
+            dir,
+            settings: Settings { cell, insecure_allow },
+            state,
+            metrics,
+            tried: None,
+            good: None,
+        }
+    }
+
+    /// Loads at once and again whenever the directory changes, until `stop`.
+    pub async fn follow(mut self, stop: CancellationToken) {
+        let mut watch = Watch::new(self.dir.clone());
+        loop {
+            // Armed before it is read, so that no change falls between.
+            let poll = if watch.arm() { POLL } else { POLL_UNWATCHED };
+            self.load();
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = watch.changed() => {}
+                () = sleep(poll) => {}
+            }
+        }
+    }
+
+    /// Reads the directory and puts in force what is new and good.
+    pub fn load(&mut self) {
+        let raw = match read::read(&self.dir) {
+            Ok(raw) => raw,
+            Err(error) => return self.refuse(error_chain(&error)),
+        };
+        if let Some((tried, outcome)) = &self.tried
+            && *tried == raw
+        {
+            return match outcome.clone() {
+                // A read error may have come between.
+                Ok(()) => self.state.set_load_error(None),
+                Err(error) => self.refuse(error),
+            };
+        }
+        let before = self.good.as_ref().map(|good| (good, self.state.in_force()));
+        match compile::compile(&raw, before.as_ref().map(|(raw, old)| (*raw, old.as_ref())), &self.settings) {
+            Ok(in_force) => {
+                self.tried = Some((raw.clone(), Ok(())));
+                self.good = Some(raw);
+                self.accept(in_force);
+            }
+            Err(error) => {
+                let error = error_chain(&error);
+                self.tried = Some((raw, Err(error.clone())));
+                self.refuse(error);
+            }
+        }
+    }
+
+    fn accept(&self, in_force: InForce) {
+        for policy in &in_force.policies {
+            info!(
+                policy = %format_args!("{}/{}", policy.namespace(), policy.name()),
+                generation = policy.generation(),
+                hash = policy.hash(),
+                "policy in force"
+            );
+        }
+        info!(floor_hash = in_force.floor.hash(), pool_hash = in_force.pool_hash, "documents in force");
+        self.state.set_in_force(in_force);
+        self.state.set_load_error(None);
+        self.metrics.reloaded();
+    }
+
+    /// Counted every time, so that an alert on the rate holds while the trouble lasts; logged when it changes.
+    fn refuse(&self, error: String) {
+        self.metrics.reload_failed();
+        if self.state.load_error().as_ref() != Some(&error) {
+            warn!(error, "documents refused, the last good ones stay in force");
+            self.state.set_load_error(Some(error));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! The three files as bytes, all from one version of the directory.
+//!
+//! A kubelet swaps a mounted ConfigMap by renaming the symlink `..data` to a new directory and removing the old one.
+//! So the link is read once and all files come from where it led; reading each through its own link could mix two
+//! versions. A directory of plain files has no such guarantee: a half-written set is either refused or soon replaced.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use egressway_core::wire::names::{FLOOR_KEY, POLICIES_KEY, POOL_KEY};
+
+use super::{BYTES_MAX, Error};
+
+/// The kubelet's link to the version in place.
+pub(super) const DATA_LINK: &str = "..data";
+/// Two swaps within the microseconds that three small reads take are a broken mount, not bad luck.
+const ATTEMPTS: usize = 3;
+
+/// The three files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Raw {
+    pub(super) policies: Vec<u8>,
+    pub(super) floor: Vec<u8>,
+    pub(super) pool: Vec<u8>,
+}
+
+/// Reads the version in place.
+pub(super) fn read(dir: &Path) -> Result<Raw, Error> {
+    let mut base = version(dir)?;
+    for _ in 1..ATTEMPTS {
+        match read_from(&base) {
+            Err(Error::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                // Swapped and removed under our hands, unless the link still leads to the same place.
+                let now = version(dir)?;
+                if now == base {
+                    break;
+                }
+                base = now;
+            }
+            done => return done,
+        }
+    }
+    read_from(&base)
+}
+
+fn version(dir: &Path) -> Result<PathBuf, Error> {
+    let link = dir.join(DATA_LINK);
+    match fs::read_link(&link) {
+        Ok(target) => Ok(dir.join(target)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(dir.to_owned()),
+        Err(source) => Err(Error::Read {
+            file: link.display().to_string(),
+            source,
+        }),
+    }
+}
+
+fn read_from(base: &Path) -> Result<Raw, Error> {
+    Ok(Raw {
+        policies: read_file(base, POLICIES_KEY)?,
+        floor: read_file(base, FLOOR_KEY)?,
+        pool: read_file(base, POOL_KEY)?,
+    })
+}
+
+fn read_file(base: &Path, file: &'static str) -> Result<Vec<u8>, Error> {
+    let path = base.join(file);
+    let mut bytes = Vec::new();
+    File::open(&path)
+        .and_then(|open| open.take(BYTES_MAX.saturating_add(1)).read_to_end(&mut bytes))
+        .map_err(|source| Error::Read {
+            file: path.display().to_string(),
+            source,
+        })?;
+    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > BYTES_MAX {
+        return Err(Error::TooLarge { file });
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,165 @@
+//! A small, bounded HTTP/1 listener: what admin, report and observer stand on.
+//!
+//! One request a connection, a bound on connections, on the head and on the whole exchange, so that none of the three
+//! can be used up by clients that are slow or many. It is not the proxy's data path and never connects anywhere.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+/// Most bytes of a request head; hyper takes no smaller buffer, and none of our requests needs more.
+pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most header fields.
+const FIELDS_MAX: usize = 32;
+/// Pause after a failed accept: out of descriptors is the one cause that a retry at once cannot cure.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// What one endpoint allows.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Connections served at once; more wait in the listener's backlog.
+    pub connections: usize,
+    /// From accept to the last byte of the answer.
+    pub exchange: Duration,
+}
+
+/// The answer of an endpoint.
+pub type Answer = Response<Full<Bytes>>;
+
+/// Where requests are accepted.
+#[derive(Debug)]
+pub struct Endpoint {
+    /// For logs.
+    pub name: &'static str,
+    /// Bound already, so that its address is known before anything starts.
+    pub listener: TcpListener,
+    /// What it allows.
+    pub limits: Limits,
+    /// TLS, where it is spoken.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
+}
+
+impl Endpoint {
+    /// Serves until `stop`, then cuts what is left: every exchange is short and can be asked again.
+    pub async fn serve<H>(self, stop: CancellationToken, handler: H)
+    where
+        H: Fn(SocketAddr, &Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
+    {
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let tls = self.tls.clone().map(TlsAcceptor::from);
+        let mut exchanges = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                () = stop.cancelled() => return,
+                Some(_) = exchanges.join_next() => continue,
+                accepted = accept(&self.listener, &places) => accepted,
+            };
+            match accepted {
+                Ok((place, stream, peer)) => {
+                    let (handler, tls, limit) = (handler.clone(), tls.clone(), self.limits.exchange);
+                    exchanges.spawn(async move {
+                        // Neither a broken nor a slow client is worth a line: probes and scanners do both all day.
+                        let _ = timeout(limit, exchange(stream, peer, tls, handler, limit)).await;
+                        drop(place);
+                    });
+                }
+                Err(error) => {
+                    warn!(endpoint = self.name, error = &error as &dyn std::error::Error, "failed to accept");
+                    sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> std::io::Result<(Option<tokio::sync::OwnedSemaphorePermit>, TcpStream, SocketAddr)> {
+    // The semaphore is never closed.
+    let place = Arc::clone(places).acquire_owned().await.ok();
+    let (stream, peer) = listener.accept().await?;
+    Ok((place, stream, peer))
+}
+
+async fn exchange<H>(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, handler: H, limit: Duration)
+where
+    H: Fn(SocketAddr, &Request<Incoming>) -> Answer,
+{
+    match tls {
+        None => answer(stream, peer, handler, limit).await,
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                answer(stream, peer, handler, limit).await;
+            }
+        }
+    }
+}
+
+async fn answer<S, H>(stream: S, peer: SocketAddr, handler: H, limit: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(SocketAddr, &Request<Incoming>) -> Answer,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = handler(peer, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let _ = http1::Builder::new()
+        .keep_alive(false)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(FIELDS_MAX)
+        .timer(TokioTimer::new())
+        .header_read_timeout(limit)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// Plain text that nobody may keep.
+#[must_use]
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body)
+}
+
+/// A body of a content type that nobody may keep.
+#[must_use]
+pub fn typed(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = status;
+    let fields = answer.headers_mut();
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    fields.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+/// The refusal of any method that does not read.
+///
+/// # Errors
+/// 405 with the methods that are served.
+pub fn read_only(method: &Method) -> Result<(), Box<Answer>> {
+    if *method == Method::GET || *method == Method::HEAD {
+        return Ok(());
+    }
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    Err(Box::new(answer))
+}
