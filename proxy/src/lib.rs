@@ -4,4 +4,24 @@
 //! credential and knows no Kubernetes API: its inputs are mounted files, its output is a report that it answers when
 //! asked.
 
+pub mod access_log;
+pub mod admin;
+pub mod app;
+pub mod args;
+pub mod control_metrics;
+pub mod dial;
+pub mod documents;
+pub mod drain;
+pub mod egress_ip;
+pub mod endpoint;
+mod error_chain;
+pub mod listen;
+pub mod metrics;
+pub mod observer;
+pub mod report;
+pub mod resolve;
+pub mod server;
 pub mod state;
+pub mod tunnel;
+
+pub(crate) use error_chain::error_chain;

@@ -102,6 +102,24 @@ impl Fault {
         Self::UpstreamTimeout,
     ];
 
+    /// Whether the way to the destination or the destination itself is at fault.
+    #[must_use]
+    pub const fn is_upstream(self) -> bool {
+        matches!(
+            self,
+            Self::DnsNotFound
+                | Self::DnsFailed
+                | Self::DnsTimeout
+                | Self::ConnectionRefused
+                | Self::ConnectionTimeout
+                | Self::DestinationUnreachable
+                | Self::ConnectionFailed
+                | Self::UpstreamMalformed
+                | Self::UpstreamClosed
+                | Self::UpstreamTimeout
+        )
+    }
+
     /// One row: code, status, RFC 9209 error type, sentence, next step.
     const fn row(self) -> Row {
         match self {

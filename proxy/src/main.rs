@@ -1,0 +1,83 @@
+//! `egressway-proxy`: arguments, runtime, signals, exit code; everything else is in the library.
+
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use egressway_proxy::app::App;
+use egressway_proxy::args::{Args, Command};
+use egressway_proxy::observer::Observer;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// musl's allocator takes one lock for all threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Environment variable with the log level of the process's own lines, which go to standard error.
+const ENV_LOG: &str = "EGRESSWAY_LOG";
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(args: Args) -> anyhow::Result<()> {
+    // Nobody else in this process installs one.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let mut signals = Signals::new()?;
+    match args.command {
+        None => {
+            let (first, second) = (CancellationToken::new(), CancellationToken::new());
+            let count = async {
+                signals.next().await;
+                first.cancel();
+                signals.next().await;
+                second.cancel();
+                std::future::pending::<()>().await;
+            };
+            let app = App::bind(args.fleet)?.run(first.cancelled(), second.cancelled());
+            tokio::select! {
+                ended = app => ended,
+                () = count => Ok(()),
+            }
+        }
+        Some(Command::Observer(observer)) => {
+            let stop = CancellationToken::new();
+            let served = Observer::bind(&observer)?.run(stop.clone());
+            tokio::select! {
+                ended = served => ended.context("the observer ended"),
+                () = signals.next() => Ok(()),
+            }
+        }
+    }
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("failed to listen for signals");
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

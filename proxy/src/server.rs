@@ -1,0 +1,154 @@
+//! The data path: accept, and for each request parse, permit, resolve, vet, dial, relay.
+//!
+//! One reader ([`head`], [`body`]) decides where every request ends, for CONNECT and for forwarded requests alike;
+//! hyper speaks to origins. Two parsers in front of each other could disagree about where a request ends, and that
+//! disagreement is request smuggling.
+
+pub mod body;
+mod connect;
+mod connection;
+mod forward;
+pub mod head;
+pub mod id;
+pub mod reason;
+mod relay;
+pub mod reply;
+mod request;
+mod route;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use self::connection::Connection;
+use self::id::Ids;
+use crate::access_log::AccessLog;
+use crate::dial;
+use crate::metrics::Metrics;
+use crate::resolve::Resolver;
+use crate::state::State;
+
+/// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
+/// that nobody notices when one descriptor is free again.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Refusals written at one time past the limit of connections; past this a connection is closed without a word.
+const REFUSALS_MAX: usize = 64;
+
+/// Bounds of the data path; each pod has its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Client connections at one time. A tunnel takes two descriptors; the default leaves half of 20,000 for them.
+    pub connections: usize,
+    /// Bytes of a head. nginx takes 32 KiB too; cookies of 16 KiB are seen in the wild.
+    pub head_bytes: usize,
+    /// From the first byte of a head, or from the connection's start, to its end: slow heads are an attack.
+    pub head_time: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
+    /// To an established connection, over all addresses of a name.
+    pub connect: Duration,
+    /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
+    /// gateways drop a connection without a word.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 9_500,
+            head_bytes: 32 * 1024,
+            head_time: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(180),
+        }
+    }
+}
+
+/// The data path.
+#[derive(Debug)]
+pub struct Server {
+    state: Arc<State>,
+    resolver: Resolver,
+    metrics: Arc<Metrics>,
+    log: AccessLog,
+    limits: Limits,
+    name: String,
+    own_ports: Vec<u16>,
+    ids: Ids,
+}
+
+impl Server {
+    /// A data path; `name` stands in `Proxy-Status` and `Via`, `own_ports` are never dialled on this machine.
+    #[must_use]
+    pub fn new(
+        state: Arc<State>,
+        resolver: Resolver,
+        metrics: Arc<Metrics>,
+        log: AccessLog,
+        limits: Limits,
+        name: String,
+        own_ports: Vec<u16>,
+    ) -> Self {
+        Self { state, resolver, metrics, log, limits, name, own_ports, ids: Ids::new() }
+    }
+
+    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut).
+    ///
+    /// The listener stays open after `stop`, so that late clients read a refusal instead of a reset.
+    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, kill: CancellationToken) {
+        let (connections, refusals) = (TaskTracker::new(), Arc::new(Semaphore::new(REFUSALS_MAX)));
+        let places = Arc::new(Semaphore::new(self.limits.connections));
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = ended(&connections, &stop) => break,
+                () = kill.cancelled() => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    self.metrics.accept_errors.inc();
+                    warn!(error = &error as &dyn std::error::Error, "failed to accept a connection");
+                    sleep(ACCEPT_RETRY).await;
+                    continue;
+                }
+            };
+            // A socket that cannot be tuned is one whose peer has gone.
+            if dial::tune(&stream).is_err() {
+                continue;
+            }
+            let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
+            let server = Arc::clone(&self);
+            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
+                connections.spawn(async move {
+                    let _open = server.metrics.connection();
+                    connection.run(&server).await;
+                    drop(place);
+                });
+            } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                connections.spawn(async move {
+                    connection.turn_away(&server).await;
+                    drop(place);
+                });
+            }
+        }
+        connections.close();
+        connections.wait().await;
+    }
+}
+
+/// Resolves once `stop` was said and no connection is left.
+async fn ended(connections: &TaskTracker, stop: &CancellationToken) {
+    stop.cancelled().await;
+    // The tracker only reports emptiness once closed; new tasks may still be spawned on it.
+    connections.close();
+    connections.wait().await;
+}

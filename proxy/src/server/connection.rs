@@ -1,0 +1,154 @@
+//! One client connection: heads one after the other, each handed to CONNECT or to the forwarder.
+//!
+//! Whatever is refused ends the connection: after a message that cannot be framed nobody knows where the next one
+//! begins, and behind a refused CONNECT may stand bytes that were meant for the tunnel (RFC 9931).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use http::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::Server;
+use super::head::{Head, Scan, Section};
+use super::reason::{Fault, Reason};
+use super::request::Request;
+
+/// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// Bytes read away behind a refusal, so that closing does not reset the connection before the client has read it.
+const FAREWELL_BYTES_MAX: usize = 256 * 1024;
+
+/// One client connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) stream: TcpStream,
+    pub(super) buffer: BytesMut,
+    pub(super) peer: SocketAddr,
+    pub(super) stop: CancellationToken,
+    pub(super) kill: CancellationToken,
+}
+
+/// What follows a forwarded request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Another head may follow.
+    KeepAlive,
+    /// Nothing is read any more.
+    Close,
+}
+
+impl Connection {
+    pub(super) fn new(stream: TcpStream, peer: SocketAddr, stop: CancellationToken, kill: CancellationToken) -> Self {
+        Self { stream, buffer: BytesMut::new(), peer, stop, kill }
+    }
+
+    pub(super) async fn run(self, server: &Server) {
+        let kill = self.kill.clone();
+        // A tunnel hears of the kill itself, in order to log its end; this ends whatever does not listen.
+        tokio::select! {
+            () = self.requests(server) => {}
+            () = async { kill.cancelled().await; tokio::time::sleep(FAREWELL).await } => {}
+        }
+    }
+
+    async fn requests(mut self, server: &Server) {
+        let mut first = true;
+        loop {
+            let head = match self.head(server, first).await {
+                Ok(Some(head)) => head,
+                Ok(None) => return,
+                Err(fault) => {
+                    let request = Request::new(server, self.peer);
+                    return self.refuse(server, request, fault.into()).await;
+                }
+            };
+            first = false;
+            let mut request = Request::new(server, self.peer);
+            request.method = Some(head.method.as_str().into());
+            if head.method == Method::CONNECT {
+                return self.connect(server, request, &head).await;
+            }
+            match self.forward(server, request, head).await {
+                Some((connection, Next::KeepAlive)) => self = connection,
+                Some((mut connection, Next::Close)) => return connection.close().await,
+                None => return,
+            }
+        }
+    }
+
+    /// The next head; `None` when the client is done, or idle while the pod drains.
+    async fn head(&mut self, server: &Server, first: bool) -> Result<Option<Head>, Fault> {
+        let limits = &server.limits;
+        if self.buffer.is_empty() && !first {
+            let stop = self.stop.clone();
+            let idle = tokio::select! {
+                biased;
+                read = timeout(limits.keep_alive, self.stream.read_buf(&mut self.buffer)) => read,
+                // An idle connection of a draining pod: the client opens another, to another pod.
+                () = stop.cancelled() => return Ok(None),
+            };
+            match idle {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+            }
+        }
+        let deadline = Instant::now() + limits.head_time;
+        let (mut scan, mut started) = (Scan::default(), false);
+        loop {
+            // One empty line before a request is a known habit of old clients (RFC 9112, 2.2).
+            if !started && self.buffer.len() >= 2 {
+                started = true;
+                if self.buffer.starts_with(b"\r\n") {
+                    self.buffer.advance(2);
+                }
+            }
+            if started && let Some(end) = scan.advance(&self.buffer, Section::Head, limits.head_bytes)? {
+                return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
+            }
+            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                Ok(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
+                Ok(Err(_)) => return Ok(None),
+                Err(_) if self.buffer.is_empty() && !first => return Ok(None),
+                Err(_) => return Err(Fault::HeadTimeout),
+            }
+        }
+    }
+
+    /// Says why, logs it, and closes.
+    pub(super) async fn refuse(mut self, server: &Server, request: Request, reason: Reason) {
+        let bytes = request.refusal(server, &reason);
+        request.refused(server, &reason);
+        let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
+        self.close().await;
+    }
+
+    /// Refuses before anything was read: the pod has as many connections as it takes.
+    pub(super) async fn turn_away(self, server: &Server) {
+        let request = Request::new(server, self.peer);
+        self.refuse(server, request, Fault::TooManyConnections.into()).await;
+    }
+
+    /// Closes so that the client reads what was written: a reset would take it away.
+    pub(super) async fn close(&mut self) {
+        let farewell = async {
+            self.stream.shutdown().await?;
+            let mut left = FAREWELL_BYTES_MAX;
+            while left > 0 {
+                self.buffer.clear();
+                match self.stream.read_buf(&mut self.buffer).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+}
