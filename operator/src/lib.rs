@@ -20,6 +20,7 @@ pub mod desired;
 pub mod egress_policy;
 pub mod egress_pool;
 pub mod events;
+pub mod jobs;
 pub mod metrics;
 pub mod reports;
 pub mod wake;

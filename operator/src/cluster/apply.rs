@@ -145,7 +145,7 @@ pub async fn ensure<K: Object>(ctx: &Context, mut wanted: K) -> Result<(), Error
         .map_err(|source| Error::apply(kind.clone(), &name, source))?;
     tracing::info!(%kind, %name, "applied");
     ctx.metrics.applied(&kind);
-    let resource_version = applied.resource_version().unwrap_or_default();
+    let resource_version = applied.resource_version().unwrap_or_default().into_owned();
     ctx.memory.remember(&kind, &name, Written { hash, resource_version });
     Ok(())
 }

@@ -115,7 +115,8 @@ impl Caches {
     /// Waits until every copy that a reconcile needs has been filled once. Discovery's copies are not waited for: a
     /// cluster may lack the kind, or the permission.
     pub async fn ready(&self) {
-        futures::join!(
+        // The writing ends live as long as the process, so waiting cannot fail.
+        let _ = futures::join!(
             self.policies.wait_until_ready(),
             self.pools.wait_until_ready(),
             self.namespaces.wait_until_ready(),
@@ -124,7 +125,7 @@ impl Caches {
             self.deployments.wait_until_ready(),
             self.services.wait_until_ready(),
         );
-        futures::join!(
+        let _ = futures::join!(
             self.config_maps.wait_until_ready(),
             self.secrets.wait_until_ready(),
             self.service_accounts.wait_until_ready(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use egressway_core::wire::names;
 use kube::api::{DeleteParams, Preconditions};
-use kube::{Resource as _, ResourceExt as _};
+use kube::ResourceExt as _;
 
 use super::apply::{Object, api, kind};
 use crate::context::Context;
@@ -42,7 +42,7 @@ pub async fn prune<K: Object>(ctx: &Context, policy_uid: &str, keep: &BTreeSet<S
 pub async fn delete<K: Object>(ctx: &Context, object: &K) -> Result<(), Error> {
     let name = object.name_any();
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        preconditions: Some(Preconditions { uid: object.uid().map(|uid| uid.into_owned()), resource_version: None }),
         ..DeleteParams::background()
     };
     let outcome = api::<K>(ctx).delete(&name, &params).await;

@@ -1,0 +1,122 @@
+//! The process: client, caches, poller, two controllers, admin port; and their end.
+//!
+//! It only puts parts together; each part lives in its own file.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
+use kube::Client;
+use kube::runtime::controller::{Config, Controller};
+use prometheus_client::registry::Registry;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::args::OperatorArgs;
+use crate::cluster::apply::Memory;
+use crate::cluster::caches::{Caches, Writers, caches};
+use crate::cluster::discover;
+use crate::context::{Context, Wakes};
+use crate::egress_policy::retry::Failures;
+use crate::events::Events;
+use crate::metrics::Metrics;
+use crate::reports::Reports;
+use crate::reports::poll::Poller;
+use crate::{egress_policy, egress_pool};
+
+/// Objects reconciled at one time; each waits for the API server most of the time.
+const CONCURRENCY: u16 = 16;
+/// Time for runs under way to end after a signal.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Is the operator until `stop` resolves.
+///
+/// # Errors
+/// What could not be started.
+pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let listener = admin::bind(args.admin).await.with_context(|| format!("failed to listen on {}", args.admin))?;
+    let client = Client::try_default().await.context("failed to configure the Kubernetes client")?;
+    let settings = args.settings(client.default_namespace());
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, admin = %args.admin, "starting");
+
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let admin = Arc::new(Admin { ready: AtomicBool::new(false), registry });
+    let (caches, writers): (Caches, Writers) = caches();
+    let wakes = Arc::new(Wakes::new(&caches));
+    let reports = Arc::new(Reports::default());
+    let (end, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    tasks.spawn(Arc::clone(&admin).serve(listener, end.clone()));
+    writers.watch(&client, &settings.fleet_namespace, &wakes, &mut tasks);
+    tokio::pin!(stop);
+    tokio::select! {
+        () = caches.ready() => {}
+        () = &mut stop => return Ok(()),
+    }
+    let known = discover::knows_pod_ranges(&caches, &settings);
+    metrics.pod_ranges(known);
+    if !known {
+        let next = "name the ranges of pods in the chart's value operator.internalCIDRs";
+        tracing::warn!(next, "no range of pods was found: pods on public-looking addresses are not part of the floor");
+    }
+    admin.ready.store(true, Ordering::Relaxed);
+
+    let poller = Poller {
+        client: client.clone(),
+        caches: caches.clone(),
+        fleet_namespace: settings.fleet_namespace.clone(),
+        reports: Arc::clone(&reports),
+        wakes: Arc::clone(&wakes),
+        metrics: metrics.clone(),
+    };
+    tasks.spawn(poller.run(end.clone()));
+    let ctx = Arc::new(Context {
+        client: client.clone(),
+        caches,
+        memory: Memory::default(),
+        reports,
+        wakes,
+        settings,
+        metrics,
+        events: Events::new(client, std::env::var("HOSTNAME").ok()),
+        failures: Failures::default(),
+        now: Timestamp::now,
+    });
+    ctx.wakes.everything();
+    let controllers = controllers(&ctx, &end);
+    tokio::pin!(controllers);
+    tokio::select! {
+        () = &mut controllers => anyhow::bail!("the controllers ended"),
+        () = &mut stop => {}
+    }
+    tracing::info!("stopping; fleets serve on");
+    end.cancel();
+    if tokio::time::timeout(GRACE, controllers).await.is_err() {
+        tracing::warn!("runs under way did not end in time");
+    }
+    tasks.abort_all();
+    Ok(())
+}
+
+async fn controllers(ctx: &Arc<Context>, end: &CancellationToken) {
+    let config = || Config::default().concurrency(CONCURRENCY);
+    let policies = Controller::for_stream(stream::pending(), ctx.caches.policies.clone())
+        .with_config(config())
+        .reconcile_on(Arc::clone(&ctx.wakes.policies).stream())
+        .graceful_shutdown_on(end.clone().cancelled_owned())
+        .run(egress_policy::reconcile, egress_policy::error_policy, Arc::clone(ctx))
+        .for_each(|_| async {});
+    let pools = Controller::for_stream(stream::pending(), ctx.caches.pools.clone())
+        .with_config(config())
+        .reconcile_on(Arc::clone(&ctx.wakes.pools).stream())
+        .graceful_shutdown_on(end.clone().cancelled_owned())
+        .run(egress_pool::reconcile, egress_pool::error_policy, Arc::clone(ctx))
+        .for_each(|_| async {});
+    // Errors were logged and counted by each error_policy.
+    futures::join!(policies, pools);
+}

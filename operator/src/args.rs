@@ -1,0 +1,124 @@
+//! Flags and environment, parsed once; no other defaults anywhere.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use egressway_core::duration;
+use ipnet::IpNet;
+
+use crate::context::Settings;
+
+/// Reconciles EgressPolicies and EgressPools into fleets of egress proxies.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "egressway-operator", version, args_conflicts_with_subcommands = true)]
+pub struct Args {
+    /// Another job than being the operator.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Being the operator.
+    #[command(flatten)]
+    pub operator: OperatorArgs,
+}
+
+/// Jobs of the chart's hooks.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Before uninstalling: stops the operator, deletes every fleet, takes the finalizers off.
+    Cleanup(CleanupArgs),
+    /// After installing: applies one EgressPool once the API server serves the kind.
+    ApplyPool(ApplyPoolArgs),
+}
+
+/// Being the operator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct OperatorArgs {
+    /// Namespace in which fleets run.
+    #[arg(long, default_value = "egressway-fleets")]
+    pub fleet_namespace: String,
+    /// Namespace in which the operator runs. Default: that of its ServiceAccount.
+    #[arg(long)]
+    pub operator_namespace: Option<String>,
+    /// Image of the proxy.
+    #[arg(long, default_value = concat!("egressway-proxy:", env!("CARGO_PKG_VERSION")))]
+    pub proxy_image: String,
+    /// Always, IfNotPresent or Never.
+    #[arg(long, default_value = "IfNotPresent", value_parser = ["Always", "IfNotPresent", "Never"])]
+    pub proxy_image_pull_policy: String,
+    /// Secret in the fleet namespace that opens the registry (repeatable).
+    #[arg(long)]
+    pub image_pull_secret: Vec<String>,
+    /// Domain of the cluster's Services.
+    #[arg(long, default_value = "cluster.local")]
+    pub cluster_domain: String,
+    /// Range of the internal tier that cannot be discovered, such as the pods of a VPC CNI (repeatable).
+    #[arg(long, value_name = "CIDR")]
+    pub internal_cidr: Vec<IpNet>,
+    /// Range that no policy may ever reach (repeatable).
+    #[arg(long, value_name = "CIDR")]
+    pub never_cidr: Vec<IpNet>,
+    /// Health and metrics.
+    #[arg(long, value_name = "ADDR", default_value = "[::]:8080")]
+    pub admin: SocketAddr,
+}
+
+/// Before uninstalling.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CleanupArgs {
+    /// Namespace in which the operator runs.
+    #[arg(long)]
+    pub operator_namespace: String,
+    /// Its Deployment.
+    #[arg(long)]
+    pub operator_deployment: String,
+    /// Namespace in which fleets run.
+    #[arg(long)]
+    pub fleet_namespace: String,
+    /// How long it may take.
+    #[arg(long, default_value = "180s", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
+/// After installing.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ApplyPoolArgs {
+    /// The EgressPool as JSON.
+    #[arg(long)]
+    pub manifest: String,
+    /// How long to wait for the kind.
+    #[arg(long, default_value = "120s", value_parser = duration::parse)]
+    pub timeout: Duration,
+}
+
+impl OperatorArgs {
+    /// The settings; `namespace` is that of the operator's ServiceAccount.
+    #[must_use]
+    pub fn settings(&self, namespace: &str) -> Settings {
+        let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect();
+        Settings {
+            fleet_namespace: self.fleet_namespace.clone(),
+            operator_namespace: self.operator_namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+            proxy_image: self.proxy_image.clone(),
+            proxy_image_pull_policy: self.proxy_image_pull_policy.clone(),
+            image_pull_secrets: self.image_pull_secret.clone(),
+            cluster_domain: self.cluster_domain.clone(),
+            internal_cidrs: texts(&self.internal_cidr),
+            never_cidrs: texts(&self.never_cidr),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_need_no_flag_and_nonsense_is_refused() {
+        let args = Args::try_parse_from(["egressway-operator"]).unwrap();
+        let settings = args.operator.settings("egressway-system");
+        assert_eq!((&*settings.fleet_namespace, &*settings.operator_namespace), ("egressway-fleets", "egressway-system"));
+        for args in [&["o", "--never-cidr", "x"][..], &["o", "--proxy-image-pull-policy", "Sometimes"], &["o", "cleanup"]] {
+            assert!(Args::try_parse_from(args).is_err(), "{args:?}");
+        }
+    }
+}

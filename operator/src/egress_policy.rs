@@ -1,0 +1,216 @@
+//! The controller of EgressPolicies: observe, validate, desired, apply, status.
+//!
+//! Every run computes everything again. A refused policy is the user's to fix: it becomes a condition, not a retry.
+//! Errors are the API server's; they are retried with a delay of their own per object.
+
+pub mod apply;
+pub mod condition;
+pub mod finalize;
+pub mod observe;
+pub mod publish;
+pub mod resources;
+pub mod retry;
+pub mod status;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use egressway_core::wire::names;
+use egressway_crds::EgressPolicy;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use self::retry::Class;
+use self::validate::PoolFact;
+use crate::cluster::caches::Policy;
+use crate::context::Context;
+use crate::desired::{Inputs, desired};
+
+/// Everything is looked at again after so long, whatever the watches say.
+const RESYNC: Duration = Duration::from_secs(600);
+/// Field manager of `spec.poolRef`, apart from the others so that no other apply takes it back.
+const POOL_MANAGER: &str = "egressway-operator-default-pool";
+
+/// What went wrong with a reconcile.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The API server refused a write.
+    #[error("failed to apply {kind} {name}")]
+    Apply {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server refused a deletion.
+    #[error("failed to delete {kind} {name}")]
+    Delete {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The API server refused a read.
+    #[error("failed to read {kind} {name}")]
+    Read {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// The name belongs to an object that is not ours.
+    #[error("{kind} {name} in the fleet namespace belongs to somebody else: delete or rename it")]
+    Taken {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+    },
+    /// The system gives no randomness for a report key.
+    #[error("failed to draw a report key: {0}")]
+    Random(getrandom::Error),
+}
+
+impl Error {
+    /// A refused write.
+    pub fn apply(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
+        Self::Apply { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+    }
+
+    /// A refused deletion.
+    pub fn delete(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
+        Self::Delete { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+    }
+
+    /// A refused read.
+    pub fn read(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
+        Self::Read { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+    }
+
+    /// Which decides about the next try.
+    #[must_use]
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Apply { source, .. } | Self::Delete { source, .. } | Self::Read { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if status.is_conflict() => Class::Conflict,
+                kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => Class::Refused,
+                _ => Class::Unavailable,
+            },
+            Self::Taken { .. } => Class::Refused,
+            Self::Random(_) => Class::Unavailable,
+        }
+    }
+
+    /// The error with its causes, for a condition.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut source = std::error::Error::source(self);
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        text
+    }
+}
+
+/// One run for one policy.
+///
+/// # Errors
+/// The API server's.
+pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let _timer = ctx.metrics.reconcile("egresspolicy");
+    let policy = match &guard.0 {
+        Ok(policy) => policy,
+        Err(error) => {
+            // Nothing can be written to an object that cannot be read; the schema lets nobody store one.
+            tracing::error!(error = error as &dyn std::error::Error, "an EgressPolicy does not deserialize");
+            return Ok(Action::requeue(RESYNC));
+        }
+    };
+    let outcome = run(policy, &ctx).await;
+    let object = object_key(policy);
+    if outcome.is_ok() {
+        ctx.failures.reset(&object);
+    }
+    outcome
+}
+
+async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
+    if policy.metadata.deletion_timestamp.is_some() {
+        return finalize::finalize(policy, ctx).await;
+    }
+    if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
+        finalize::claim(policy, ctx).await?;
+    }
+    let observed = observe::observe(ctx, policy);
+    if policy.spec.pool_ref.is_none()
+        && let PoolFact::Found(pool) = observed.pool_fact(policy)
+    {
+        // The answer comes back as a change of the policy, and with it the next run.
+        return set_pool(policy, ctx, &pool.name_any()).await.map(|()| Action::requeue(RESYNC));
+    }
+    let validated = observed.validate(policy);
+    let mut hashes = None;
+    let mut failure = None;
+    if let Some(valid) = &validated.valid {
+        let key = observed.key()?;
+        let inputs = Inputs {
+            floor: &observed.floor,
+            kept_pool: observed.kept_pool.as_ref(),
+            key: &key,
+            settings: &ctx.settings,
+            now: observed.now,
+        };
+        let wanted = desired(valid, &inputs);
+        hashes = Some(wanted.hashes.clone());
+        failure = apply::apply(ctx, &valid.id, wanted).await.err();
+    }
+    publish::publish(ctx, policy, &observed, &validated, hashes.as_ref(), failure.as_ref()).await?;
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(Action::requeue(observed.next_look().unwrap_or(RESYNC).min(RESYNC))),
+    }
+}
+
+/// Writes the default pool into the spec, once; the schema makes it immutable.
+async fn set_pool(policy: &EgressPolicy, ctx: &Context, pool: &str) -> Result<(), Error> {
+    let name = policy.name_any();
+    let patch = json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": name, "uid": policy.uid()}, "spec": {"poolRef": {"name": pool}},
+    });
+    let api = publish::api(ctx, policy);
+    let params = PatchParams::apply(POOL_MANAGER).force();
+    api.patch(&name, &params, &Patch::Apply(&patch)).await.map_err(|e| Error::apply("EgressPolicy", &name, e))?;
+    tracing::info!(policy = %object_key(policy), pool, "took the default pool");
+    Ok(())
+}
+
+/// Namespace and name, for logs and counters.
+#[must_use]
+pub fn object_key(policy: &EgressPolicy) -> String {
+    format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any())
+}
+
+/// How long to wait after an error.
+pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Action {
+    let object = format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any());
+    let failures = ctx.failures.more(&object);
+    let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
+    ctx.metrics.failed("egresspolicy", error.class());
+    tracing::warn!(policy = object, failures, ?delay, error = error as &dyn std::error::Error, "reconcile failed");
+    Action::requeue(delay)
+}

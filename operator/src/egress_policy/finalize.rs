@@ -1,0 +1,108 @@
+//! The end of a policy: its pods drain, then everything goes, then the policy itself.
+//!
+//! The finalizer is there before the first child, so no fleet outlives its policy by accident.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use egressway_core::wire::names;
+use egressway_crds::EgressPolicy;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt as _;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use serde_json::json;
+
+use super::condition::Reason;
+use super::observe::observe;
+use super::publish;
+use super::status::{self, Facts};
+use super::validate::Validated;
+use super::{Error, object_key};
+use crate::cluster::prune::prune;
+use crate::context::Context;
+
+/// Field manager of the finalizer.
+const MANAGER: &str = "egressway-operator-finalizer";
+/// Pods that go wake the controller; this is for when nobody does.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// Puts the finalizer on.
+///
+/// # Errors
+/// The API server refused.
+pub async fn claim(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
+    set(policy, ctx, &[names::FINALIZER]).await
+}
+
+/// Drains, deletes, lets go.
+///
+/// # Errors
+/// The API server refused; the next run goes on where this one stopped.
+pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
+    if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let uid = policy.uid().unwrap_or_default();
+    let nothing = BTreeSet::new();
+    // Deployments first: their pods get SIGTERM and drain, while Service and ACL are still there for them.
+    prune::<PodDisruptionBudget>(ctx, &uid, &nothing).await?;
+    prune::<Deployment>(ctx, &uid, &nothing).await?;
+    let left = ctx.caches.pods.state_filter(|pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
+    if !left.is_empty() {
+        draining(policy, ctx).await?;
+        return Ok(Action::requeue(LOOK_AGAIN));
+    }
+    prune::<Service>(ctx, &uid, &nothing).await?;
+    prune::<NetworkPolicy>(ctx, &uid, &nothing).await?;
+    prune::<ConfigMap>(ctx, &uid, &nothing).await?;
+    prune::<Secret>(ctx, &uid, &nothing).await?;
+    prune::<ServiceAccount>(ctx, &uid, &nothing).await?;
+    ctx.reports.forget(&uid);
+    set(policy, ctx, &[]).await?;
+    tracing::info!(policy = %object_key(policy), "fleet deleted");
+    Ok(Action::await_change())
+}
+
+/// Says how far it is.
+async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
+    let observed = observe(ctx, policy);
+    let validated = Validated {
+        valid: None,
+        accepted: true,
+        reason: Reason::DrainingFleet,
+        message: "the policy is being deleted".to_owned(),
+    };
+    let facts = Facts {
+        policy,
+        validated: &validated,
+        hashes: None,
+        pool: observed.valid_pool.as_ref(),
+        pods: &observed.pods,
+        cells: &observed.cells,
+        proxy_url: None,
+        failure: None,
+        programmed_since: None,
+        now: observed.now,
+    };
+    let next = status::next(&facts);
+    publish::write(ctx, policy, &next).await
+}
+
+/// Server-side apply: only our own entry of the list is ours to add or to take away.
+async fn set(policy: &EgressPolicy, ctx: &Context, finalizers: &[&str]) -> Result<(), Error> {
+    let name = policy.name_any();
+    let patch = json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": name, "uid": policy.uid(), "finalizers": finalizers},
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    match publish::api(ctx, policy).patch(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(Error::apply("EgressPolicy", &name, error)),
+    }
+}

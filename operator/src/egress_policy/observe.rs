@@ -1,0 +1,198 @@
+//! In: everything that a policy's outcome follows from, read from the caches in one go.
+//!
+//! It asks the API server nothing and decides nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egressway_core::wire::{document, names};
+use egressway_crds::{EgressPolicy, EgressPool};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use kube::ResourceExt as _;
+use kube_runtime::reflector::ObjectRef;
+
+use super::Error;
+use super::status::{CellView, PodView};
+use super::validate::{self, Facts, PoolFact, Validated};
+use crate::cluster::caches::{Pool, pool_ref};
+use crate::cluster::discover;
+use crate::context::Context;
+use crate::desired::{config_map, secret};
+use crate::egress_pool::validate::ValidPool;
+
+/// Label of a node's zone.
+const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// Everything observed for one policy.
+#[allow(missing_debug_implementations)]
+pub struct Observed {
+    /// The clock.
+    pub now: Timestamp,
+    /// The cluster's own ranges.
+    pub floor: document::Floor,
+    /// The pool's document in the ConfigMap.
+    pub kept_pool: Option<document::Pool>,
+    /// The pods, sorted by name.
+    pub pods: Vec<PodView>,
+    /// The Deployments, sorted by cell.
+    pub cells: Vec<CellView>,
+    /// The pool, as far as it means something.
+    pub valid_pool: Option<ValidPool>,
+    pool: Option<Arc<Pool>>,
+    defaults: usize,
+    namespace_labels: BTreeMap<String, String>,
+    accepted: Option<validate::Accepted>,
+    key: Option<String>,
+}
+
+/// Reads it.
+#[must_use]
+pub fn observe(ctx: &Context, policy: &EgressPolicy) -> Observed {
+    let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
+    let fleet = names::fleet_name(&namespace, &name);
+    let in_fleet = &ctx.settings.fleet_namespace;
+    let config = ctx.caches.config_maps.get(&ObjectRef::<ConfigMap>::new(&fleet).within(in_fleet));
+    let key = ctx.caches.secrets.get(&ObjectRef::<Secret>::new(&fleet).within(in_fleet));
+    let uid = policy.uid().unwrap_or_default();
+    let config = config.filter(|config| config.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
+    let (pool, defaults) = match &policy.spec.pool_ref {
+        Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), 0),
+        None => default_pool(ctx),
+    };
+    let namespace_ref = ObjectRef::new(&namespace);
+    Observed {
+        now: (ctx.now)(),
+        floor: discover::floor(&ctx.caches, &ctx.settings),
+        kept_pool: config.as_deref().and_then(config_map::pool),
+        pods: pods(ctx, &uid),
+        cells: cells(ctx, &uid),
+        valid_pool: pool.as_deref().and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok()),
+        pool,
+        defaults,
+        namespace_labels: ctx.caches.namespaces.get(&namespace_ref).map(|ns| ns.labels().clone()).unwrap_or_default(),
+        accepted: config.as_deref().and_then(|config| config_map::accepted(config, &namespace, &name)),
+        key: key.as_deref().and_then(secret::key),
+    }
+}
+
+impl Observed {
+    /// The pool of the policy.
+    #[must_use]
+    pub fn pool_fact<'a>(&'a self, policy: &'a EgressPolicy) -> PoolFact<'a> {
+        let found: Option<&EgressPool> = self.pool.as_deref().and_then(|pool| pool.0.as_ref().ok());
+        match (found, &policy.spec.pool_ref) {
+            (Some(pool), _) => PoolFact::Found(pool),
+            (None, Some(pool)) => PoolFact::NotFound(&pool.name),
+            (None, None) if self.defaults > 1 => PoolFact::ManyDefaults,
+            (None, None) => PoolFact::NoDefault,
+        }
+    }
+
+    /// Validates the policy against it.
+    #[must_use]
+    pub fn validate(&self, policy: &EgressPolicy) -> Validated {
+        validate::validate(&Facts {
+            policy,
+            pool: self.pool_fact(policy),
+            namespace_labels: &self.namespace_labels,
+            accepted: self.accepted.clone(),
+        })
+    }
+
+    /// The report key: the one there is, or a new one.
+    ///
+    /// # Errors
+    /// The system gives no randomness.
+    pub fn key(&self) -> Result<String, Error> {
+        if let Some(key) = &self.key {
+            return Ok(key.clone());
+        }
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(Error::Random)?;
+        Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// When time alone changes the outcome: a promise begins or ends, or a condition turns from about to into late.
+    #[must_use]
+    pub fn next_look(&self) -> Option<Duration> {
+        let next = self.valid_pool.as_ref()?.next_change(self.now)?;
+        let wait = next.duration_since(self.now);
+        Some(Duration::try_from(wait).unwrap_or(Duration::ZERO).max(Duration::from_millis(100)))
+    }
+}
+
+fn default_pool(ctx: &Context) -> (Option<Arc<Pool>>, usize) {
+    let defaults = ctx.caches.pools.state_filter(|pool| {
+        pool.annotations().get(names::DEFAULT_POOL_ANNOTATION).is_some_and(|value| value == "true")
+    });
+    match defaults.as_slice() {
+        [only] => (Some(Arc::clone(only)), 1),
+        several => (None, several.len()),
+    }
+}
+
+fn pods(ctx: &Context, policy_uid: &str) -> Vec<PodView> {
+    let of_policy = |pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL).is_some_and(|uid| uid == policy_uid);
+    let mut pods: Vec<PodView> =
+        ctx.caches.pods.state_filter(of_policy).iter().filter_map(|pod| view(ctx, pod)).collect();
+    pods.sort_by(|a, b| a.name.cmp(&b.name));
+    pods
+}
+
+/// A pod that has ended counts no more; its Deployment makes another.
+fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
+    let status = pod.status.clone().unwrap_or_default();
+    let phase = status.phase.as_deref().unwrap_or("");
+    if matches!(phase, "Succeeded" | "Failed") {
+        return None;
+    }
+    let conditions = status.conditions.unwrap_or_default();
+    let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
+    let unschedulable = find("PodScheduled").filter(|c| c.reason.as_deref() == Some("Unschedulable"));
+    let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
+    let zone = node.as_ref().and_then(|node| {
+        let node = ctx.caches.nodes.get(&ObjectRef::new(node))?;
+        node.labels().get(ZONE_LABEL).cloned()
+    });
+    let answered = ctx.reports.of(&pod.uid().unwrap_or_default());
+    Some(PodView {
+        name: pod.name_any(),
+        node,
+        zone,
+        cell: pod.labels().get(names::CELL_LABEL).cloned().unwrap_or_default(),
+        running: phase == "Running",
+        ready: find("Ready").is_some_and(|condition| condition.status == "True"),
+        terminating: pod.metadata.deletion_timestamp.is_some(),
+        unschedulable: unschedulable.and_then(|condition| condition.message.clone()),
+        report: answered.report,
+        unreachable: answered.unreachable,
+    })
+}
+
+fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
+    let mut cells: Vec<CellView> = crate::cluster::prune::owned::<Deployment>(ctx, policy_uid)
+        .iter()
+        .map(|deployment| CellView {
+            name: deployment.labels().get(names::CELL_LABEL).cloned().unwrap_or_default(),
+            wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
+            settled: settled(deployment),
+        })
+        .collect();
+    cells.sort_by(|a, b| a.name.cmp(&b.name));
+    cells
+}
+
+/// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).
+#[must_use]
+pub fn settled(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else { return false };
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+    let is = |count: Option<i32>| count.unwrap_or(0) == wanted;
+    status.observed_generation >= deployment.metadata.generation
+        && is(status.updated_replicas)
+        && is(status.replicas)
+        && is(status.available_replicas)
+}

@@ -1,0 +1,76 @@
+//! Out: status, written only when it differs, and Events on what moved.
+
+use egressway_core::wire::names;
+use egressway_crds::{EgressPolicy, EgressPolicyStatus};
+use jiff::Timestamp;
+use kube::api::{Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use super::Error;
+use super::observe::Observed;
+use super::status::{self, Facts};
+use super::validate::Validated;
+use crate::context::Context;
+use crate::desired::Hashes;
+
+/// The API of a policy's namespace.
+#[must_use]
+pub fn api(ctx: &Context, policy: &EgressPolicy) -> Api<EgressPolicy> {
+    Api::namespaced(ctx.client.clone(), &policy.namespace().unwrap_or_default())
+}
+
+/// Computes the status and writes it if anything moved.
+///
+/// # Errors
+/// The API server refused.
+pub async fn publish(
+    ctx: &Context,
+    policy: &EgressPolicy,
+    observed: &Observed,
+    validated: &Validated,
+    hashes: Option<&Hashes>,
+    failure: Option<&Error>,
+) -> Result<(), Error> {
+    let fleet = names::fleet_name(&policy.namespace().unwrap_or_default(), &policy.name_any());
+    let facts = Facts {
+        policy,
+        validated,
+        hashes,
+        pool: observed.valid_pool.as_ref(),
+        pods: &observed.pods,
+        cells: &observed.cells,
+        proxy_url: Some(names::proxy_url(&fleet, &ctx.settings.fleet_namespace)),
+        failure: failure.map(Error::chain),
+        programmed_since: ctx.reports.wanted_since(&policy.uid().unwrap_or_default()),
+        now: Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now),
+    };
+    let next = status::next(&facts);
+    write(ctx, policy, &next).await
+}
+
+/// Writes a status if it differs from the present one.
+///
+/// # Errors
+/// The API server refused.
+pub async fn write(ctx: &Context, policy: &EgressPolicy, next: &EgressPolicyStatus) -> Result<(), Error> {
+    if policy.status.as_ref() == Some(next) {
+        return Ok(());
+    }
+    let name = policy.name_any();
+    let patch = json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": name, "uid": policy.uid()}, "status": next,
+    });
+    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    match api(ctx, policy).patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        Ok(_) => {}
+        // It has gone meanwhile, or was made anew: the next run sees the new one.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
+        Err(error) => return Err(Error::apply("EgressPolicy status", &name, error)),
+    }
+    let empty = Vec::new();
+    let before = policy.status.as_ref().map_or(&empty, |status| &status.conditions);
+    ctx.events.moved(policy, before, &next.conditions).await;
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! Pure: what is observed of a policy and its fleet into its status.
+//!
+//! The same facts give the same status, times included: a time stands in it only where something moved, or where an
+//! address is no longer seen. What the addresses mean is in [`addresses`], what the conditions say in [`verdicts`].
+
+pub mod addresses;
+pub mod verdicts;
+
+use egressway_core::wire::report::{Phase, Report};
+use egressway_crds::{ConfigStatus, EgressPolicy, EgressPolicyStatus, PodStatus};
+use jiff::Timestamp;
+
+use super::validate::{ValidPolicy, Validated};
+use crate::desired::Hashes;
+use crate::egress_pool::validate::ValidPool;
+
+/// Most pods that are listed.
+const PODS_MAX: usize = 100;
+
+/// One pod as the cache and its report have it.
+#[derive(Clone, Debug)]
+pub struct PodView {
+    /// Name.
+    pub name: String,
+    /// Its node.
+    pub node: Option<String>,
+    /// Zone of the node.
+    pub zone: Option<String>,
+    /// Its cell.
+    pub cell: String,
+    /// Its containers run.
+    pub running: bool,
+    /// Its Ready condition is True.
+    pub ready: bool,
+    /// It is being deleted.
+    pub terminating: bool,
+    /// Why the scheduler does not place it.
+    pub unschedulable: Option<String>,
+    /// What it said last, while it answers.
+    pub report: Option<Report>,
+    /// It ran and answered no question several times in a row.
+    pub unreachable: bool,
+}
+
+/// One Deployment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CellView {
+    /// Its cell.
+    pub name: String,
+    /// Pods wanted.
+    pub wanted: i32,
+    /// The rollout has ended.
+    pub settled: bool,
+}
+
+/// Everything that a status follows from.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The policy, with its present status.
+    pub policy: &'a EgressPolicy,
+    /// What validation said.
+    pub validated: &'a Validated,
+    /// What the pods should have in force.
+    pub hashes: Option<&'a Hashes>,
+    /// The pool, as far as it means something.
+    pub pool: Option<&'a ValidPool>,
+    /// The pods, sorted by name.
+    pub pods: &'a [PodView],
+    /// The Deployments, sorted by cell.
+    pub cells: &'a [CellView],
+    /// Where clients connect.
+    pub proxy_url: Option<String>,
+    /// Why the last apply failed.
+    pub failure: Option<String>,
+    /// Since when the pods should have what they should have.
+    pub programmed_since: Option<Timestamp>,
+    /// The clock.
+    pub now: Timestamp,
+}
+
+impl PodView {
+    /// Whether the pod counts: it is neither leaving nor dead.
+    #[must_use]
+    pub fn counts(&self) -> bool {
+        !self.terminating
+    }
+
+    /// Whether clients get answers from it.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.counts() && self.ready && self.report.as_ref().is_none_or(|report| report.phase == Phase::Serving)
+    }
+
+    fn config_hash(&self, policy: &EgressPolicy) -> Option<&str> {
+        let (namespace, name) = (policy.metadata.namespace.as_deref()?, policy.metadata.name.as_deref()?);
+        let policies = &self.report.as_ref()?.policies;
+        policies.iter().find(|p| p.namespace == namespace && p.name == name).map(|p| p.hash.as_str())
+    }
+
+    fn phase(&self) -> &'static str {
+        match (&self.report, self.terminating, self.running, self.unreachable) {
+            (_, true, _, _) => "Draining",
+            (_, _, false, _) => "Pending",
+            (_, _, _, true) => "Unreachable",
+            (None, _, true, false) => "Starting",
+            (Some(report), _, true, false) => match report.phase {
+                Phase::Starting => "Starting",
+                Phase::Serving => "Serving",
+                Phase::Quarantined => "Quarantined",
+                Phase::Draining => "Draining",
+            },
+        }
+    }
+}
+
+/// The policy in force, if there is one.
+fn in_force<'a>(facts: &'a Facts<'_>) -> Option<&'a ValidPolicy> {
+    facts.validated.valid.as_ref()
+}
+
+/// Whether a pod has exactly what it should have.
+fn in_sync(facts: &Facts<'_>, pod: &PodView) -> bool {
+    !pod.unreachable
+        && facts.hashes.is_some_and(|hashes| pod.config_hash(facts.policy) == Some(hashes.policy.as_str()))
+}
+
+/// The next status.
+#[must_use]
+pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
+    let previous = facts.policy.status.clone().unwrap_or_default();
+    let generation = facts.policy.metadata.generation;
+    let counted: Vec<&PodView> = facts.pods.iter().filter(|pod| pod.counts()).collect();
+    let addresses = addresses::addresses(facts, &previous);
+    let config = in_force(facts).zip(facts.hashes).map(|(valid, hashes)| ConfigStatus {
+        generation: valid.document.generation,
+        hash: hashes.policy.clone(),
+        pods_in_sync: count(counted.iter().filter(|pod| in_sync(facts, pod)).count()),
+        pods: count(counted.len()),
+    });
+    let summary = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.join(","));
+    let conditions = verdicts::verdicts(facts, &addresses)
+        .into_iter()
+        .map(|verdict| verdict.condition(&previous.conditions, generation, facts.now))
+        .collect();
+    EgressPolicyStatus {
+        observed_generation: generation,
+        proxy_url: in_force(facts).and(facts.proxy_url.clone()),
+        replicas: facts.cells.iter().map(|cell| cell.wanted).sum(),
+        ready_replicas: count(counted.iter().filter(|pod| pod.ready).count()),
+        config,
+        egress_ip_summary: summary(addresses.listed.iter().map(|entry| entry.ip.as_str()).collect()),
+        unexpected_ip_summary: summary(addresses.unexpected.iter().map(|entry| entry.ip.as_str()).collect()),
+        egress_ips: addresses.listed,
+        unexpected_ips: addresses.unexpected,
+        pods: facts.pods.iter().take(PODS_MAX).map(|pod| pod_status(facts, pod)).collect(),
+        conditions,
+    }
+}
+
+fn pod_status(facts: &Facts<'_>, pod: &PodView) -> PodStatus {
+    let seen = pod.report.iter().flat_map(|report| &report.egress.seen);
+    let message = pod.unschedulable.clone().or_else(|| pod.report.as_ref()?.load_error.clone());
+    PodStatus {
+        name: pod.name.clone(),
+        node: pod.node.clone(),
+        zone: pod.zone.clone(),
+        cell: pod.cell.clone(),
+        egress_ips: seen.filter(|seen| seen.confirmed).map(|seen| seen.ip.to_string()).collect(),
+        phase: pod.phase().to_owned(),
+        config_hash: pod.config_hash(facts.policy).map(ToOwned::to_owned),
+        message,
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

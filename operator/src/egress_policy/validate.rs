@@ -1,0 +1,318 @@
+//! Pure: an EgressPolicy and what is observed around it into the fleet it gets, or the reason why it gets none.
+//!
+//! A bad edit of the policy keeps the document that was accepted last; a pool that withdraws its permission takes
+//! effect at once, as a fleet that refuses everything.
+
+use std::collections::BTreeMap;
+
+use egressway_core::acl::compile::{self, Problems};
+use egressway_core::wire::document;
+use egressway_crds::{EgressPolicy, EgressPool};
+use kube::ResourceExt as _;
+
+use super::condition::Reason;
+use crate::desired::{Identity, document::content};
+use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
+
+/// Largest policies document: a ConfigMap holds 1 MiB, and floor and pool want room too.
+const DOCUMENT_BYTES_MAX: usize = 900 * 1024;
+
+/// The document that was accepted last.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted(pub document::Policy);
+
+/// A policy that has a fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidPolicy {
+    /// Whose fleet.
+    pub id: Identity,
+    /// What the fleet enforces.
+    pub document: document::Policy,
+    /// The pool has withdrawn its permission; the document refuses everything because of that.
+    pub withdrawn: bool,
+    /// What the fleet looks like; `None` leaves the pods as they are.
+    pub shape: Option<Shape>,
+}
+
+/// What a fleet looks like.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// The pool that it stands on.
+    pub pool: ValidPool,
+    /// Replicas, drain, resources.
+    pub fleet: Fleet,
+}
+
+/// The pool of a policy, as far as it was found.
+#[derive(Clone, Copy, Debug)]
+pub enum PoolFact<'a> {
+    /// No poolRef, and no pool is the default one.
+    NoDefault,
+    /// No poolRef, and several pools say to be the default one.
+    ManyDefaults,
+    /// There is no such pool.
+    NotFound(&'a str),
+    /// It is there.
+    Found(&'a EgressPool),
+}
+
+/// What validation needs to know.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The policy.
+    pub policy: &'a EgressPolicy,
+    /// Its pool.
+    pub pool: PoolFact<'a>,
+    /// Labels of its namespace.
+    pub namespace_labels: &'a BTreeMap<String, String>,
+    /// What was accepted last, if there is a fleet.
+    pub accepted: Option<Accepted>,
+}
+
+/// The outcome.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Validated {
+    /// The fleet, if the policy gets one.
+    pub valid: Option<ValidPolicy>,
+    /// Whether the spec as it stands is accepted.
+    pub accepted: bool,
+    /// Why.
+    pub reason: Reason,
+    /// Why, and what to do.
+    pub message: String,
+}
+
+/// Decides.
+#[must_use]
+pub fn validate(facts: &Facts<'_>) -> Validated {
+    let pool = match facts.pool {
+        PoolFact::Found(pool) => pool,
+        PoolFact::NoDefault => {
+            let next = "name a pool in spec.poolRef, or annotate one with egressway.dev/is-default-pool: \"true\"";
+            return withdraw(facts, Reason::NoDefaultPool, format!("there is no default pool: {next}"), None);
+        }
+        PoolFact::ManyDefaults => {
+            let message = "several pools say to be the default one: name one in spec.poolRef".to_owned();
+            return withdraw(facts, Reason::MultipleDefaultPools, message, None);
+        }
+        PoolFact::NotFound(name) => {
+            let message = format!("spec.poolRef: there is no EgressPool {name}: create it, or name another");
+            return withdraw(facts, Reason::PoolNotFound, message, None);
+        }
+    };
+    let valid_pool = match pools::validate(pool) {
+        Ok(valid) => valid,
+        Err(problems) => {
+            let message = format!("EgressPool {} is not accepted: {problems}", pool.name_any());
+            return keep(facts, Reason::PoolNotAccepted, message, None);
+        }
+    };
+    let mut problems = Problems::default();
+    let spec = facts.policy.spec.fleet.clone().unwrap_or_default();
+    let fleet = pools::fleet_of(
+        spec.replicas_per_cell,
+        spec.drain.as_deref(),
+        spec.resources.as_ref(),
+        &valid_pool.fleet,
+        &mut problems,
+    );
+    let bad_fleet = !problems.list().is_empty();
+    let shape = (!bad_fleet).then(|| Shape { pool: valid_pool, fleet });
+    let namespace = facts.policy.namespace().unwrap_or_default();
+    let allowed = pools::allows(&pool.spec.allowed_namespaces, &namespace, facts.namespace_labels);
+    if !allowed.unwrap_or(false) {
+        let message = format!(
+            "EgressPool {} does not allow namespace {namespace}: ask its owner to add it to spec.allowedNamespaces",
+            pool.name_any()
+        );
+        return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
+    }
+    if bad_fleet {
+        return keep(facts, Reason::InvalidFleet, problems.to_string(), None);
+    }
+    match accept(facts) {
+        Ok(document) => {
+            let message = format!("generation {} is in force", document.generation);
+            let valid = ValidPolicy { id: identity(facts), document, withdrawn: false, shape };
+            Validated { valid: Some(valid), accepted: true, reason: Reason::Accepted, message }
+        }
+        Err((reason, message)) => keep(facts, reason, message, shape),
+    }
+}
+
+fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
+    let (namespace, name) = (facts.policy.namespace().unwrap_or_default(), facts.policy.name_any());
+    let generation = facts.policy.metadata.generation.unwrap_or(0);
+    let sealed = document::Policy::seal(&namespace, &name, generation, content(&facts.policy.spec));
+    let document = document::Policies { version: document::VERSION, policies: vec![sealed] };
+    // The proxy's own compiler: what it would refuse never reaches a pod.
+    if let Err(problems) = compile::policies(&document) {
+        let prefix = format!("policy {namespace}/{name} rule ");
+        let in_spec = |problem: &String| match problem.strip_prefix(&prefix).and_then(|rest| rest.split_once(": ")) {
+            Some((rule, what)) => format!("spec.rules[{rule}]: {what}"),
+            None => problem.clone(),
+        };
+        let list: Vec<String> = problems.list().iter().take(20).map(in_spec).collect();
+        return Err((Reason::InvalidRule, list.join("; ")));
+    }
+    let bytes = document::to_json(&document).len();
+    if bytes > DOCUMENT_BYTES_MAX {
+        let next = "split the policy, or use wildcards";
+        let message = format!("spec.rules: the ACL has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}");
+        return Err((Reason::ConfigTooLarge, message));
+    }
+    document.policies.into_iter().next().ok_or((Reason::InvalidRule, "the document is empty".to_owned()))
+}
+
+/// Refused, and what was accepted last stays in force.
+fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
+    let generation = facts.policy.metadata.generation.unwrap_or(0);
+    let valid = facts.accepted.clone().map(|Accepted(document)| ValidPolicy {
+        id: identity(facts),
+        document,
+        withdrawn: false,
+        shape,
+    });
+    let message = match &valid {
+        Some(valid) if valid.document.generation != generation => format!(
+            "generation {generation} is refused: {problem}. Generation {} stays in force",
+            valid.document.generation
+        ),
+        Some(_) => format!("{problem}. What was accepted stays in force"),
+        None => problem,
+    };
+    Validated { valid, accepted: false, reason, message }
+}
+
+/// Refused by the pool: a fleet that exists refuses everything from now on.
+fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
+    let valid = facts.accepted.clone().map(|Accepted(last)| {
+        let content = document::Content { suspended: true, ..last.content };
+        let document = document::Policy::seal(&last.namespace, &last.name, last.generation, content);
+        ValidPolicy { id: identity(facts), document, withdrawn: true, shape }
+    });
+    let message = match &valid {
+        Some(_) => format!("{problem}. Until then the fleet refuses every new request"),
+        None => problem,
+    };
+    Validated { valid, accepted: false, reason, message }
+}
+
+fn identity(facts: &Facts<'_>) -> Identity {
+    let policy = facts.policy;
+    let pool = policy.spec.pool_ref.as_ref().map(|pool| pool.name.clone()).unwrap_or_default();
+    Identity {
+        namespace: policy.namespace().unwrap_or_default(),
+        name: policy.name_any(),
+        uid: policy.uid().unwrap_or_default(),
+        pool,
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    pub(crate) fn pool(spec: Value) -> EgressPool {
+        let mut pool = json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool", "metadata": {"name": "edge"},
+            "spec": {"allowedNamespaces": {"from": "All"},
+                     "cells": [{"name": "a", "nodeSelector": {"pool": "edge"}, "addresses": [{"cidr": "192.31.196.10/32"}]}],
+                     "observation": {"observers": [{"name": "one", "url": "http://one.example/"}, {"name": "two", "url": "http://two.example/"}]}}});
+        for (key, value) in spec.as_object().unwrap() {
+            pool["spec"][key] = value.clone();
+        }
+        serde_json::from_value(pool).unwrap()
+    }
+
+    pub(crate) fn policy(spec: Value) -> EgressPolicy {
+        let mut policy = json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+            "metadata": {"name": "webhooks", "namespace": "payments", "uid": "uid-1", "generation": 7},
+            "spec": {"poolRef": {"name": "edge"}, "rules": [{"name": "echo", "hosts": ["*.example.test"]}]}});
+        for (key, value) in spec.as_object().unwrap() {
+            policy["spec"][key] = value.clone();
+        }
+        serde_json::from_value(policy).unwrap()
+    }
+
+    fn last() -> Accepted {
+        let rules = content(&policy(json!({})).spec);
+        Accepted(document::Policy::seal("payments", "webhooks", 6, rules))
+    }
+
+    fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) -> Validated {
+        let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+        validate(&Facts { policy, pool, namespace_labels: &labels, accepted })
+    }
+
+    #[test]
+    fn a_good_policy_is_in_force() {
+        let outcome = run(&policy(json!({})), PoolFact::Found(&pool(json!({}))), None);
+        assert!(outcome.accepted, "{}", outcome.message);
+        let valid = outcome.valid.unwrap();
+        assert_eq!((valid.document.generation, valid.withdrawn), (7, false));
+        assert_eq!(valid.shape.unwrap().fleet.replicas_per_cell, 2);
+    }
+
+    #[test]
+    fn problems_name_the_field_and_what_to_write() {
+        for (spec, reason, words) in [
+            (json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}), Reason::InvalidRule, "spec.rules[net]: \"192.175.48.1/24\" has host bits set: write 192.175.48.0/24"),
+            (json!({"rules": [{"name": "hex", "hosts": ["a.0x7f"]}]}), Reason::InvalidRule, "spec.rules[hex]"),
+            (json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 9, "endPort": 8}]}]}), Reason::InvalidRule, "endPort 8"),
+            (json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}), Reason::InvalidRule, "port 0"),
+            (json!({"fleet": {"drain": "soon"}}), Reason::InvalidFleet, "drain"),
+            (json!({"fleet": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}), Reason::InvalidFleet, "limits.cpu"),
+        ] {
+            let outcome = run(&policy(spec.clone()), PoolFact::Found(&pool(json!({}))), None);
+            assert_eq!((outcome.accepted, outcome.reason), (false, reason), "{spec}: {}", outcome.message);
+            assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
+            assert!(outcome.valid.is_none(), "a bad first version gets no fleet");
+        }
+    }
+
+    #[test]
+    fn a_bad_edit_keeps_what_was_accepted() {
+        let bad = policy(json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}));
+        let outcome = run(&bad, PoolFact::Found(&pool(json!({}))), Some(last()));
+        assert!(!outcome.accepted && outcome.message.contains("Generation 6 stays in force"), "{}", outcome.message);
+        assert_eq!(outcome.valid.unwrap().document, last().0);
+    }
+
+    #[test]
+    fn a_pool_that_withdraws_takes_effect_at_once() {
+        let walled = pool(json!({"allowedNamespaces": {"from": "Names", "names": ["other"]}}));
+        let outcome = run(&policy(json!({})), PoolFact::Found(&walled), Some(last()));
+        assert_eq!((outcome.accepted, outcome.reason), (false, Reason::NamespaceNotAllowed));
+        let valid = outcome.valid.unwrap();
+        assert!(valid.withdrawn && valid.document.content.suspended && valid.shape.is_some());
+        assert_ne!(valid.document.hash, last().0.hash);
+        assert!(run(&policy(json!({})), PoolFact::Found(&walled), None).valid.is_none());
+    }
+
+    #[test]
+    fn a_pool_that_is_gone_leaves_the_pods_and_refuses_everything() {
+        let outcome = run(&policy(json!({})), PoolFact::NotFound("edge"), Some(last()));
+        let valid = outcome.valid.unwrap();
+        assert!(valid.withdrawn && valid.shape.is_none());
+        assert_eq!(outcome.reason, Reason::PoolNotFound);
+    }
+
+    #[test]
+    fn a_pool_that_means_nothing_changes_nothing() {
+        let broken = pool(json!({"cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}]}));
+        let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
+        assert_eq!((outcome.reason, outcome.accepted), (Reason::PoolNotAccepted, false));
+        let valid = outcome.valid.unwrap();
+        assert!(!valid.withdrawn && valid.shape.is_none());
+    }
+
+    #[test]
+    fn selectors_are_matched_against_the_namespace() {
+        for (team, expected) in [("a", true), ("b", false)] {
+            let pool = pool(json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": team}}}}));
+            assert_eq!(run(&policy(json!({})), PoolFact::Found(&pool), None).accepted, expected);
+        }
+    }
+}

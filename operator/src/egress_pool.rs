@@ -1,0 +1,80 @@
+//! The controller of EgressPools: validates them and sums up what the policies on them see. It makes no objects.
+
+pub mod status;
+pub mod validate;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use egressway_core::wire::names;
+use egressway_crds::EgressPolicy;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
+
+use crate::cluster::caches::{Policy, Pool};
+use crate::context::{Context, pool_name};
+use crate::egress_policy::{Error, retry};
+
+/// Everything is looked at again after so long, whatever the watches say.
+const RESYNC: Duration = Duration::from_secs(600);
+
+/// One run for one pool.
+///
+/// # Errors
+/// The API server's.
+pub async fn reconcile(guard: Arc<Pool>, ctx: Arc<Context>) -> Result<Action, Error> {
+    let _timer = ctx.metrics.reconcile("egresspool");
+    let pool = match &guard.0 {
+        Ok(pool) => pool,
+        Err(error) => {
+            tracing::error!(error = error as &dyn std::error::Error, "an EgressPool does not deserialize");
+            return Ok(Action::requeue(RESYNC));
+        }
+    };
+    let name = pool.name_any();
+    let policies: Vec<Arc<Policy>> =
+        ctx.caches.policies.state_filter(|policy: &Policy| pool_name(policy) == Some(name.as_str()));
+    let policies: Vec<&EgressPolicy> = policies.iter().filter_map(|policy| policy.0.as_ref().ok()).collect();
+    let nodes: Vec<Arc<Node>> = ctx.caches.nodes.state();
+    let pods = ctx.caches.pods.state_filter(|pod: &Pod| pod.labels().get(names::POOL_LABEL) == Some(&name));
+    let facts = status::Facts {
+        pool,
+        valid: validate::validate(pool),
+        policies: &policies,
+        nodes: &nodes,
+        pods: &pods,
+        now: (ctx.now)(),
+    };
+    let next = status::next(&facts);
+    if pool.status.as_ref() != Some(&next) {
+        let patch = json!({
+            "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool",
+            "metadata": {"name": name, "uid": pool.uid()}, "status": next,
+        });
+        let api = Api::<egressway_crds::EgressPool>::all(ctx.client.clone());
+        let params = PatchParams::apply(names::FIELD_MANAGER).force();
+        match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
+            Err(error) => return Err(Error::apply("EgressPool status", &name, error)),
+        }
+        let empty = Vec::new();
+        let before = pool.status.as_ref().map_or(&empty, |status| &status.conditions);
+        ctx.events.moved(pool, before, &next.conditions).await;
+    }
+    ctx.failures.reset(&name);
+    Ok(Action::requeue(RESYNC))
+}
+
+/// How long to wait after an error.
+pub fn error_policy(guard: Arc<Pool>, error: &Error, ctx: Arc<Context>) -> Action {
+    let name = guard.name_any();
+    let failures = ctx.failures.more(&name);
+    let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
+    ctx.metrics.failed("egresspool", error.class());
+    tracing::warn!(pool = name, failures, ?delay, error = error as &dyn std::error::Error, "reconcile failed");
+    Action::requeue(delay)
+}

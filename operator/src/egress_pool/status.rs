@@ -1,0 +1,186 @@
+//! Pure: a pool's status, the sum of its policies' statuses.
+//!
+//! The best state that any policy has for an address counts: one fleet that saw it is proof enough that it is in use.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use egressway_core::acl::compile::Problems;
+use egressway_core::wire::names;
+use egressway_crds::{CellStatus, EgressPolicy, EgressPool, EgressPoolStatus, PoolEgressIp};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::ResourceExt as _;
+
+use super::validate::{Promise, ValidPool};
+use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
+
+/// States from the best to the worst.
+const STATES: [&str; 6] = ["Verified", "Unconfirmed", "Stale", "Declared", "Retiring", "Planned"];
+
+/// Everything that a pool's status follows from.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The pool, with its present status.
+    pub pool: &'a EgressPool,
+    /// What it means, or what is wrong with it.
+    pub valid: Result<ValidPool, Problems>,
+    /// Policies that name it.
+    pub policies: &'a [&'a EgressPolicy],
+    /// Every node.
+    pub nodes: &'a [Arc<Node>],
+    /// Its pods.
+    pub pods: &'a [Arc<Pod>],
+    /// The clock.
+    pub now: Timestamp,
+}
+
+/// The next status.
+#[must_use]
+pub fn next(facts: &Facts<'_>) -> EgressPoolStatus {
+    let previous = facts.pool.status.clone().unwrap_or_default();
+    let generation = facts.pool.metadata.generation;
+    let now = Timestamp::from_second(facts.now.as_second()).unwrap_or(facts.now);
+    let egress_ips = match &facts.valid {
+        Ok(valid) => egress_ips(facts, valid),
+        Err(_) => previous.egress_ips.clone(),
+    };
+    let mut unexpected: Vec<&str> = statuses(facts).flat_map(|s| &s.unexpected_ips).map(|e| e.ip.as_str()).collect();
+    unexpected.sort_unstable();
+    unexpected.dedup();
+    let cells = cells(facts);
+    let conditions = verdicts(facts, &egress_ips, &cells)
+        .into_iter()
+        .map(|verdict| verdict.condition(&previous.conditions, generation, now))
+        .collect();
+    let join = |texts: &[&str]| (!texts.is_empty()).then(|| texts.join(","));
+    EgressPoolStatus {
+        observed_generation: generation,
+        policies: count(facts.policies.len()),
+        egress_ip_summary: join(&egress_ips.iter().map(|entry| entry.ip.as_str()).collect::<Vec<_>>()),
+        unexpected_ip_summary: join(&unexpected),
+        egress_ips,
+        cells,
+        conditions,
+    }
+}
+
+fn statuses<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a egressway_crds::EgressPolicyStatus> {
+    facts.policies.iter().filter_map(|policy| policy.status.as_ref())
+}
+
+fn egress_ips(facts: &Facts<'_>, valid: &ValidPool) -> Vec<PoolEgressIp> {
+    let mut best: BTreeMap<(bool, Option<IpAddr>, String), (usize, PoolEgressIp)> = BTreeMap::new();
+    let mut offer = |ip: &str, family: &str, cell: &str, state: &str| {
+        let rank = STATES.iter().position(|known| *known == state).unwrap_or(STATES.len());
+        let address = ip.split('/').next().and_then(|ip| ip.parse::<IpAddr>().ok());
+        let key = (address.is_some_and(|ip| ip.is_ipv6()), address, ip.to_owned());
+        let entry = PoolEgressIp {
+            ip: ip.to_owned(),
+            family: family.to_owned(),
+            cell: cell.to_owned(),
+            state: state.to_owned(),
+        };
+        match best.get(&key) {
+            Some((known, _)) if *known <= rank => {}
+            Some(_) | None => {
+                best.insert(key, (rank, entry));
+            }
+        }
+    };
+    for cell in &valid.cells {
+        for promise in cell.promises.iter().flatten().filter(|promise| !promise.over(facts.now)) {
+            let family = if promise.net.addr().is_ipv6() { "IPv6" } else { "IPv4" };
+            offer(&promise.text(), family, &cell.name, promised_state(promise, facts.now));
+        }
+    }
+    for entry in statuses(facts).flat_map(|status| &status.egress_ips) {
+        if valid.cells.iter().any(|cell| cell.name == entry.cell) {
+            offer(&entry.ip, &entry.family, &entry.cell, &entry.state);
+        }
+    }
+    best.into_values().map(|(_, entry)| entry).collect()
+}
+
+fn promised_state(promise: &Promise, now: Timestamp) -> &'static str {
+    if promise.not_before.is_some_and(|time| time > now) {
+        "Planned"
+    } else if promise.not_after.is_some() {
+        "Retiring"
+    } else {
+        "Declared"
+    }
+}
+
+fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
+    let mut cells: Vec<CellStatus> = facts
+        .pool
+        .spec
+        .cells
+        .iter()
+        .map(|cell| {
+            let fits = |node: &&Arc<Node>| cell.node_selector.iter().all(|(key, value)| node.labels().get(key) == Some(value));
+            let ready = |pod: &&Arc<Pod>| {
+                let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+                pod.labels().get(names::CELL_LABEL) == Some(&cell.name)
+                    && conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+            };
+            CellStatus {
+                name: cell.name.clone(),
+                nodes: count(facts.nodes.iter().filter(fits).count()),
+                ready_pods: count(facts.pods.iter().filter(ready).count()),
+            }
+        })
+        .collect();
+    cells.sort_by(|a, b| a.name.cmp(&b.name));
+    cells
+}
+
+fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]) -> Vec<Verdict> {
+    let accepted = match &facts.valid {
+        Ok(_) => Verdict::new(Kind::Accepted, true, Reason::Accepted, "the pool means something"),
+        Err(problems) => Verdict::new(Kind::Accepted, false, Reason::InvalidPool, problems.to_string()),
+    };
+    let verified = verified(facts, egress_ips);
+    let empty: Vec<&str> = cells.iter().filter(|cell| cell.nodes == 0).map(|cell| cell.name.as_str()).collect();
+    let ready = if facts.valid.is_err() {
+        Verdict::new(Kind::Ready, false, Reason::NotAccepted, accepted.message.clone())
+    } else if empty.is_empty() {
+        Verdict::new(Kind::Ready, true, Reason::AsExpected, "every cell has nodes")
+    } else {
+        let message = format!("no node has the labels of cell {}: label nodes, or correct nodeSelector", empty.join(", "));
+        Verdict::new(Kind::Ready, false, Reason::Unschedulable, message)
+    };
+    vec![accepted, verified, ready]
+}
+
+/// The worst of the policies' verdicts; a pool without policies has nobody to see its addresses.
+fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
+    let verdict = |truth: Truth, reason, message: String| Verdict::new(Kind::EgressIpsVerified, truth, reason, message);
+    let conditions = facts.policies.iter().filter_map(|policy| {
+        let conditions = &policy.status.as_ref()?.conditions;
+        Some((policy, find(conditions, Kind::EgressIpsVerified)?))
+    });
+    for (policy, condition) in conditions {
+        if condition.status == Truth::False.as_str() {
+            let name = format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any());
+            return verdict(Truth::False, Reason::UnexpectedIp, format!("EgressPolicy {name}: {}", condition.message));
+        }
+    }
+    let seen = |state: &str| egress_ips.iter().filter(|entry| entry.state == state).count();
+    let (verified, unconfirmed, all) = (seen("Verified"), seen("Unconfirmed"), egress_ips.len());
+    match (verified, unconfirmed) {
+        (0, 0) if facts.policies.is_empty() => {
+            verdict(Truth::Unknown, Reason::NotYetObserved, "no policy uses the pool, so no pod observes it".to_owned())
+        }
+        (0, 0) => verdict(Truth::Unknown, Reason::NotYetObserved, "no address has been seen by a quorum".to_owned()),
+        (0, count) => verdict(Truth::True, Reason::Unconfirmed, format!("{count} addresses seen; none is promised")),
+        (count, _) if count == all => verdict(Truth::True, Reason::AllVerified, format!("{count} promised addresses seen")),
+        (count, _) => verdict(Truth::True, Reason::ExpectedIpNotSeen, format!("{count} of {all} addresses seen")),
+    }
+}
+
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,134 @@
+//! What the operator counts: controller-runtime's names, so that existing dashboards work, and its own.
+//!
+//! Labels come from enums and from kinds only: never a name, an address or an error's text.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+use tokio::time::Instant;
+
+use crate::egress_policy::retry::Class;
+
+/// Seconds, from one cached run to a slow API server.
+const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ControllerLabels {
+    controller: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ErrorLabels {
+    controller: &'static str,
+    class: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabels {
+    kind: String,
+}
+
+#[derive(Clone, Debug)]
+struct Seconds;
+
+impl MetricConstructor<Histogram> for Seconds {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new(SECONDS)
+    }
+}
+
+/// The metrics; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    reconciles: Family<ControllerLabels, Counter>,
+    errors: Family<ErrorLabels, Counter>,
+    time: Family<ControllerLabels, Histogram, Seconds>,
+    active: Family<ControllerLabels, Gauge>,
+    applied: Family<KindLabels, Counter>,
+    propagation: Histogram,
+    pod_ranges_known: Gauge,
+}
+
+/// Measures one run.
+#[derive(Debug)]
+pub struct Timer {
+    start: Instant,
+    time: Histogram,
+    active: Gauge,
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.time.observe(self.start.elapsed().as_secs_f64());
+        self.active.dec();
+    }
+}
+
+impl Metrics {
+    /// Registers them.
+    #[must_use]
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::default(),
+            errors: Family::default(),
+            time: Family::new_with_constructor(Seconds),
+            active: Family::default(),
+            applied: Family::default(),
+            propagation: Histogram::new(SECONDS),
+            pod_ranges_known: Gauge::default(),
+        };
+        let runtime = registry.sub_registry_with_prefix("controller_runtime");
+        runtime.register("reconcile", "Runs per controller", metrics.reconciles.clone());
+        runtime.register("reconcile_errors", "Failed runs per controller", metrics.errors.clone());
+        runtime.register("reconcile_time_seconds", "Time of runs", metrics.time.clone());
+        runtime.register("active_workers", "Runs under way", metrics.active.clone());
+        let own = registry.sub_registry_with_prefix("egressway_operator");
+        own.register("applied", "Objects written, by kind", metrics.applied.clone());
+        own.register(
+            "acl_propagation_seconds",
+            "From a written ConfigMap to every pod of the fleet enforcing it",
+            metrics.propagation.clone(),
+        );
+        own.register(
+            "pod_ranges_known",
+            "1 when ranges of pods are part of the SSRF floor",
+            metrics.pod_ranges_known.clone(),
+        );
+        metrics
+    }
+
+    /// A run begins.
+    #[must_use]
+    pub fn reconcile(&self, controller: &'static str) -> Timer {
+        let labels = ControllerLabels { controller };
+        self.reconciles.get_or_create(&labels).inc();
+        let active = self.active.get_or_create(&labels).clone();
+        active.inc();
+        Timer { start: Instant::now(), time: self.time.get_or_create(&labels).clone(), active }
+    }
+
+    /// A run failed.
+    pub fn failed(&self, controller: &'static str, class: Class) {
+        self.errors.get_or_create(&ErrorLabels { controller, class: class.as_str() }).inc();
+    }
+
+    /// An object was written.
+    pub fn applied(&self, kind: &str) {
+        self.applied.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+    }
+
+    /// A fleet has what it should have.
+    pub fn propagated(&self, took: Duration) {
+        self.propagation.observe(took.as_secs_f64());
+    }
+
+    /// Whether ranges of pods are known.
+    pub fn pod_ranges(&self, known: bool) {
+        self.pod_ranges_known.set(i64::from(known));
+    }
+}

@@ -1,0 +1,203 @@
+//! What every proxy pod enforces and sees, asked again and again; and the nudge that makes kubelets refresh ConfigMaps.
+//!
+//! Pods hold no credential of the API, so they are asked. Answers are authenticated by the fleet's key, bounded, and
+//! believed only as far as they go: they move states, they promise nothing.
+
+pub mod ask;
+pub mod poll;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use egressway_core::wire::report::Report;
+use jiff::Timestamp;
+use tokio::sync::Notify;
+
+use crate::desired::Hashes;
+
+/// So many unanswered questions in a row, and a pod counts as unreachable: one may be lost in any network.
+const FAILURES_MAX: u32 = 3;
+
+/// What a pod answered.
+#[derive(Clone, Debug, Default)]
+pub struct Answered {
+    /// Its last report, while it answers.
+    pub report: Option<Report>,
+    /// It left several questions in a row unanswered.
+    pub unreachable: bool,
+}
+
+/// Reports by pod, and what the pods of each policy should have in force.
+#[derive(Debug, Default)]
+pub struct Reports {
+    inner: Mutex<Inner>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    pods: HashMap<String, PodState>,
+    wanted: HashMap<String, Wanted>,
+}
+
+#[derive(Debug, Default)]
+struct PodState {
+    report: Option<Report>,
+    failures: u32,
+}
+
+/// What the pods of a policy should have in force.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// Digests of the documents.
+    pub hashes: Hashes,
+    /// Since when.
+    pub since: Timestamp,
+    /// Since when, on the clock that polls go by.
+    pub at: tokio::time::Instant,
+}
+
+impl Reports {
+    /// What a pod answered last.
+    #[must_use]
+    pub fn of(&self, pod_uid: &str) -> Answered {
+        let inner = self.lock();
+        let Some(state) = inner.pods.get(pod_uid) else { return Answered::default() };
+        Answered { report: state.report.clone(), unreachable: state.failures >= FAILURES_MAX }
+    }
+
+    /// The pods of a policy should have these documents from now on; they are nudged and asked at once if that is news.
+    pub fn want(&self, policy_uid: &str, hashes: &Hashes) {
+        let mut inner = self.lock();
+        if inner.wanted.get(policy_uid).is_some_and(|wanted| wanted.hashes == *hashes) {
+            return;
+        }
+        let wanted =
+            Wanted { hashes: hashes.clone(), since: Timestamp::now(), at: tokio::time::Instant::now() };
+        inner.wanted.insert(policy_uid.to_owned(), wanted);
+        drop(inner);
+        self.changed.notify_one();
+    }
+
+    /// What the pods of a policy should have, and since when.
+    #[must_use]
+    pub fn wanted(&self, policy_uid: &str) -> Option<Wanted> {
+        self.lock().wanted.get(policy_uid).cloned()
+    }
+
+    /// Since when the pods of a policy should have what they should have.
+    #[must_use]
+    pub fn wanted_since(&self, policy_uid: &str) -> Option<Timestamp> {
+        self.wanted(policy_uid).map(|wanted| wanted.since)
+    }
+
+    /// The policy is gone.
+    pub fn forget(&self, policy_uid: &str) {
+        self.lock().wanted.remove(policy_uid);
+    }
+
+    /// Notes an answer; true when it says something that status shows.
+    fn answered(&self, pod_uid: &str, report: Report) -> bool {
+        let mut inner = self.lock();
+        let state = inner.pods.entry(pod_uid.to_owned()).or_default();
+        let was_unreachable = state.failures >= FAILURES_MAX;
+        state.failures = 0;
+        let news = was_unreachable || state.report.as_ref().map(visible) != Some(visible(&report));
+        state.report = Some(report);
+        news
+    }
+
+    /// Notes a question without an answer; true when the pod turns unreachable by it.
+    fn unanswered(&self, pod_uid: &str) -> bool {
+        let mut inner = self.lock();
+        let state = inner.pods.entry(pod_uid.to_owned()).or_default();
+        state.failures = state.failures.saturating_add(1);
+        state.failures == FAILURES_MAX
+    }
+
+    /// Forgets pods that are gone.
+    fn retain(&self, alive: impl Fn(&str) -> bool) {
+        self.lock().pods.retain(|uid, _| alive(uid));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A report without what ticks and stands nowhere in status, so that a settled fleet wakes nobody.
+fn visible(report: &Report) -> Report {
+    let mut report = report.clone();
+    report.active = 0;
+    report.egress.rounds = report.egress.rounds.min(3);
+    report.egress.observers.clear();
+    for seen in &mut report.egress.seen {
+        seen.last_seen = if seen.confirmed || seen.observers.is_empty() { 0 } else { seen.last_seen / 60 };
+    }
+    report
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use egressway_core::wire::report::{Egress, Phase, PolicyInForce, Seen, VERSION};
+
+    use super::*;
+
+    pub(crate) fn report(hash: &str, seen: &[(&str, &[&str], bool)]) -> Report {
+        Report {
+            version: VERSION,
+            build: "test".to_owned(),
+            pod: "pod".to_owned(),
+            uid: "uid".to_owned(),
+            cell: "a".to_owned(),
+            phase: Phase::Serving,
+            policies: vec![PolicyInForce {
+                namespace: "payments".to_owned(),
+                name: "webhooks".to_owned(),
+                generation: 7,
+                hash: hash.to_owned(),
+            }],
+            floor_hash: "floor".to_owned(),
+            pool_hash: "pool".to_owned(),
+            load_error: None,
+            egress: Egress {
+                rounds: 5,
+                seen: seen
+                    .iter()
+                    .map(|(ip, observers, confirmed)| Seen {
+                        ip: ip.parse().unwrap(),
+                        observers: observers.iter().map(|o| (*o).to_owned()).collect(),
+                        confirmed: *confirmed,
+                        last_seen: 1_790_000_000,
+                    })
+                    .collect(),
+                observers: vec![],
+            },
+            active: 3,
+        }
+    }
+
+    #[test]
+    fn what_ticks_is_no_news() {
+        let reports = Reports::default();
+        let first = report("h", &[("192.31.196.10", &["one", "two"], true)]);
+        assert!(reports.answered("uid", first.clone()));
+        let mut later = first.clone();
+        later.active = 9;
+        later.egress.rounds = 6;
+        later.egress.seen[0].last_seen += 60;
+        assert!(!reports.answered("uid", later));
+        assert!(reports.answered("uid", report("other", &[])));
+    }
+
+    #[test]
+    fn one_lost_question_is_no_death() {
+        let reports = Reports::default();
+        reports.answered("uid", report("h", &[]));
+        assert!(!reports.unanswered("uid") && !reports.unanswered("uid"));
+        assert!(!reports.of("uid").unreachable);
+        assert!(reports.unanswered("uid"), "the third is news");
+        assert!(reports.of("uid").unreachable && !reports.unanswered("uid"));
+        assert!(reports.answered("uid", report("h", &[])), "and so is its return");
+    }
+}
