@@ -8,8 +8,9 @@ check_cluster() {
   check "pods without a toleration land on sys-1" "sys-1" kubectl -n lab-selftest get pod web -o 'jsonpath={.spec.nodeName}'
   check "pods have both families" "10.244.31.* fd10:244:31::.*" kubectl -n lab-selftest get pod on-edge-b1 -o 'jsonpath={.status.podIPs[*].ip}'
   service=$(kubectl -n lab-selftest get service web -o 'jsonpath={.spec.clusterIPs[1]}')
-  check "a Service over IPv4 keeps the pod's address" "10.244.41.*" body on-batch-1 -4 http://web.lab-selftest.svc.cluster.local/
-  check "a Service over IPv6 keeps the pod's address" "fd10:244:41::.*" body on-batch-1 "http://[$service]/"
+  # a Ready pod is in every node's kube-proxy a moment later
+  check "a Service over IPv4 keeps the pod's address" "10.244.41.*" patiently 10 body on-batch-1 -4 http://web.lab-selftest.svc.cluster.local/
+  check "a Service over IPv6 keeps the pod's address" "fd10:244:41::.*" patiently 10 body on-batch-1 "http://[$service]/"
   check "kubectl logs" '.*"server":"web".*' kubectl -n lab-selftest logs web --tail=1
   check "a validating admission policy denies" ".*no such mark.*" admission_policy
   since=$(now_ms)
@@ -80,6 +81,6 @@ check_crash() {
     body on-sys-1 "http://$(kubectl -n lab-selftest get pod on-batch-1 -o 'jsonpath={.status.podIP}'):8080/"
   node_command start batch-1
   check "it comes back, and its pod leaves from its cell" "$NAT4.30" eventually 60 "$NAT4.30" body on-batch-1 "$ECHO4/"
-  check "over IPv6 too" "$NAT6::30" body on-batch-1 "$ECHO6/"
+  check "over IPv6 too" "$NAT6::30" patiently 10 body on-batch-1 "$ECHO6/"
   check "five nodes are Ready again" 5 eventually 60 5 ready_nodes
 }

@@ -63,6 +63,14 @@ eventually() {
   echo "$got"
 }
 
+# patiently SECONDS CMD...: repeats CMD until it succeeds; prints the last output.
+patiently() {
+  local end=$((SECONDS + $1)) got
+  shift
+  until got=$("$@" 2>&1) || ((SECONDS >= end)); do sleep 0.5; done
+  echo "$got"
+}
+
 in_pod() { kubectl --namespace lab-selftest exec "$1" -- /lab-tool "${@:2}"; } # POD CMD...
 body() { in_pod "$1" fetch --body --timeout 3s "${@:2}"; }                    # POD URL
 

@@ -7,7 +7,7 @@ up() {
   lock
   if [ -e "$RUN/ready" ] && ! no_processes; then # none at all: the machine was restarted
     (fail_if_dead) || die "up, but broken: lab down, then lab up"
-    say "already up"
+    say "already up, since $(date -r "$RUN/ready" +%T)" # it may be somebody else's
     return
   fi
   preconditions
