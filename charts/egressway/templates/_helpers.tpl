@@ -12,14 +12,6 @@
 {{- end }}
 {{- end }}
 
-{{- define "egressway.operatorName" -}}
-{{- if hasSuffix "-operator" (include "egressway.fullname" .) }}
-{{- include "egressway.fullname" . }}
-{{- else }}
-{{- printf "%s-operator" (include "egressway.fullname" .) }}
-{{- end }}
-{{- end }}
-
 {{- define "egressway.commonLabels" -}}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 app.kubernetes.io/instance: {{ .Release.Name | trunc 63 | trimSuffix "-" }}
@@ -80,7 +72,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* The default pool as JSON-in-YAML: applied by the hook, and printed nowhere else. */ -}}
+{{- /* The default pool, as the hook applies it. */ -}}
 {{- define "egressway.defaultPool" -}}
 apiVersion: egressway.dev/v1alpha1
 kind: EgressPool

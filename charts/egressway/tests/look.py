@@ -91,7 +91,7 @@ def basics(crds, pool, policy, cleanup, monitors):
         "crds": len(kinds("CustomResourceDefinition")) == (2 if crds else 0),
         "pool": len(job("default-pool")) == int(pool),
         "pool is never a plain object": not kinds("EgressPool"),
-        "policy": len(kinds("NetworkPolicy")) == int(policy),
+        "policy": len(kinds("NetworkPolicy")) == (int(policy) * (2 if monitors else 1)),
         "cleanup": len(job("cleanup")) == int(cleanup),
         "monitors": len(kinds("ServiceMonitor")) == len(kinds("PodMonitor")) == int(monitors),
         "one operator": len(kinds("Deployment")) == 1

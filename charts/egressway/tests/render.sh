@@ -59,6 +59,8 @@ holds "a digest decides" "operator()['image'].endswith(':1.2@sha256:' + 'a' * 64
   --set operator.image.tag=1.2,operator.image.digest="sha256:$(printf 'a%.0s' {1..64})"
 holds "the proxy's image" "'--proxy-image=r.test/p:7' in args() and '--proxy-image-pull-policy=Never' in args()" \
   --set proxy.image.repository=r.test/p,proxy.image.pullPolicy=Never --set-string proxy.image.tag=7
+holds "pull secrets of fleets" "[a for a in args() if 'pull-secret' in a] == ['--image-pull-secret=one', '--image-pull-secret=two']" \
+  --set 'proxy.imagePullSecrets[0].name=one,proxy.imagePullSecrets[1].name=two'
 holds "ranges repeat" "[a for a in args() if 'cidr' in a] == ['--internal-cidr=25.0.0.0/8', '--internal-cidr=fd10::/32', '--never-cidr=192.175.48.1/32']" \
   --set 'operator.internalCIDRs={25.0.0.0/8,fd10::/32},operator.neverCIDRs={192.175.48.1/32}'
 holds "pod labels add and never replace" "labels()['team'] == 'x' and labels()['app.kubernetes.io/name'] == 'egressway-operator'" \
