@@ -19,24 +19,96 @@ use crate::runner::{Case, Needs};
 #[must_use]
 pub fn all() -> Vec<Case> {
     vec![
-        Case { name: "crds_are_accepted_by_the_api_server", needs: Needs::Cluster, run: |c| Box::pin(input::crds_are_accepted(c)) },
-        Case { name: "bad_input_is_refused_at_apply", needs: Needs::Cluster, run: |c| Box::pin(input::refused_at_apply(c)) },
-        Case { name: "bad_input_that_one_object_cannot_show_becomes_a_condition", needs: Needs::Cluster, run: |c| Box::pin(input::becomes_a_condition(c)) },
-        Case { name: "a_bad_edit_keeps_the_last_good_acl", needs: Needs::Lab, run: |c| Box::pin(input::bad_edit_keeps_last_good(c)) },
-        Case { name: "verified_addresses_are_what_the_outside_saw", needs: Needs::Lab, run: |c| Box::pin(egress_ips::verified_is_what_was_seen(c)) },
-        Case { name: "a_nat_with_three_addresses_shows_three", needs: Needs::Lab, run: |c| Box::pin(egress_ips::three_addresses(c)) },
-        Case { name: "a_changed_nat_quarantines_and_heals", needs: Needs::Lab, run: |c| Box::pin(egress_ips::changed_nat(c)) },
-        Case { name: "a_lying_observer_only_makes_an_unexpected_entry", needs: Needs::Lab, run: |c| Box::pin(egress_ips::lying_observer(c)) },
-        Case { name: "dead_observers_take_no_pod_down", needs: Needs::Lab, run: |c| Box::pin(egress_ips::dead_observers(c)) },
-        Case { name: "allow_deny_suspend_as_written", needs: Needs::Lab, run: |c| Box::pin(acl::as_written(c)) },
-        Case { name: "acl_changes_reach_every_pod_quickly", needs: Needs::Lab, run: |c| Box::pin(acl::latency(c)) },
-        Case { name: "ssrf_targets_are_refused", needs: Needs::Lab, run: |c| Box::pin(ssrf::refused(c)) },
-        Case { name: "rebinding_is_refused", needs: Needs::Lab, run: |c| Box::pin(ssrf::rebinding(c)) },
-        Case { name: "policies_whose_names_concatenate_alike_do_not_meet", needs: Needs::Cluster, run: |c| Box::pin(lifecycle::names_do_not_meet(c)) },
-        Case { name: "manual_edits_and_deletions_heal", needs: Needs::Cluster, run: |c| Box::pin(lifecycle::heals(c)) },
-        Case { name: "a_settled_fleet_is_not_written", needs: Needs::Lab, run: |c| Box::pin(lifecycle::no_writes(c)) },
-        Case { name: "without_the_operator_the_data_plane_serves", needs: Needs::Lab, run: |c| Box::pin(lifecycle::operator_killed(c)) },
-        Case { name: "deleting_a_policy_drains_and_removes_everything", needs: Needs::Lab, run: |c| Box::pin(lifecycle::deletion(c)) },
+        Case {
+            name: "crds_are_accepted_by_the_api_server",
+            needs: Needs::Cluster,
+            run: |c| Box::pin(input::crds_are_accepted(c)),
+        },
+        Case {
+            name: "bad_input_is_refused_at_apply",
+            needs: Needs::Cluster,
+            run: |c| Box::pin(input::refused_at_apply(c)),
+        },
+        Case {
+            name: "bad_input_that_one_object_cannot_show_becomes_a_condition",
+            needs: Needs::Cluster,
+            run: |c| Box::pin(input::becomes_a_condition(c)),
+        },
+        Case {
+            name: "a_bad_edit_keeps_the_last_good_acl",
+            needs: Needs::Lab,
+            run: |c| Box::pin(input::bad_edit_keeps_last_good(c)),
+        },
+        Case {
+            name: "verified_addresses_are_what_the_outside_saw",
+            needs: Needs::Lab,
+            run: |c| Box::pin(egress_ips::verified_is_what_was_seen(c)),
+        },
+        Case {
+            name: "a_nat_with_three_addresses_shows_three",
+            needs: Needs::Lab,
+            run: |c| Box::pin(egress_ips::three_addresses(c)),
+        },
+        Case {
+            name: "a_changed_nat_quarantines_and_heals",
+            needs: Needs::Lab,
+            run: |c| Box::pin(egress_ips::changed_nat(c)),
+        },
+        Case {
+            name: "a_lying_observer_only_makes_an_unexpected_entry",
+            needs: Needs::Lab,
+            run: |c| Box::pin(egress_ips::lying_observer(c)),
+        },
+        Case {
+            name: "dead_observers_take_no_pod_down",
+            needs: Needs::Lab,
+            run: |c| Box::pin(egress_ips::dead_observers(c)),
+        },
+        Case {
+            name: "allow_deny_suspend_as_written",
+            needs: Needs::Lab,
+            run: |c| Box::pin(acl::as_written(c)),
+        },
+        Case {
+            name: "acl_changes_reach_every_pod_quickly",
+            needs: Needs::Lab,
+            run: |c| Box::pin(acl::latency(c)),
+        },
+        Case {
+            name: "ssrf_targets_are_refused",
+            needs: Needs::Lab,
+            run: |c| Box::pin(ssrf::refused(c)),
+        },
+        Case {
+            name: "rebinding_is_refused",
+            needs: Needs::Lab,
+            run: |c| Box::pin(ssrf::rebinding(c)),
+        },
+        Case {
+            name: "policies_whose_names_concatenate_alike_do_not_meet",
+            needs: Needs::Cluster,
+            run: |c| Box::pin(lifecycle::names_do_not_meet(c)),
+        },
+        Case {
+            name: "manual_edits_and_deletions_heal",
+            needs: Needs::Cluster,
+            run: |c| Box::pin(lifecycle::heals(c)),
+        },
+        Case {
+            name: "a_settled_fleet_is_not_written",
+            needs: Needs::Lab,
+            run: |c| Box::pin(lifecycle::no_writes(c)),
+        },
+        Case {
+            name: "without_the_operator_the_data_plane_serves",
+            needs: Needs::Lab,
+            run: |c| Box::pin(lifecycle::operator_killed(c)),
+        },
+        Case {
+            name: "deleting_a_policy_drains_and_removes_everything",
+            needs: Needs::Lab,
+            run: |c| Box::pin(lifecycle::deletion(c)),
+        },
     ]
 }
 
@@ -55,13 +127,21 @@ async fn shared(cluster: &Cluster) -> Result<(EgressPolicy, EgressPolicy)> {
         cluster.apply(&manifest.to_string()).await?;
     }
     Ok((
-        cluster.await_condition(SHARED, "edge", "Ready", "True", Duration::from_secs(90)).await?,
-        cluster.await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90)).await?,
+        cluster
+            .await_condition(SHARED, "edge", "Ready", "True", Duration::from_secs(90))
+            .await?,
+        cluster
+            .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90))
+            .await?,
     ))
 }
 
 /// The policy's proxy URL.
 fn proxy_url(policy: &EgressPolicy) -> Result<String> {
     use anyhow::Context as _;
-    policy.status.as_ref().and_then(|s| s.proxy_url.clone()).context("status has no proxyURL")
+    policy
+        .status
+        .as_ref()
+        .and_then(|s| s.proxy_url.clone())
+        .context("status has no proxyURL")
 }

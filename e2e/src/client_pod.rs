@@ -41,7 +41,11 @@ impl Answer {
     /// One field of the response.
     #[must_use]
     pub fn header(&self, name: &str) -> &str {
-        self.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).and_then(|(_, v)| v.first()).map_or("", String::as_str)
+        self.headers
+            .iter()
+            .find(|(key, _)| key.eq_ignore_ascii_case(name))
+            .and_then(|(_, v)| v.first())
+            .map_or("", String::as_str)
     }
 }
 
@@ -73,12 +77,43 @@ impl ClientPod {
             })
         })
         .await?;
-        eventually(&format!("pod {namespace}/{name} to run"), Duration::from_secs(60), || async {
-            let phase = api.get(name).await?.status.and_then(|s| s.phase).unwrap_or_default();
-            Ok(if phase == "Running" { Ok(()) } else { Err(phase) })
-        })
+        eventually(
+            &format!("pod {namespace}/{name} to run"),
+            Duration::from_secs(60),
+            || async {
+                let phase = api
+                    .get(name)
+                    .await?
+                    .status
+                    .and_then(|s| s.phase)
+                    .unwrap_or_default();
+                Ok(if phase == "Running" { Ok(()) } else { Err(phase) })
+            },
+        )
         .await?;
-        Ok(Self { cluster: cluster.clone(), namespace: namespace.to_owned(), name: name.to_owned() })
+        Ok(Self {
+            cluster: cluster.clone(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+
+    /// Ends the pod and whatever still runs in it.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn delete(&self) -> Result<()> {
+        let args = [
+            "delete",
+            "pod",
+            "-n",
+            &self.namespace,
+            &self.name,
+            "--grace-period=0",
+            "--force",
+            "--wait=true",
+        ];
+        self.cluster.kubectl(&args).await.map(|_| ())
     }
 
     /// Runs the tool in the pod and returns stdout, whatever the exit status.
@@ -86,7 +121,11 @@ impl ClientPod {
     /// # Errors
     /// kubectl could not be run at all.
     pub async fn tool(&self, args: &[&str]) -> Result<String> {
-        let output = self.command(args).output().await.context("failed to run kubectl exec")?;
+        let output = self
+            .command(args)
+            .output()
+            .await
+            .context("failed to run kubectl exec")?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         anyhow::ensure!(
             output.status.success() || !text.is_empty() || output.status.code() == Some(1),
@@ -125,6 +164,8 @@ impl ClientPod {
         args.extend(extra);
         args.push(url);
         let text = self.tool(&args).await?;
-        text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}"))).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
+            .collect()
     }
 }

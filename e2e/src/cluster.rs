@@ -38,7 +38,12 @@ impl Cluster {
     /// No usable kubeconfig.
     pub async fn connect(lab: Option<Lab>, kubectl: PathBuf, tool_image: String) -> Result<Self> {
         let client = Client::try_default().await.context("failed to use KUBECONFIG")?;
-        Ok(Self { client, lab, tool_image, kubectl })
+        Ok(Self {
+            client,
+            lab,
+            tool_image,
+            kubectl,
+        })
     }
 
     /// The lab; cases that need it are marked so and do not run without.
@@ -54,9 +59,17 @@ impl Cluster {
     /// # Errors
     /// kubectl failed; the error has its stderr.
     pub async fn kubectl(&self, args: &[&str]) -> Result<String> {
-        let output = self.command(args).output().await.context("failed to run kubectl")?;
+        let output = self
+            .command(args)
+            .output()
+            .await
+            .context("failed to run kubectl")?;
         if !output.status.success() {
-            bail!("kubectl {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+            bail!(
+                "kubectl {}: {}",
+                args.join(" "),
+                String::from_utf8_lossy(&output.stderr).trim()
+            );
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
@@ -118,7 +131,10 @@ impl Cluster {
     /// The API server refused it.
     pub async fn namespace(&self, name: &str) -> Result<()> {
         let object: Namespace = serde_json::from_value(serde_json::json!({"metadata": {"name": name}}))?;
-        match Api::<Namespace>::all(self.client.clone()).create(&PostParams::default(), &object).await {
+        match Api::<Namespace>::all(self.client.clone())
+            .create(&PostParams::default(), &object)
+            .await
+        {
             Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
             other => other.map(|_| ()).context("failed to create a namespace"),
         }
@@ -135,12 +151,16 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        eventually(&format!("namespace {name} to go"), Duration::from_secs(120), || async {
-            Ok(match api.get_opt(name).await? {
-                None => Ok(()),
-                Some(_) => Err("still there".to_owned()),
-            })
-        })
+        eventually(
+            &format!("namespace {name} to go"),
+            Duration::from_secs(120),
+            || async {
+                Ok(match api.get_opt(name).await? {
+                    None => Ok(()),
+                    Some(_) => Err("still there".to_owned()),
+                })
+            },
+        )
         .await
     }
 
@@ -148,17 +168,29 @@ impl Cluster {
     ///
     /// # Errors
     /// It does not come; the error has the conditions last seen.
-    pub async fn await_condition(&self, namespace: &str, name: &str, kind: &str, status: &str, within: Duration) -> Result<EgressPolicy> {
+    pub async fn await_condition(
+        &self,
+        namespace: &str,
+        name: &str,
+        kind: &str,
+        status: &str,
+        within: Duration,
+    ) -> Result<EgressPolicy> {
         let api = self.policies(namespace);
-        eventually(&format!("{kind}={status} of {namespace}/{name}"), within, || async {
-            let policy = api.get(name).await?;
-            let found = condition(&policy, kind);
-            let current = policy.status.as_ref().and_then(|s| s.observed_generation) == policy.metadata.generation;
-            Ok(match found {
-                Some(c) if c.status == status && current => Ok(policy),
-                _ => Err(describe(&policy)),
-            })
-        })
+        eventually(
+            &format!("{kind}={status} of {namespace}/{name}"),
+            within,
+            || async {
+                let policy = api.get(name).await?;
+                let found = condition(&policy, kind);
+                let current =
+                    policy.status.as_ref().and_then(|s| s.observed_generation) == policy.metadata.generation;
+                Ok(match found {
+                    Some(c) if c.status == status && current => Ok(policy),
+                    _ => Err(describe(&policy)),
+                })
+            },
+        )
         .await
     }
 
@@ -168,27 +200,47 @@ impl Cluster {
     /// The API server refused the list.
     pub async fn fleet_pods(&self, namespace: &str, name: &str) -> Result<Vec<Pod>> {
         let selector = format!("egressway.dev/policy-namespace={namespace},egressway.dev/policy-name={name}");
-        Ok(self.fleet::<Pod>().list(&ListParams::default().labels(&selector)).await?.items)
+        Ok(self
+            .fleet::<Pod>()
+            .list(&ListParams::default().labels(&selector))
+            .await?
+            .items)
     }
 
     /// Merges a patch into a policy and returns the answer.
     ///
     /// # Errors
     /// The API server refused it.
-    pub async fn patch_policy(&self, namespace: &str, name: &str, patch: serde_json::Value) -> Result<EgressPolicy> {
-        Ok(self.policies(namespace).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?)
+    pub async fn patch_policy(
+        &self,
+        namespace: &str,
+        name: &str,
+        patch: serde_json::Value,
+    ) -> Result<EgressPolicy> {
+        Ok(self
+            .policies(namespace)
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?)
     }
 }
 
 /// A condition of a policy.
 #[must_use]
 pub fn condition<'a>(policy: &'a EgressPolicy, kind: &str) -> Option<&'a Condition> {
-    policy.status.as_ref()?.conditions.iter().find(|c| c.type_ == kind)
+    policy
+        .status
+        .as_ref()?
+        .conditions
+        .iter()
+        .find(|c| c.type_ == kind)
 }
 
 /// Conditions in one line, for messages.
 #[must_use]
 pub fn describe(policy: &EgressPolicy) -> String {
     let conditions = policy.status.iter().flat_map(|s| &s.conditions);
-    conditions.map(|c| format!("{}={}/{} ({})", c.type_, c.status, c.reason, c.message)).collect::<Vec<_>>().join("; ")
+    conditions
+        .map(|c| format!("{}={}/{} ({})", c.type_, c.status, c.reason, c.message))
+        .collect::<Vec<_>>()
+        .join("; ")
 }

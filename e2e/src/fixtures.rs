@@ -50,7 +50,13 @@ pub fn pool(name: &str, cells: &[(&str, &str, Option<&str>, u8)]) -> Value {
 /// The pool with cells edge-a and edge-b.
 #[must_use]
 pub fn edge() -> Value {
-    pool(EDGE, &[("edge-a", "edge", Some("lab-a"), 10), ("edge-b", "edge", Some("lab-b"), 20)])
+    pool(
+        EDGE,
+        &[
+            ("edge-a", "edge", Some("lab-a"), 10),
+            ("edge-b", "edge", Some("lab-b"), 20),
+        ],
+    )
 }
 
 /// The pool with cell batch.

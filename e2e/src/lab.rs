@@ -77,7 +77,11 @@ impl Lab {
     /// # Errors
     /// The command failed.
     pub async fn run(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(&self.command).args(args).output().await.with_context(|| format!("failed to run lab {args:?}"))?;
+        let output = Command::new(&self.command)
+            .args(args)
+            .output()
+            .await
+            .with_context(|| format!("failed to run lab {args:?}"))?;
         if !output.status.success() {
             bail!("lab {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
@@ -89,7 +93,11 @@ impl Lab {
     /// # Errors
     /// The command failed.
     pub async fn mark(&self) -> Result<i64> {
-        self.run(&["echo", "mark"]).await?.trim().parse().context("lab echo mark printed no number")
+        self.run(&["echo", "mark"])
+            .await?
+            .trim()
+            .parse()
+            .context("lab echo mark printed no number")
     }
 
     /// Requests that echo servers saw since a mark.
@@ -105,7 +113,13 @@ impl Lab {
     /// # Errors
     /// The command failed.
     pub async fn sources(&self, since: i64) -> Result<BTreeSet<IpAddr>> {
-        Ok(self.echo_log(since).await?.into_iter().filter(|s| !s.method.is_empty()).map(|s| s.source).collect())
+        Ok(self
+            .echo_log(since)
+            .await?
+            .into_iter()
+            .filter(|s| !s.method.is_empty())
+            .map(|s| s.source)
+            .collect())
     }
 
     /// The API server's audit log since a mark.
@@ -128,5 +142,7 @@ impl Lab {
 }
 
 fn lines<T: for<'de> Deserialize<'de>>(text: &str) -> Result<Vec<T>> {
-    text.lines().map(|line| serde_json::from_str(line).with_context(|| format!("unexpected line {line}"))).collect()
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("unexpected line {line}")))
+        .collect()
 }

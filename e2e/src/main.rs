@@ -20,7 +20,11 @@ struct Args {
     #[arg(long, env = "KUBECTL", default_value = "kubectl")]
     kubectl: PathBuf,
     /// Image of the lab's tool for client pods.
-    #[arg(long, env = "EGRESSWAY_TOOL_IMAGE", default_value = "registry.egressway.test/lab-tool:1")]
+    #[arg(
+        long,
+        env = "EGRESSWAY_TOOL_IMAGE",
+        default_value = "registry.egressway.test/lab-tool:1"
+    )]
     tool_image: String,
     /// List the cases and exit.
     #[arg(long)]
@@ -41,5 +45,9 @@ async fn main() -> Result<ExitCode> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cluster = Cluster::connect(args.lab.map(Lab::new), args.kubectl, args.tool_image).await?;
     let passed = runner::run(&cluster, cases::all(), &args.filters).await?;
-    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if passed {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }

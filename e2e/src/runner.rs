@@ -38,10 +38,17 @@ pub struct Case {
 pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String]) -> Result<bool> {
     let mut out = std::io::stdout();
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for case in cases.iter().filter(|c| filters.is_empty() || filters.iter().any(|f| c.name.contains(f.as_str()))) {
+    for case in cases
+        .iter()
+        .filter(|c| filters.is_empty() || filters.iter().any(|f| c.name.contains(f.as_str())))
+    {
         if case.needs == Needs::Lab && cluster.lab.is_none() {
             skipped += 1;
-            writeln!(out, "skip {} (needs the lab: it changes NATs or looks from outside)", case.name)?;
+            writeln!(
+                out,
+                "skip {} (needs the lab: it changes NATs or looks from outside)",
+                case.name
+            )?;
             continue;
         }
         let start = Instant::now();
@@ -52,7 +59,12 @@ pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String]) -> Res
             }
             Err(error) => {
                 failed += 1;
-                writeln!(out, "FAIL {} ({:.1} s): {error:#}", case.name, start.elapsed().as_secs_f32())?;
+                writeln!(
+                    out,
+                    "FAIL {} ({:.1} s): {error:#}",
+                    case.name,
+                    start.elapsed().as_secs_f32()
+                )?;
                 dump(cluster, &mut out).await?;
             }
         }
@@ -69,7 +81,10 @@ async fn dump(cluster: &Cluster, out: &mut impl std::io::Write) -> Result<()> {
         vec!["logs", "-n", SYSTEM, "deploy/egressway", "--tail=30"],
         vec!["get", "events", "-A", "--sort-by=.lastTimestamp"],
     ] {
-        let text = cluster.kubectl(&args).await.unwrap_or_else(|error| format!("{error:#}"));
+        let text = cluster
+            .kubectl(&args)
+            .await
+            .unwrap_or_else(|error| format!("{error:#}"));
         let tail: Vec<&str> = text.lines().rev().take(30).collect();
         writeln!(out, "     --- kubectl {}", args.join(" "))?;
         for line in tail.iter().rev() {

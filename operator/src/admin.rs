@@ -63,7 +63,9 @@ impl Admin {
                     let answer = admin.answer(request.uri().path());
                     async move { Ok::<_, Infallible>(answer) }
                 });
-                let connection = http1::Builder::new().keep_alive(false).serve_connection(TokioIo::new(stream), service);
+                let connection = http1::Builder::new()
+                    .keep_alive(false)
+                    .serve_connection(TokioIo::new(stream), service);
                 // A client that is slow or breaks off is not worth a line.
                 let _ = timeout(EXCHANGE, connection).await;
             });
@@ -73,20 +75,40 @@ impl Admin {
     fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         let (status, kind, body) = match path {
             "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-            "/readyz" => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", "caches are being filled\n".to_owned()),
+            "/readyz" if self.ready.load(Ordering::Relaxed) => {
+                (StatusCode::OK, "text/plain", "ok\n".to_owned())
+            }
+            "/readyz" => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                "caches are being filled\n".to_owned(),
+            ),
             "/metrics" => {
                 let mut text = String::new();
                 match encode(&mut text, &self.registry) {
-                    Ok(()) => (StatusCode::OK, "application/openmetrics-text; version=1.0.0; charset=utf-8", text),
-                    Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "text/plain", "failed to encode\n".to_owned()),
+                    Ok(()) => (
+                        StatusCode::OK,
+                        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                        text,
+                    ),
+                    Err(_) => (
+                        StatusCode::INTERNAL_SERVER_ERROR,
+                        "text/plain",
+                        "failed to encode\n".to_owned(),
+                    ),
                 }
             }
-            _ => (StatusCode::NOT_FOUND, "text/plain", "try /livez /readyz /metrics\n".to_owned()),
+            _ => (
+                StatusCode::NOT_FOUND,
+                "text/plain",
+                "try /livez /readyz /metrics\n".to_owned(),
+            ),
         };
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         response
     }
 }

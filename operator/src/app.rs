@@ -39,14 +39,21 @@ const GRACE: Duration = Duration::from_secs(10);
 /// # Errors
 /// What could not be started.
 pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let listener = admin::bind(args.admin).await.with_context(|| format!("failed to listen on {}", args.admin))?;
-    let client = Client::try_default().await.context("failed to configure the Kubernetes client")?;
+    let listener = admin::bind(args.admin)
+        .await
+        .with_context(|| format!("failed to listen on {}", args.admin))?;
+    let client = Client::try_default()
+        .await
+        .context("failed to configure the Kubernetes client")?;
     let settings = args.settings(client.default_namespace());
     tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, admin = %args.admin, "starting");
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let admin = Arc::new(Admin { ready: AtomicBool::new(false), registry });
+    let admin = Arc::new(Admin {
+        ready: AtomicBool::new(false),
+        registry,
+    });
     let (caches, writers): (Caches, Writers) = caches();
     let wakes = Arc::new(Wakes::new(&caches));
     let reports = Arc::new(Reports::default());
@@ -62,7 +69,10 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     metrics.pod_ranges(known);
     if !known {
         let next = "name the ranges of pods in the chart's value operator.internalCIDRs";
-        tracing::warn!(next, "no range of pods was found: pods on public-looking addresses are not part of the floor");
+        tracing::warn!(
+            next,
+            "no range of pods was found: pods on public-looking addresses are not part of the floor"
+        );
     }
     admin.ready.store(true, Ordering::Relaxed);
 
@@ -109,7 +119,11 @@ async fn controllers(ctx: &Arc<Context>, end: &CancellationToken) {
         .with_config(config())
         .reconcile_on(Arc::clone(&ctx.wakes.policies).stream())
         .graceful_shutdown_on(end.clone().cancelled_owned())
-        .run(egress_policy::reconcile, egress_policy::error_policy, Arc::clone(ctx))
+        .run(
+            egress_policy::reconcile,
+            egress_policy::error_policy,
+            Arc::clone(ctx),
+        )
         .for_each(|_| async {});
     let pools = Controller::for_stream(stream::pending(), ctx.caches.pools.clone())
         .with_config(config())

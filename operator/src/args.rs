@@ -97,7 +97,10 @@ impl OperatorArgs {
         let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect();
         Settings {
             fleet_namespace: self.fleet_namespace.clone(),
-            operator_namespace: self.operator_namespace.clone().unwrap_or_else(|| namespace.to_owned()),
+            operator_namespace: self
+                .operator_namespace
+                .clone()
+                .unwrap_or_else(|| namespace.to_owned()),
             proxy_image: self.proxy_image.clone(),
             proxy_image_pull_policy: self.proxy_image_pull_policy.clone(),
             image_pull_secrets: self.image_pull_secret.clone(),
@@ -116,8 +119,15 @@ mod tests {
     fn defaults_need_no_flag_and_nonsense_is_refused() {
         let args = Args::try_parse_from(["egressway-operator"]).unwrap();
         let settings = args.operator.settings("egressway-system");
-        assert_eq!((&*settings.fleet_namespace, &*settings.operator_namespace), ("egressway-fleets", "egressway-system"));
-        for args in [&["o", "--never-cidr", "x"][..], &["o", "--proxy-image-pull-policy", "Sometimes"], &["o", "cleanup"]] {
+        assert_eq!(
+            (&*settings.fleet_namespace, &*settings.operator_namespace),
+            ("egressway-fleets", "egressway-system")
+        );
+        for args in [
+            &["o", "--never-cidr", "x"][..],
+            &["o", "--proxy-image-pull-policy", "Sometimes"],
+            &["o", "cleanup"],
+        ] {
             assert!(Args::try_parse_from(args).is_err(), "{args:?}");
         }
     }

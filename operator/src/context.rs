@@ -128,9 +128,10 @@ impl Wakes {
     /// An owned object or a pod changed: the policy on its labels.
     pub fn owned_changed(&self, object: &impl Resource) {
         let label = |key: &str| object.meta().labels.as_ref().and_then(|labels| labels.get(key));
-        if let (Some(namespace), Some(name)) =
-            (label(names::POLICY_NAMESPACE_LABEL), label(names::POLICY_NAME_LABEL))
-        {
+        if let (Some(namespace), Some(name)) = (
+            label(names::POLICY_NAMESPACE_LABEL),
+            label(names::POLICY_NAME_LABEL),
+        ) {
             self.policy(namespace, name);
         }
     }

@@ -122,7 +122,11 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         pool: wire::document::digest(&pool),
     };
     let cells = policy.shape.as_ref().map(|shape| {
-        let cells = shape.pool.cells.iter().filter(|cell| cell.state != CellState::Disabled);
+        let cells = shape
+            .pool
+            .cells
+            .iter()
+            .filter(|cell| cell.state != CellState::Disabled);
         cells
             .map(|cell| Cell {
                 name: cell.name.clone(),

@@ -86,28 +86,44 @@ pub enum Error {
 impl Error {
     /// A refused write.
     pub fn apply(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
-        Self::Apply { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+        Self::Apply {
+            kind: kind.into(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
     }
 
     /// A refused deletion.
     pub fn delete(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
-        Self::Delete { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+        Self::Delete {
+            kind: kind.into(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
     }
 
     /// A refused read.
     pub fn read(kind: impl Into<String>, name: &str, source: kube::Error) -> Self {
-        Self::Read { kind: kind.into(), name: name.to_owned(), source: Box::new(source) }
+        Self::Read {
+            kind: kind.into(),
+            name: name.to_owned(),
+            source: Box::new(source),
+        }
     }
 
     /// Which decides about the next try.
     #[must_use]
     pub fn class(&self) -> Class {
         match self {
-            Self::Apply { source, .. } | Self::Delete { source, .. } | Self::Read { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) if status.is_conflict() => Class::Conflict,
-                kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => Class::Refused,
-                _ => Class::Unavailable,
-            },
+            Self::Apply { source, .. } | Self::Delete { source, .. } | Self::Read { source, .. } => {
+                match source.as_ref() {
+                    kube::Error::Api(status) if status.is_conflict() => Class::Conflict,
+                    kube::Error::Api(status) if (400..500).contains(&status.code) && status.code != 429 => {
+                        Class::Refused
+                    }
+                    _ => Class::Unavailable,
+                }
+            }
             Self::Taken { .. } => Class::Refused,
             Self::Random(_) => Class::Unavailable,
         }
@@ -136,7 +152,10 @@ pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, 
         Ok(policy) => policy,
         Err(error) => {
             // Nothing can be written to an object that cannot be read; the schema lets nobody store one.
-            tracing::error!(error = error as &dyn std::error::Error, "an EgressPolicy does not deserialize");
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "an EgressPolicy does not deserialize"
+            );
             return Ok(Action::requeue(RESYNC));
         }
     };
@@ -160,7 +179,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         && let PoolFact::Found(pool) = observed.pool_fact(policy)
     {
         // The answer comes back as a change of the policy, and with it the next run.
-        return set_pool(policy, ctx, &pool.name_any()).await.map(|()| Action::requeue(RESYNC));
+        return set_pool(policy, ctx, &pool.name_any())
+            .await
+            .map(|()| Action::requeue(RESYNC));
     }
     let validated = observed.validate(policy);
     let mut hashes = None;
@@ -178,10 +199,20 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         hashes = Some(wanted.hashes.clone());
         failure = apply::apply(ctx, &valid.id, wanted).await.err();
     }
-    publish::publish(ctx, policy, &observed, &validated, hashes.as_ref(), failure.as_ref()).await?;
+    publish::publish(
+        ctx,
+        policy,
+        &observed,
+        &validated,
+        hashes.as_ref(),
+        failure.as_ref(),
+    )
+    .await?;
     match failure {
         Some(error) => Err(error),
-        None => Ok(Action::requeue(observed.next_look().unwrap_or(RESYNC).min(RESYNC))),
+        None => Ok(Action::requeue(
+            observed.next_look().unwrap_or(RESYNC).min(RESYNC),
+        )),
     }
 }
 
@@ -194,7 +225,9 @@ async fn set_pool(policy: &EgressPolicy, ctx: &Context, pool: &str) -> Result<()
     });
     let api = publish::api(ctx, policy);
     let params = PatchParams::apply(POOL_MANAGER).force();
-    api.patch(&name, &params, &Patch::Apply(&patch)).await.map_err(|e| Error::apply("EgressPolicy", &name, e))?;
+    api.patch(&name, &params, &Patch::Apply(&patch))
+        .await
+        .map_err(|e| Error::apply("EgressPolicy", &name, e))?;
     tracing::info!(policy = %object_key(policy), pool, "took the default pool");
     Ok(())
 }
@@ -211,6 +244,12 @@ pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Act
     let failures = ctx.failures.more(&object);
     let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspolicy", error.class());
-    tracing::warn!(policy = object, failures, ?delay, error = error as &dyn std::error::Error, "reconcile failed");
+    tracing::warn!(
+        policy = object,
+        failures,
+        ?delay,
+        error = error as &dyn std::error::Error,
+        "reconcile failed"
+    );
     Action::requeue(delay)
 }

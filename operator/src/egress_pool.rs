@@ -30,16 +30,27 @@ pub async fn reconcile(guard: Arc<Pool>, ctx: Arc<Context>) -> Result<Action, Er
     let pool = match &guard.0 {
         Ok(pool) => pool,
         Err(error) => {
-            tracing::error!(error = error as &dyn std::error::Error, "an EgressPool does not deserialize");
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "an EgressPool does not deserialize"
+            );
             return Ok(Action::requeue(RESYNC));
         }
     };
     let name = pool.name_any();
-    let policies: Vec<Arc<Policy>> =
-        ctx.caches.policies.state_filter(|policy: &Policy| pool_name(policy) == Some(name.as_str()));
-    let policies: Vec<&EgressPolicy> = policies.iter().filter_map(|policy| policy.0.as_ref().ok()).collect();
+    let policies: Vec<Arc<Policy>> = ctx
+        .caches
+        .policies
+        .state_filter(|policy: &Policy| pool_name(policy) == Some(name.as_str()));
+    let policies: Vec<&EgressPolicy> = policies
+        .iter()
+        .filter_map(|policy| policy.0.as_ref().ok())
+        .collect();
     let nodes: Vec<Arc<Node>> = ctx.caches.nodes.state();
-    let pods = ctx.caches.pods.state_filter(|pod: &Pod| pod.labels().get(names::POOL_LABEL) == Some(&name));
+    let pods = ctx
+        .caches
+        .pods
+        .state_filter(|pod: &Pod| pod.labels().get(names::POOL_LABEL) == Some(&name));
     let facts = status::Facts {
         pool,
         valid: validate::validate(pool),
@@ -75,6 +86,12 @@ pub fn error_policy(guard: Arc<Pool>, error: &Error, ctx: Arc<Context>) -> Actio
     let failures = ctx.failures.more(&name);
     let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspool", error.class());
-    tracing::warn!(pool = name, failures, ?delay, error = error as &dyn std::error::Error, "reconcile failed");
+    tracing::warn!(
+        pool = name,
+        failures,
+        ?delay,
+        error = error as &dyn std::error::Error,
+        "reconcile failed"
+    );
     Action::requeue(delay)
 }

@@ -26,14 +26,29 @@ impl Events {
     /// Events from this operator.
     #[must_use]
     pub fn new(client: Client, instance: Option<String>) -> Self {
-        Self(Recorder::new(client, Reporter { controller: "egressway-operator".to_owned(), instance }))
+        Self(Recorder::new(
+            client,
+            Reporter {
+                controller: "egressway-operator".to_owned(),
+                instance,
+            },
+        ))
     }
 
     /// Tells what moved between two lists of conditions.
-    pub async fn moved<K: Resource<DynamicType = ()>>(&self, object: &K, before: &[Condition], after: &[Condition]) {
+    pub async fn moved<K: Resource<DynamicType = ()>>(
+        &self,
+        object: &K,
+        before: &[Condition],
+        after: &[Condition],
+    ) {
         for event in transitions(before, after) {
             if let Err(error) = self.0.publish(&event, &object.object_ref(&())).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, reason = event.reason, "failed to write an Event");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    reason = event.reason,
+                    "failed to write an Event"
+                );
             }
         }
     }
@@ -45,18 +60,30 @@ fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Event> {
     for (kind, good_when) in TOLD {
         let Some(now) = find(after, kind) else { continue };
         let old = find(before, kind);
-        let changed = old.is_none_or(|old| old.status != now.status || (old.reason != now.reason && now.status == "False"));
+        let changed = old.is_none_or(|old| {
+            old.status != now.status || (old.reason != now.reason && now.status == "False")
+        });
         let good = now.status == Truth::from(good_when).as_str();
         let bad = now.status == Truth::from(!good_when).as_str();
-        let routine = matches!(now.reason.as_str(), "Propagating" | "NoPods" | "NotProgrammed" | "NotAccepted" | "ReducedCapacity")
-            || (kind == Kind::Programmed && good)
+        let routine = matches!(
+            now.reason.as_str(),
+            "Propagating" | "NoPods" | "NotProgrammed" | "NotAccepted" | "ReducedCapacity"
+        ) || (kind == Kind::Programmed && good)
             || (old.is_none() && good && kind == Kind::Degraded);
         if !changed || routine || !(good || bad) {
             continue;
         }
         events.push(Event {
-            type_: if good { EventType::Normal } else { EventType::Warning },
-            reason: if good { format!("{}{}", if good_when { "" } else { "No" }, kind.as_str()) } else { now.reason.clone() },
+            type_: if good {
+                EventType::Normal
+            } else {
+                EventType::Warning
+            },
+            reason: if good {
+                format!("{}{}", if good_when { "" } else { "No" }, kind.as_str())
+            } else {
+                now.reason.clone()
+            },
             note: Some(now.message.chars().take(1000).collect()),
             action: "Reconcile".to_owned(),
             secondary: None,
@@ -82,7 +109,10 @@ mod tests {
         let drift = list(Kind::EgressIpsVerified, false, Reason::UnexpectedIp);
         let told = transitions(&verified, &drift);
         assert_eq!(told.len(), 1);
-        assert_eq!((told[0].reason.as_str(), told[0].type_), ("UnexpectedIP", EventType::Warning));
+        assert_eq!(
+            (told[0].reason.as_str(), told[0].type_),
+            ("UnexpectedIP", EventType::Warning)
+        );
         assert!(transitions(&drift, &drift).is_empty());
         assert_eq!(transitions(&drift, &verified)[0].reason, "EgressIPsVerified");
     }
@@ -91,6 +121,9 @@ mod tests {
     fn an_acl_on_its_way_is_no_event() {
         let synced = list(Kind::Programmed, true, Reason::InSync);
         assert!(transitions(&synced, &list(Kind::Programmed, false, Reason::Propagating)).is_empty());
-        assert_eq!(transitions(&synced, &list(Kind::Programmed, false, Reason::PodsLagging)).len(), 1);
+        assert_eq!(
+            transitions(&synced, &list(Kind::Programmed, false, Reason::PodsLagging)).len(),
+            1
+        );
     }
 }

@@ -25,22 +25,40 @@ const STEP: Duration = Duration::from_millis(500);
 /// # Errors
 /// What could not be done, or not in time.
 pub async fn cleanup(args: CleanupArgs) -> anyhow::Result<()> {
-    let client = Client::try_default().await.context("failed to configure the Kubernetes client")?;
-    timeout(args.timeout, clean(&client, &args)).await.context("the cleanup took too long")?
+    let client = Client::try_default()
+        .await
+        .context("failed to configure the Kubernetes client")?;
+    timeout(args.timeout, clean(&client, &args))
+        .await
+        .context("the cleanup took too long")?
 }
 
 async fn clean(client: &Client, args: &CleanupArgs) -> anyhow::Result<()> {
     // The operator would heal what is deleted here.
     let deployments = Api::<Deployment>::namespaced(client.clone(), &args.operator_namespace);
     let none = json!({"spec": {"replicas": 0}});
-    match deployments.patch(&args.operator_deployment, &PatchParams::default(), &Patch::Merge(&none)).await {
+    match deployments
+        .patch(
+            &args.operator_deployment,
+            &PatchParams::default(),
+            &Patch::Merge(&none),
+        )
+        .await
+    {
         Ok(_) => {}
         Err(kube::Error::Api(status)) if status.is_not_found() => {}
         Err(error) => return Err(error).context("failed to stop the operator"),
     }
     let pods = Api::<Pod>::namespaced(client.clone(), &args.operator_namespace);
-    let operator = ListParams::default().labels(&format!("{}={}", names::APP_NAME_LABEL, names::OPERATOR_APP_NAME));
-    while !pods.list(&operator).await.context("failed to list the operator's pods")?.items.is_empty() {
+    let operator =
+        ListParams::default().labels(&format!("{}={}", names::APP_NAME_LABEL, names::OPERATOR_APP_NAME));
+    while !pods
+        .list(&operator)
+        .await
+        .context("failed to list the operator's pods")?
+        .items
+        .is_empty()
+    {
         sleep(STEP).await;
     }
     tracing::info!("the operator has stopped");
@@ -68,20 +86,41 @@ async fn release(client: &Client) -> anyhow::Result<()> {
     for policy in policies {
         let name = policy.name_any();
         let api = Api::<EgressPolicy>::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
-        let left: Vec<&String> = policy.finalizers().iter().filter(|other| *other != names::FINALIZER).collect();
+        let left: Vec<&String> = policy
+            .finalizers()
+            .iter()
+            .filter(|other| *other != names::FINALIZER)
+            .collect();
         let patch = json!({"metadata": {"finalizers": left, "uid": policy.uid()}});
         // A status that is no longer kept is worse than none; where it cannot be removed it says so by its age.
-        let _ = api.patch_status(&name, &PatchParams::default(), &Patch::Merge(json!({"status": null}))).await;
-        match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+        let _ = api
+            .patch_status(
+                &name,
+                &PatchParams::default(),
+                &Patch::Merge(json!({"status": null})),
+            )
+            .await;
+        match api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(error) => return Err(error).with_context(|| format!("failed to release EgressPolicy {name}")),
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to release EgressPolicy {name}"));
+            }
         }
     }
     let pools = Api::<EgressPool>::all(client.clone());
-    for pool in pools.list(&ListParams::default()).await.context("failed to list EgressPools")? {
+    for pool in pools
+        .list(&ListParams::default())
+        .await
+        .context("failed to list EgressPools")?
+    {
         let gone = Patch::Merge(json!({"status": null}));
-        let _ = pools.patch_status(&pool.name_any(), &PatchParams::default(), &gone).await;
+        let _ = pools
+            .patch_status(&pool.name_any(), &PatchParams::default(), &gone)
+            .await;
     }
     tracing::info!("every policy is released");
     Ok(())
@@ -89,7 +128,10 @@ async fn release(client: &Client) -> anyhow::Result<()> {
 
 async fn delete_all<K>(client: &Client, namespace: &str) -> anyhow::Result<()>
 where
-    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned,
+    K: Resource<Scope = k8s_openapi::NamespaceResourceScope, DynamicType = ()>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned,
 {
     let ours = ListParams::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY));
     let api = Api::<K>::namespaced(client.clone(), namespace);
@@ -105,13 +147,16 @@ where
 /// # Errors
 /// The manifest is none, the API server refuses it, or does not serve the kind in time.
 pub async fn apply_pool(args: ApplyPoolArgs) -> anyhow::Result<()> {
-    let mut manifest: serde_json::Value = serde_json::from_str(&args.manifest).context("--manifest is no JSON")?;
+    let mut manifest: serde_json::Value =
+        serde_json::from_str(&args.manifest).context("--manifest is no JSON")?;
     let Some(name) = manifest["metadata"]["name"].as_str().map(ToOwned::to_owned) else {
         bail!("--manifest has no metadata.name");
     };
     manifest["apiVersion"] = json!("egressway.dev/v1alpha1");
     manifest["kind"] = json!("EgressPool");
-    let client = Client::try_default().await.context("failed to configure the Kubernetes client")?;
+    let client = Client::try_default()
+        .await
+        .context("failed to configure the Kubernetes client")?;
     let (pools, deadline) = (Api::<EgressPool>::all(client), Instant::now() + args.timeout);
     let params = PatchParams::apply("egressway-chart").force();
     loop {
@@ -121,7 +166,8 @@ pub async fn apply_pool(args: ApplyPoolArgs) -> anyhow::Result<()> {
                 return Ok(());
             }
             // 404: the kind is not served yet. 403 may follow for a moment, until RBAC has heard of it.
-            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) && Instant::now() < deadline => {}
+            Err(kube::Error::Api(status))
+                if matches!(status.code, 403 | 404) && Instant::now() < deadline => {}
             Err(kube::Error::Service(_) | kube::Error::HyperError(_)) if Instant::now() < deadline => {}
             Err(error) => return Err(error).with_context(|| format!("failed to apply EgressPool {name}")),
         }

@@ -15,8 +15,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn"));
-    tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,kube_client=warn"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -35,7 +41,8 @@ async fn run(args: Args) -> anyhow::Result<()> {
         Some(Command::ApplyPool(args)) => jobs::apply_pool(args).await,
         None => {
             let listen = |kind| signal(kind).context("failed to listen for signals");
-            let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+            let (mut terminate, mut interrupt) =
+                (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
             let stop = async move {
                 tokio::select! {
                     _ = terminate.recv() => {}

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 use crate::egress_policy::retry::Class;
 
 /// Seconds, from one cached run to a slow API server.
-const SECONDS: [f64; 12] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0];
+const SECONDS: [f64; 12] = [
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 15.0, 60.0,
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ControllerLabels {
@@ -84,7 +86,11 @@ impl Metrics {
         };
         let runtime = registry.sub_registry_with_prefix("controller_runtime");
         runtime.register("reconcile", "Runs per controller", metrics.reconciles.clone());
-        runtime.register("reconcile_errors", "Failed runs per controller", metrics.errors.clone());
+        runtime.register(
+            "reconcile_errors",
+            "Failed runs per controller",
+            metrics.errors.clone(),
+        );
         runtime.register("reconcile_time_seconds", "Time of runs", metrics.time.clone());
         runtime.register("active_workers", "Runs under way", metrics.active.clone());
         let own = registry.sub_registry_with_prefix("egressway_operator");
@@ -109,17 +115,30 @@ impl Metrics {
         self.reconciles.get_or_create(&labels).inc();
         let active = self.active.get_or_create(&labels).clone();
         active.inc();
-        Timer { start: Instant::now(), time: self.time.get_or_create(&labels).clone(), active }
+        Timer {
+            start: Instant::now(),
+            time: self.time.get_or_create(&labels).clone(),
+            active,
+        }
     }
 
     /// A run failed.
     pub fn failed(&self, controller: &'static str, class: Class) {
-        self.errors.get_or_create(&ErrorLabels { controller, class: class.as_str() }).inc();
+        self.errors
+            .get_or_create(&ErrorLabels {
+                controller,
+                class: class.as_str(),
+            })
+            .inc();
     }
 
     /// An object was written.
     pub fn applied(&self, kind: &str) {
-        self.applied.get_or_create(&KindLabels { kind: kind.to_owned() }).inc();
+        self.applied
+            .get_or_create(&KindLabels {
+                kind: kind.to_owned(),
+            })
+            .inc();
     }
 
     /// A fleet has what it should have.

@@ -62,18 +62,30 @@ impl Reports {
     #[must_use]
     pub fn of(&self, pod_uid: &str) -> Answered {
         let inner = self.lock();
-        let Some(state) = inner.pods.get(pod_uid) else { return Answered::default() };
-        Answered { report: state.report.clone(), unreachable: state.failures >= FAILURES_MAX }
+        let Some(state) = inner.pods.get(pod_uid) else {
+            return Answered::default();
+        };
+        Answered {
+            report: state.report.clone(),
+            unreachable: state.failures >= FAILURES_MAX,
+        }
     }
 
     /// The pods of a policy should have these documents from now on; they are nudged and asked at once if that is news.
     pub fn want(&self, policy_uid: &str, hashes: &Hashes) {
         let mut inner = self.lock();
-        if inner.wanted.get(policy_uid).is_some_and(|wanted| wanted.hashes == *hashes) {
+        if inner
+            .wanted
+            .get(policy_uid)
+            .is_some_and(|wanted| wanted.hashes == *hashes)
+        {
             return;
         }
-        let wanted =
-            Wanted { hashes: hashes.clone(), since: Timestamp::now(), at: tokio::time::Instant::now() };
+        let wanted = Wanted {
+            hashes: hashes.clone(),
+            since: Timestamp::now(),
+            at: tokio::time::Instant::now(),
+        };
         inner.wanted.insert(policy_uid.to_owned(), wanted);
         drop(inner);
         self.changed.notify_one();
@@ -132,7 +144,11 @@ fn visible(report: &Report) -> Report {
     report.egress.rounds = report.egress.rounds.min(3);
     report.egress.observers.clear();
     for seen in &mut report.egress.seen {
-        seen.last_seen = if seen.confirmed || seen.observers.is_empty() { 0 } else { seen.last_seen / 60 };
+        seen.last_seen = if seen.confirmed || seen.observers.is_empty() {
+            0
+        } else {
+            seen.last_seen / 60
+        };
     }
     report
 }

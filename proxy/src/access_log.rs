@@ -148,7 +148,11 @@ struct Line<'a> {
     client_address: IpAddr,
     #[serde(rename = "client.port")]
     client_port: u16,
-    #[serde(rename = "server.address", skip_serializing_if = "Option::is_none", serialize_with = "host")]
+    #[serde(
+        rename = "server.address",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "host"
+    )]
     server_address: Option<&'a Host>,
     #[serde(rename = "server.port", skip_serializing_if = "Option::is_none")]
     server_port: Option<u16>,

@@ -70,7 +70,10 @@ impl Admin {
         } else {
             "policy in force"
         };
-        text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: phase {phase:?}, {policy}\n"))
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: phase {phase:?}, {policy}\n"),
+        )
     }
 
     fn metrics(&self) -> Answer {

@@ -90,7 +90,12 @@ impl App {
         second: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
         let addresses = self.addresses()?;
-        let Self { args, proxy, admin, report } = self;
+        let Self {
+            args,
+            proxy,
+            admin,
+            report,
+        } = self;
         let identity = args.identity.clone();
         let limits = limits();
         info!(version = env!("CARGO_PKG_VERSION"), ?addresses, ?identity, ?limits, acl_dir = %args.acl_dir.display(), "starting");
@@ -109,10 +114,17 @@ impl App {
             Resolver::with_nameservers(args.resolver.clone())
         }
         .context("failed to set up the resolver")?;
-        let place = Place { pod: some(&identity.pod_name), node: some(&identity.node_name) };
+        let place = Place {
+            pod: some(&identity.pod_name),
+            node: some(&identity.node_name),
+        };
         let log = AccessLog::stdout(place).context("failed to start the access log")?;
 
-        let (stop, kill, end) = (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+        let (stop, kill, end) = (
+            CancellationToken::new(),
+            CancellationToken::new(),
+            CancellationToken::new(),
+        );
         let mut tasks = JoinSet::new();
         tasks.spawn(Admin::new(Arc::clone(&state), registry).serve(admin, end.clone()));
         let documents = Documents::new(
@@ -123,16 +135,28 @@ impl App {
             Arc::clone(&control),
         );
         tasks.spawn(documents.follow(end.clone()));
-        let egress = EgressIp::new(identity.cell.clone(), resolver.clone(), Arc::clone(&state), control);
+        let egress = EgressIp::new(
+            identity.cell.clone(),
+            resolver.clone(),
+            Arc::clone(&state),
+            control,
+        );
         tasks.spawn(egress.run(end.clone()));
-        tasks.spawn(drain::follow_cell(Arc::clone(&state), identity.cell.clone(), args.drain_delay, end.clone()));
+        tasks.spawn(drain::follow_cell(
+            Arc::clone(&state),
+            identity.cell.clone(),
+            args.drain_delay,
+            end.clone(),
+        ));
         let reporter = Reporter::new(identity, args.report_key_file.clone(), Arc::clone(&state));
         if !reporter.has_key() {
             warn!(file = %args.report_key_file.display(), "no report key yet: the operator cannot be answered");
         }
         tasks.spawn(reporter.serve(report, end.clone()));
 
-        let own_ports = [addresses.proxy, addresses.admin, addresses.report].map(|addr| addr.port()).to_vec();
+        let own_ports = [addresses.proxy, addresses.admin, addresses.report]
+            .map(|addr| addr.port())
+            .to_vec();
         let server = Arc::new(Server::new(
             Arc::clone(&state),
             resolver,
@@ -166,13 +190,23 @@ fn limits() -> Limits {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Raising the soft limit to the hard one needs no right; where it fails the soft one counts.
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).is_ok();
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: limit.maximum,
+            maximum: limit.maximum,
+        },
+    )
+    .is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let defaults = Limits::default();
     let connections = descriptors.map_or(defaults.connections, |descriptors| {
         usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).unwrap_or(defaults.connections)
     });
-    Limits { connections: defaults.connections.min(connections.max(1)), ..defaults }
+    Limits {
+        connections: defaults.connections.min(connections.max(1)),
+        ..defaults
+    }
 }
 
 fn some(text: &str) -> Option<String> {

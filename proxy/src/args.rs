@@ -109,7 +109,8 @@ impl FleetArgs {
 
 /// An address with a port, or without one and then 53.
 fn dns_server(text: &str) -> Result<SocketAddr, std::net::AddrParseError> {
-    text.parse().or_else(|_| Ok(SocketAddr::new(text.parse::<IpAddr>()?, 53)))
+    text.parse()
+        .or_else(|_| Ok(SocketAddr::new(text.parse::<IpAddr>()?, 53)))
 }
 
 /// `[::]` with the port: both families where there are two.
@@ -130,7 +131,10 @@ mod tests {
             (fleet.listen.port(), fleet.admin.port(), fleet.report.port()),
             (names::PROXY_PORT, names::ADMIN_PORT, names::REPORT_PORT)
         );
-        assert_eq!(fleet.report_key_file, PathBuf::from("/etc/egressway/key/report.key"));
+        assert_eq!(
+            fleet.report_key_file,
+            PathBuf::from("/etc/egressway/key/report.key")
+        );
         assert_eq!((fleet.drain_delay.as_secs(), fleet.drain.as_secs()), (5, 300));
     }
 
@@ -138,11 +142,25 @@ mod tests {
     fn what_means_nothing_is_refused() {
         for args in [
             &["egressway-proxy", "observer"][..],
-            &["egressway-proxy", "observer", "--listen", "[::]:80", "--tls-cert", "c"],
+            &[
+                "egressway-proxy",
+                "observer",
+                "--listen",
+                "[::]:80",
+                "--tls-cert",
+                "c",
+            ],
             &["egressway-proxy", "--drain", "5"],
             &["egressway-proxy", "--insecure-allow", "localhost"],
             &["egressway-proxy", "--resolver", "dns.example"],
-            &["egressway-proxy", "--admin", "[::]:1", "observer", "--listen", "[::]:80"],
+            &[
+                "egressway-proxy",
+                "--admin",
+                "[::]:1",
+                "observer",
+                "--listen",
+                "[::]:80",
+            ],
         ] {
             assert!(Args::try_parse_from(args).is_err(), "{args:?}");
         }
@@ -150,8 +168,8 @@ mod tests {
 
     #[test]
     fn the_observer_listens_on_every_address_given() {
-        let args =
-            Args::try_parse_from(["p", "observer", "--listen", "0.0.0.0:80", "--listen", "[::1]:80"]).unwrap();
+        let args = Args::try_parse_from(["p", "observer", "--listen", "0.0.0.0:80", "--listen", "[::1]:80"])
+            .unwrap();
         let Some(Command::Observer(observer)) = args.command else {
             unreachable!()
         };

@@ -67,7 +67,9 @@ impl ControlMetrics {
 
     /// Documents were put in force.
     pub fn reloaded(&self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0.0, |since| since.as_secs_f64());
         self.last_reload_success.set(now);
     }
 
@@ -78,7 +80,9 @@ impl ControlMetrics {
 
     /// An observer gave no usable answer over a family.
     pub fn observer_failed(&self, observer: &str) {
-        self.observer_errors.get_or_create(&[("observer", observer.to_owned())]).inc();
+        self.observer_errors
+            .get_or_create(&[("observer", observer.to_owned())])
+            .inc();
     }
 
     /// The pool names other observers now.
@@ -94,19 +98,34 @@ struct InForceCollector(Arc<State>);
 impl Collector for InForceCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let (in_force, egress, now) = (self.0.in_force(), self.0.egress(), self.0.phase());
-        let policies = in_force
-            .policies
+        let policies = in_force.policies.iter().map(|policy| {
+            (
+                [("namespace", policy.namespace()), ("policy", policy.name())],
+                policy.generation(),
+            )
+        });
+        family(
+            &mut encoder,
+            "acl_generation",
+            "Generation of each policy in force",
+            policies,
+        )?;
+        let phases = PHASES
             .iter()
-            .map(|policy| ([("namespace", policy.namespace()), ("policy", policy.name())], policy.generation()));
-        family(&mut encoder, "acl_generation", "Generation of each policy in force", policies)?;
-        let phases = PHASES.iter().map(|(phase, label)| ([("phase", *label)], i64::from(*phase == now)));
-        family(&mut encoder, "phase", "What the pod says about itself: 1 for the phase it is in", phases)?;
+            .map(|(phase, label)| ([("phase", *label)], i64::from(*phase == now)));
+        family(
+            &mut encoder,
+            "phase",
+            "What the pod says about itself: 1 for the phase it is in",
+            phases,
+        )?;
         let confirmed = egress.seen.iter().filter(|seen| seen.confirmed).take(SEEN_MAX);
         let ips: Vec<_> = confirmed.map(|seen| ([("ip", seen.ip.to_string())], 1)).collect();
         let help = "Addresses that a quorum of observers saw this pod leave from";
         family(&mut encoder, "egress_ip_info", help, ips)?;
-        let stale = i64::from(self.0.load_error().is_some());
-        family(&mut encoder, "acl_stale", "1 while the newest documents are refused", [([("", ""); 0], stale)])
+        let stale = ConstGauge::new(i64::from(self.0.load_error().is_some()));
+        let help = "1 while the newest documents are refused";
+        stale.encode(encoder.encode_descriptor("acl_stale", help, None, MetricType::Gauge)?)
     }
 }
 

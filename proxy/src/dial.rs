@@ -40,7 +40,10 @@ pub enum DialError {
 ///
 /// # Errors
 /// Why none did.
-pub async fn dial_first(addresses: &[VettedAddr], limit: Duration) -> Result<(TcpStream, SocketAddr), DialError> {
+pub async fn dial_first(
+    addresses: &[VettedAddr],
+    limit: Duration,
+) -> Result<(TcpStream, SocketAddr), DialError> {
     let deadline = Instant::now() + limit;
     timeout_at(deadline, race(interleave(addresses)))
         .await
@@ -162,9 +165,19 @@ mod tests {
 
     #[test]
     fn families_take_turns_and_ipv6_begins() {
-        let given = ["192.175.48.1:1", "192.175.48.2:1", "192.175.48.3:1", "[2620:4f:8000::1]:1"];
+        let given = [
+            "192.175.48.1:1",
+            "192.175.48.2:1",
+            "192.175.48.3:1",
+            "[2620:4f:8000::1]:1",
+        ];
         let order = interleave(&given.map(vetted));
-        let expected = ["[2620:4f:8000::1]:1", "192.175.48.1:1", "192.175.48.2:1", "192.175.48.3:1"];
+        let expected = [
+            "[2620:4f:8000::1]:1",
+            "192.175.48.1:1",
+            "192.175.48.2:1",
+            "192.175.48.3:1",
+        ];
         assert_eq!(order, expected.map(vetted));
     }
 

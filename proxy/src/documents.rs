@@ -59,7 +59,10 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// Written by a newer operator.
-    #[error("{file} has version {found}, this build reads {}: upgrade the proxy first", document::VERSION)]
+    #[error(
+        "{file} has version {found}, this build reads {}: upgrade the proxy first",
+        document::VERSION
+    )]
     Newer {
         /// The file.
         file: &'static str,
@@ -141,7 +144,11 @@ impl Documents {
             };
         }
         let before = self.good.as_ref().map(|good| (good, self.state.in_force()));
-        match compile::compile(&raw, before.as_ref().map(|(raw, old)| (*raw, old.as_ref())), &self.settings) {
+        match compile::compile(
+            &raw,
+            before.as_ref().map(|(raw, old)| (*raw, old.as_ref())),
+            &self.settings,
+        ) {
             Ok(in_force) => {
                 self.tried = Some((raw.clone(), Ok(())));
                 self.good = Some(raw);
@@ -164,7 +171,11 @@ impl Documents {
                 "policy in force"
             );
         }
-        info!(floor_hash = in_force.floor.hash(), pool_hash = in_force.pool_hash, "documents in force");
+        info!(
+            floor_hash = in_force.floor.hash(),
+            pool_hash = in_force.pool_hash,
+            "documents in force"
+        );
         self.state.set_in_force(in_force);
         self.state.set_load_error(None);
         self.metrics.reloaded();

@@ -62,7 +62,12 @@ pub async fn follow_cell(state: Arc<State>, cell: String, announce: Duration, st
     let mut draining = false;
     let mut refuse_at = None;
     loop {
-        let now = documents.borrow_and_update().pool.cells.iter().any(|own| own.name == cell && own.draining);
+        let now = documents
+            .borrow_and_update()
+            .pool
+            .cells
+            .iter()
+            .any(|own| own.name == cell && own.draining);
         if now != draining {
             info!(cell, draining = now, "cell state moved");
             draining = now;

@@ -21,8 +21,8 @@ use tracing::{debug, error, info};
 
 pub use self::plan::{Family, OBSERVERS_MAX, Plan};
 pub use self::probe::Error;
-pub use self::round::Pace;
 use self::round::Outcome;
+pub use self::round::Pace;
 use crate::control_metrics::ControlMetrics;
 use crate::resolve::Resolver;
 use crate::state::{InForce, State};
@@ -90,7 +90,11 @@ impl EgressIp {
                 self.metrics.forget_observers();
             }
             self.judge(&plan);
-            if self.follow(&plan, &in_force, &mut documents, &stop).await.is_none() {
+            if self
+                .follow(&plan, &in_force, &mut documents, &stop)
+                .await
+                .is_none()
+            {
                 return;
             }
         }
@@ -141,14 +145,19 @@ impl EgressIp {
         Plan::of(&in_force.pool, &self.cell)
             .inspect_err(|problems| {
                 // The loader refuses such a document; it cannot be in force.
-                error!(error = problems as &dyn std::error::Error, "the pool in force means nothing");
+                error!(
+                    error = problems as &dyn std::error::Error,
+                    "the pool in force means nothing"
+                );
             })
             .ok()
     }
 
     fn record(&mut self, outcome: Outcome) {
-        for (observer, family, failed) in
-            outcome.health.iter().filter_map(|health| Some((&health.name, &health.family, health.error.as_ref()?)))
+        for (observer, family, failed) in outcome
+            .health
+            .iter()
+            .filter_map(|health| Some((&health.name, &health.family, health.error.as_ref()?)))
         {
             debug!(observer, family, error = failed, "no usable answer");
             self.metrics.observer_failed(observer);
@@ -163,7 +172,11 @@ impl EgressIp {
         let next = self.ledger.phase(self.phase, &plan.terms);
         let seen = self.ledger.seen(plan.terms.quorum);
         if next != self.phase {
-            let confirmed: Vec<_> = seen.iter().filter(|seen| seen.confirmed).map(|seen| seen.ip).collect();
+            let confirmed: Vec<_> = seen
+                .iter()
+                .filter(|seen| seen.confirmed)
+                .map(|seen| seen.ip)
+                .collect();
             info!(before = ?self.phase, now = ?next, ?confirmed, promised = ?plan.terms.promised, "egress phase moved");
             self.phase = next;
         }
@@ -185,18 +198,25 @@ impl EgressIp {
         let span = millis.saturating_mul(JITTER_PERCENT) / 100;
         // Without randomness the pods ask as one, which is only rude.
         let random = getrandom::u64().unwrap_or(0);
-        plan.interval.saturating_sub(Duration::from_millis(random % span.saturating_add(1)))
+        plan.interval
+            .saturating_sub(Duration::from_millis(random % span.saturating_add(1)))
     }
 }
 
 /// Returns once another pool's document is in force; the other documents do not concern a round.
 async fn moved(documents: &mut watch::Receiver<Arc<InForce>>, in_force: &InForce) {
     // An error means that the state is gone, and with it everybody who could ask.
-    if documents.wait_for(|now| now.pool_hash != in_force.pool_hash).await.is_err() {
+    if documents
+        .wait_for(|now| now.pool_hash != in_force.pool_hash)
+        .await
+        .is_err()
+    {
         pending::<()>().await;
     }
 }
 
 fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

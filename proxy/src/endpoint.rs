@@ -82,7 +82,11 @@ impl Endpoint {
                     });
                 }
                 Err(error) => {
-                    warn!(endpoint = self.name, error = &error as &dyn std::error::Error, "failed to accept");
+                    warn!(
+                        endpoint = self.name,
+                        error = &error as &dyn std::error::Error,
+                        "failed to accept"
+                    );
                     sleep(ACCEPT_RETRY).await;
                 }
             }
@@ -100,8 +104,13 @@ async fn accept(
     Ok((place, stream, peer))
 }
 
-async fn exchange<H>(stream: TcpStream, peer: SocketAddr, tls: Option<TlsAcceptor>, handler: H, limit: Duration)
-where
+async fn exchange<H>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    handler: H,
+    limit: Duration,
+) where
     H: Fn(SocketAddr, &Request<Incoming>) -> Answer,
 {
     match tls {
@@ -160,6 +169,8 @@ pub fn read_only(method: &Method) -> Result<(), Box<Answer>> {
         return Ok(());
     }
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "GET or HEAD\n");
-    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+    answer
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
     Err(Box::new(answer))
 }

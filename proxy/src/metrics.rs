@@ -100,7 +100,9 @@ impl Metrics {
             dns_duration: Family::new_with_constructor(Seconds),
             upstream_errors: Family::default(),
             bytes_sent: bytes.get_or_create_owned(&DirectionLabels { direction: "sent" }),
-            bytes_received: bytes.get_or_create_owned(&DirectionLabels { direction: "received" }),
+            bytes_received: bytes.get_or_create_owned(&DirectionLabels {
+                direction: "received",
+            }),
             log_lines_dropped: Counter::default(),
             accept_errors: Counter::default(),
             tunnels_active: Gauge::default(),

@@ -52,7 +52,8 @@ impl Observer {
             .map(|addr| {
                 Ok(Endpoint {
                     name: "observer",
-                    listener: crate::listen::bind(*addr).with_context(|| format!("failed to listen on {addr}"))?,
+                    listener: crate::listen::bind(*addr)
+                        .with_context(|| format!("failed to listen on {addr}"))?,
                     limits: LIMITS,
                     tls: tls.clone(),
                 })
@@ -66,7 +67,10 @@ impl Observer {
     /// # Errors
     /// The kernel does not say.
     pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
-        self.endpoints.iter().map(|endpoint| endpoint.listener.local_addr()).collect()
+        self.endpoints
+            .iter()
+            .map(|endpoint| endpoint.listener.local_addr())
+            .collect()
     }
 
     /// Answers until `stop`.

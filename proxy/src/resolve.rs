@@ -14,8 +14,8 @@ use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
 };
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::NetError;
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -165,8 +165,12 @@ impl Dns {
         // The semaphore is never closed, so waiting for it cannot fail; the caller's deadline bounds the wait.
         let _turn = self.in_flight.acquire().await;
         // The dot makes it absolute: no search list, whatever ndots says.
-        let name = Name::from_ascii(format!("{name}.")).map_err(|error| ResolveError::Failed(Box::new(error)))?;
-        let (v6, v4) = (self.query(name.clone(), RecordType::AAAA), self.query(name, RecordType::A));
+        let name =
+            Name::from_ascii(format!("{name}.")).map_err(|error| ResolveError::Failed(Box::new(error)))?;
+        let (v6, v4) = (
+            self.query(name.clone(), RecordType::AAAA),
+            self.query(name, RecordType::A),
+        );
         let (v6, v4) = (std::pin::pin!(v6), std::pin::pin!(v4));
         // Whichever family answers first with addresses gives the other a moment; without addresses it waits it out.
         match futures::future::select(v6, v4).await {
@@ -177,7 +181,11 @@ impl Dns {
 
     async fn query(&self, name: Name, kind: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
         match self.resolver.lookup(name, kind).await {
-            Ok(answer) => Ok(answer.answers().iter().filter_map(|record| address(&record.data)).collect()),
+            Ok(answer) => Ok(answer
+                .answers()
+                .iter()
+                .filter_map(|record| address(&record.data))
+                .collect()),
             Err(error) if error.is_no_records_found() => Err(ResolveError::NotFound),
             Err(NetError::Timeout) => Err(ResolveError::Timeout),
             Err(error) => Err(ResolveError::Failed(Box::new(error))),

@@ -97,13 +97,27 @@ impl Server {
         name: String,
         own_ports: Vec<u16>,
     ) -> Self {
-        Self { state, resolver, metrics, log, limits, name, own_ports, ids: Ids::new() }
+        Self {
+            state,
+            resolver,
+            metrics,
+            log,
+            limits,
+            name,
+            own_ports,
+            ids: Ids::new(),
+        }
     }
 
     /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut).
     ///
     /// The listener stays open after `stop`, so that late clients read a refusal instead of a reset.
-    pub async fn serve(self: Arc<Self>, listener: TcpListener, stop: CancellationToken, kill: CancellationToken) {
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        stop: CancellationToken,
+        kill: CancellationToken,
+    ) {
         let (connections, refusals) = (TaskTracker::new(), Arc::new(Semaphore::new(REFUSALS_MAX)));
         let places = Arc::new(Semaphore::new(self.limits.connections));
         loop {
@@ -116,7 +130,10 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     self.metrics.accept_errors.inc();
-                    warn!(error = &error as &dyn std::error::Error, "failed to accept a connection");
+                    warn!(
+                        error = &error as &dyn std::error::Error,
+                        "failed to accept a connection"
+                    );
                     sleep(ACCEPT_RETRY).await;
                     continue;
                 }

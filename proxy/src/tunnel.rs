@@ -174,6 +174,8 @@ struct Direction {
     kept: Bytes,
     stage: Stage,
     bytes: u64,
+    /// Grows with everything that moves, so that a slow reader is not taken for an idle one.
+    progress: u64,
     counter: Counter,
 }
 
@@ -203,10 +205,10 @@ impl Relay {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = self.up.bytes + self.down.bytes;
+        let before = (self.up.progress, self.down.progress);
         let up = self.up.poll(cx, &mut self.client, &mut self.origin);
         let down = self.down.poll(cx, &mut self.origin, &mut self.client);
-        if self.up.bytes + self.down.bytes != before || up.is_ready() || down.is_ready() {
+        if (self.up.progress, self.down.progress) != before {
             self.moved_at = Instant::now();
         }
         match (up, down) {
@@ -237,6 +239,7 @@ impl Direction {
             kept: early,
             stage: Stage::Open,
             bytes,
+            progress: 0,
             counter,
         }
     }
@@ -254,6 +257,7 @@ impl Direction {
                     Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Receiver)),
                     Ok(count) => self.kept.advance(count),
                 }
+                self.progress += 1;
                 if self.kept.is_empty() {
                     // Not just emptied: an idle tunnel must not hold on to the allocation behind it.
                     self.kept = Bytes::new();
@@ -266,9 +270,10 @@ impl Direction {
                         return Poll::Ready(Err(Broken::Receiver));
                     }
                     self.stage = Stage::Finished;
+                    self.progress += 1;
                 }
                 Stage::Open => match ready!(self.poll_move(cx, from, to)) {
-                    Ok(Moved::Bytes) => {}
+                    Ok(Moved::Bytes) => self.progress += 1,
                     Ok(Moved::End) => self.stage = Stage::Finishing,
                     Err(broken) => return Poll::Ready(Err(broken)),
                 },

@@ -20,8 +20,13 @@ async fn a_tunnel_carries_bytes_both_ways() {
     server.write_all(b"pong").await.unwrap();
     assert_eq!(read_exact(&mut client, 4).await, b"pong");
     drop((client, server));
-    let line = proxy.logged(&["\"egress.decision\":\"allow\"", "\"egress.reason\":\"completed\""]).await;
-    assert!(line.contains("\"egress.bytes_sent\":4") && line.contains("\"egress.policy\":\"payments/webhooks\""), "{line}");
+    let line = proxy
+        .logged(&["\"egress.decision\":\"allow\"", "\"egress.reason\":\"completed\""])
+        .await;
+    assert!(
+        line.contains("\"egress.bytes_sent\":4") && line.contains("\"egress.policy\":\"payments/webhooks\""),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -29,7 +34,10 @@ async fn bytes_sent_with_connect_are_delivered() {
     let (proxy, origin) = (open().await, origin().await);
     let target = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
-    client.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly").as_bytes()).await.unwrap();
+    client
+        .write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\nearly").as_bytes())
+        .await
+        .unwrap();
     let mut server = accept(&origin).await;
     assert_eq!(read_exact(&mut server, 5).await, b"early");
 }
@@ -39,7 +47,10 @@ async fn http_1_0_clients_get_a_tunnel() {
     let (proxy, origin) = (open().await, origin().await);
     let target = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
-    client.write_all(format!("CONNECT {target} HTTP/1.0\r\n\r\n").as_bytes()).await.unwrap();
+    client
+        .write_all(format!("CONNECT {target} HTTP/1.0\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     assert_eq!(status(&read_head(&mut client).await), 200);
 }
 
@@ -50,7 +61,11 @@ async fn half_closes_pass_each_way() {
     for client_first in [true, false] {
         let (mut client, _) = proxy.connect(&target).await;
         let mut server = accept(&origin).await;
-        let (first, second) = if client_first { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        let (first, second) = if client_first {
+            (&mut client, &mut server)
+        } else {
+            (&mut server, &mut client)
+        };
         first.write_all(b"question").await.unwrap();
         first.shutdown().await.unwrap();
         assert_eq!(read_all(second).await, (b"question".to_vec(), true));
@@ -70,21 +85,44 @@ async fn a_reset_stays_a_reset() {
     assert_eq!(read_exact(&mut client, 11).await, b"half an ans");
     server.set_zero_linger().unwrap();
     drop(server);
-    assert_eq!(read_all(&mut client).await, (vec![], false), "the client must not see a clean end");
+    assert_eq!(
+        read_all(&mut client).await,
+        (vec![], false),
+        "the client must not see a clean end"
+    );
     proxy.logged(&["origin_reset"]).await;
 }
 
 #[tokio::test]
 async fn refusals_are_readable_and_close() {
     let proxy = start(in_force(allow(&["*.example"], &[]), &[]), Limits::default()).await;
-    let answer = proxy.raw(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\nGET / HTTP/1.1\r\n\r\n").await;
+    let answer = proxy
+        .raw(b"CONNECT evil.test:443 HTTP/1.1\r\nHost: evil.test:443\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        .await;
     let line = answer.lines().next().unwrap();
-    assert!(line.starts_with("HTTP/1.1 403 Egress denied by payments/webhooks: evil.test:443 matches no Allow rule (id "), "{line}");
-    for field in ["Proxy-Status: egressway-proxy; error=http_request_denied", "X-Egressway-Reason: no_rule_matches", "Connection: close"] {
+    assert!(
+        line.starts_with(
+            "HTTP/1.1 403 Egress denied by payments/webhooks: evil.test:443 matches no Allow rule (id "
+        ),
+        "{line}"
+    );
+    for field in [
+        "Proxy-Status: egressway-proxy; error=http_request_denied",
+        "X-Egressway-Reason: no_rule_matches",
+        "Connection: close",
+    ] {
         assert!(answer.contains(field), "{field} in {answer}");
     }
-    assert_eq!(answer.matches("HTTP/1.1").count(), 1, "nothing behind a refused CONNECT is processed: {answer}");
-    let id = answer.lines().find_map(|l| l.strip_prefix("X-Egressway-Id: ")).unwrap().to_owned();
+    assert_eq!(
+        answer.matches("HTTP/1.1").count(),
+        1,
+        "nothing behind a refused CONNECT is processed: {answer}"
+    );
+    let id = answer
+        .lines()
+        .find_map(|l| l.strip_prefix("X-Egressway-Id: "))
+        .unwrap()
+        .to_owned();
     proxy.logged(&[&id, "\"egress.decision\":\"deny\""]).await;
 }
 
@@ -105,7 +143,10 @@ async fn faults_on_the_way_are_told_apart() {
     ] {
         let (_, head) = proxy.connect(&target).await;
         assert_eq!(status(&head), expected, "{target}: {head}");
-        assert!(head.contains(&format!("X-Egressway-Reason: {code}\r\n")), "{target}: {head}");
+        assert!(
+            head.contains(&format!("X-Egressway-Reason: {code}\r\n")),
+            "{target}: {head}"
+        );
     }
 }
 
@@ -113,7 +154,9 @@ async fn faults_on_the_way_are_told_apart() {
 async fn connect_with_a_body_is_refused() {
     let proxy = open().await;
     for field in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
-        let answer = proxy.raw(format!("CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nhello").as_bytes()).await;
+        let answer = proxy
+            .raw(format!("CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\nhello").as_bytes())
+            .await;
         assert_eq!(status(&answer), 400, "{field}: {answer}");
     }
 }
@@ -121,7 +164,11 @@ async fn connect_with_a_body_is_refused() {
 #[tokio::test]
 async fn a_pod_that_does_not_serve_refuses_with_503() {
     let proxy = open().await;
-    for (phase, code) in [(Phase::Quarantined, "quarantined"), (Phase::Starting, "not_ready"), (Phase::Draining, "draining")] {
+    for (phase, code) in [
+        (Phase::Quarantined, "quarantined"),
+        (Phase::Starting, "not_ready"),
+        (Phase::Draining, "draining"),
+    ] {
         proxy.state.set_phase(phase);
         let (_, head) = proxy.connect("127.0.0.1:9").await;
         assert_eq!(status(&head), 503, "{head}");
@@ -135,10 +182,14 @@ async fn a_new_policy_cuts_tunnels_that_it_forbids_and_no_others() {
     let target = origin.local_addr().unwrap();
     let (mut client, _) = proxy.connect(&target.to_string()).await;
     let mut server = accept(&origin).await;
-    proxy.state.set_in_force(in_force(allow(&[], &["127.0.0.0/8"]), &["127.0.0.0/8"]));
+    proxy
+        .state
+        .set_in_force(in_force(allow(&[], &["127.0.0.0/8"]), &["127.0.0.0/8"]));
     client.write_all(b"still").await.unwrap();
     assert_eq!(read_exact(&mut server, 5).await, b"still");
-    proxy.state.set_in_force(in_force(allow(&["*"], &[]), &["127.0.0.0/8"]));
+    proxy
+        .state
+        .set_in_force(in_force(allow(&["*"], &[]), &["127.0.0.0/8"]));
     assert_eq!(read_all(&mut client).await, (vec![], false));
     proxy.logged(&["policy_revoked"]).await;
 }
@@ -156,18 +207,27 @@ async fn stop_refuses_new_requests_and_lets_tunnels_end() {
     client.write_all(b"goes on").await.unwrap();
     assert_eq!(read_exact(&mut server, 7).await, b"goes on");
     drop((client, server));
-    timeout(support::DEADLINE, proxy.task).await.expect("the server does not end").unwrap();
+    timeout(support::DEADLINE, proxy.task)
+        .await
+        .expect("the server does not end")
+        .unwrap();
 }
 
 #[tokio::test]
 async fn past_the_limit_of_connections_a_client_reads_why() {
-    let limits = Limits { connections: 1, ..Limits::default() };
+    let limits = Limits {
+        connections: 1,
+        ..Limits::default()
+    };
     let proxy = start(in_force(allow(&["*"], &["0.0.0.0/0"]), &["127.0.0.0/8"]), limits).await;
     let origin = origin().await;
     let (_held, head) = proxy.connect(&origin.local_addr().unwrap().to_string()).await;
     assert_eq!(status(&head), 200);
     let (_, head) = proxy.connect("a.example:443").await;
-    assert!(status(&head) == 503 && head.contains("too_many_connections"), "{head}");
+    assert!(
+        status(&head) == 503 && head.contains("too_many_connections"),
+        "{head}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -177,7 +237,10 @@ async fn a_slow_head_is_cut_off() {
     client.write_all(b"CONNECT a.exa").await.unwrap();
     let (answer, _) = read_all_slowly(&mut client).await;
     let answer = String::from_utf8(answer).unwrap();
-    assert!(status(&answer) == 408 && answer.contains("head_timeout"), "{answer}");
+    assert!(
+        status(&answer) == 408 && answer.contains("head_timeout"),
+        "{answer}"
+    );
 }
 
 /// Without a deadline of its own, which a paused clock would reach at once.

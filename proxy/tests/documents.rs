@@ -30,7 +30,12 @@ impl Loaded {
         let mut registry = Registry::default();
         let metrics = ControlMetrics::register(&mut registry, Arc::clone(&state));
         let documents = Documents::new(mount.path(), "a".to_owned(), vec![], Arc::clone(&state), metrics);
-        let mut loaded = Self { mount, state, documents, registry };
+        let mut loaded = Self {
+            mount,
+            state,
+            documents,
+            registry,
+        };
         loaded.documents.load();
         loaded
     }
@@ -48,7 +53,9 @@ impl Loaded {
     fn permits(&self, target: &str) -> bool {
         let in_force = self.state.in_force();
         let target = Target::parse(target).unwrap();
-        in_force.policy().is_some_and(|policy| policy.permit(&in_force.floor, target).is_ok())
+        in_force
+            .policy()
+            .is_some_and(|policy| policy.permit(&in_force.floor, target).is_ok())
     }
 
     fn metrics(&self) -> String {
@@ -76,12 +83,27 @@ fn all_three_are_put_in_force_as_one() {
     let loaded = Loaded::new(Mount::with(&good()));
     assert_eq!(loaded.state.load_error(), None);
     let in_force = loaded.state.in_force();
-    assert_eq!(in_force.policies[0].hash(), policies(1, &["good.example"]).policies[0].hash);
-    assert_eq!(in_force.floor.hash(), document::digest(&Floor { version: 1, ..Floor::default() }));
+    assert_eq!(
+        in_force.policies[0].hash(),
+        policies(1, &["good.example"]).policies[0].hash
+    );
+    assert_eq!(
+        in_force.floor.hash(),
+        document::digest(&Floor {
+            version: 1,
+            ..Floor::default()
+        })
+    );
     assert_eq!(in_force.pool_hash, document::digest(&pool(&[], 0, &[])));
     let metrics = loaded.metrics();
-    assert!(metrics.contains(r#"acl_generation{namespace="payments",policy="webhooks"} 1"#), "{metrics}");
-    assert!(metrics.contains("acl_stale 0") && metrics.contains("acl_reload_failures_total 0"), "{metrics}");
+    assert!(
+        metrics.contains(r#"acl_generation{namespace="payments",policy="webhooks"} 1"#),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("acl_stale 0") && metrics.contains("acl_reload_failures_total 0"),
+        "{metrics}"
+    );
 }
 
 #[test]
@@ -98,18 +120,81 @@ fn a_broken_document_of_any_kind_keeps_the_last_good_ones() {
     let extra = |json: &str| json.replacen('{', r#"{"mood":"bad","#, 1);
     let next = Files::allowing(2, &["next.example"]);
     for (files, expected) in [
-        (Files { policies: "{".to_owned(), ..next.clone() }, "failed to parse policies.json"),
-        (Files { policies: String::new(), ..next.clone() }, "failed to parse policies.json"),
-        (Files { floor: "[]".to_owned(), ..next.clone() }, "failed to parse floor.json"),
-        (Files { pool: "null".to_owned(), ..next.clone() }, "failed to parse pool.json"),
-        (Files { policies: extra(&next.policies), ..next.clone() }, "unknown field `mood`"),
-        (Files { floor: extra(&next.floor), ..next.clone() }, "unknown field `mood`"),
-        (Files { pool: extra(&next.pool), ..next.clone() }, "unknown field `mood`"),
-        (Files { policies: newer(&next.policies), ..next.clone() }, "policies.json has version 2, this build reads 1: upgrade"),
-        (Files { floor: newer(&next.floor), ..next.clone() }, "floor.json has version 2"),
-        (Files { pool: newer(&next.pool), ..next.clone() }, "pool.json has version 2"),
         (
-            Files { policies: next.policies.replace("next.example", "evil.example"), ..next.clone() },
+            Files {
+                policies: "{".to_owned(),
+                ..next.clone()
+            },
+            "failed to parse policies.json",
+        ),
+        (
+            Files {
+                policies: String::new(),
+                ..next.clone()
+            },
+            "failed to parse policies.json",
+        ),
+        (
+            Files {
+                floor: "[]".to_owned(),
+                ..next.clone()
+            },
+            "failed to parse floor.json",
+        ),
+        (
+            Files {
+                pool: "null".to_owned(),
+                ..next.clone()
+            },
+            "failed to parse pool.json",
+        ),
+        (
+            Files {
+                policies: extra(&next.policies),
+                ..next.clone()
+            },
+            "unknown field `mood`",
+        ),
+        (
+            Files {
+                floor: extra(&next.floor),
+                ..next.clone()
+            },
+            "unknown field `mood`",
+        ),
+        (
+            Files {
+                pool: extra(&next.pool),
+                ..next.clone()
+            },
+            "unknown field `mood`",
+        ),
+        (
+            Files {
+                policies: newer(&next.policies),
+                ..next.clone()
+            },
+            "policies.json has version 2, this build reads 1: upgrade",
+        ),
+        (
+            Files {
+                floor: newer(&next.floor),
+                ..next.clone()
+            },
+            "floor.json has version 2",
+        ),
+        (
+            Files {
+                pool: newer(&next.pool),
+                ..next.clone()
+            },
+            "pool.json has version 2",
+        ),
+        (
+            Files {
+                policies: next.policies.replace("next.example", "evil.example"),
+                ..next.clone()
+            },
             "the hash does not match the content",
         ),
         (
@@ -117,7 +202,11 @@ fn a_broken_document_of_any_kind_keeps_the_last_good_ones() {
             "observer o: the URL needs http",
         ),
         (
-            Files { floor: r#"{"version":1,"internalCidrs":["10.0.0.1/8"],"neverCidrs":[],"neverHosts":[]}"#.to_owned(), ..next.clone() },
+            Files {
+                floor: r#"{"version":1,"internalCidrs":["10.0.0.1/8"],"neverCidrs":[],"neverHosts":[]}"#
+                    .to_owned(),
+                ..next.clone()
+            },
             "floor.json is refused: internalCidrs",
         ),
     ] {
@@ -214,7 +303,10 @@ fn swaps_under_a_reader_never_mix_two_versions() {
     }
     loaded.mount = writer.join().unwrap();
     loaded.documents.load();
-    assert_eq!((loaded.generation(), loaded.state.load_error()), (Some(299), None));
+    assert_eq!(
+        (loaded.generation(), loaded.state.load_error()),
+        (Some(299), None)
+    );
     assert!(seen.len() > 1, "the reader ran beside the writer");
 }
 
@@ -228,11 +320,18 @@ fn unchanged_bytes_are_not_put_in_force_again() {
     assert!(!changes.has_changed().unwrap());
     let old = loaded.state.in_force();
     let mut files = good();
-    files.floor = document::to_json(&Floor { version: 1, never_hosts: vec!["x.example".to_owned()], ..Floor::default() });
+    files.floor = document::to_json(&Floor {
+        version: 1,
+        never_hosts: vec!["x.example".to_owned()],
+        ..Floor::default()
+    });
     loaded.swap(&files);
     let new = loaded.state.in_force();
     assert!(changes.has_changed().unwrap());
-    assert!(Arc::ptr_eq(&old.policies[0], &new.policies[0]), "a new floor compiles no policy again");
+    assert!(
+        Arc::ptr_eq(&old.policies[0], &new.policies[0]),
+        "a new floor compiles no policy again"
+    );
     assert!(!Arc::ptr_eq(&old.floor, &new.floor));
 }
 
@@ -253,13 +352,24 @@ fn trouble_is_counted_as_long_as_it_lasts() {
 /// Waits until the generation is in force, well before the poll would find it.
 async fn await_generation(state: &State, generation: i64) {
     let mut documents = state.watch_in_force();
-    let found = documents.wait_for(|now| now.policy().is_some_and(|policy| policy.generation() == generation));
-    timeout(Duration::from_secs(1), found).await.expect("seen within a second").unwrap();
+    let found = documents.wait_for(|now| {
+        now.policy()
+            .is_some_and(|policy| policy.generation() == generation)
+    });
+    timeout(Duration::from_secs(1), found)
+        .await
+        .expect("seen within a second")
+        .unwrap();
 }
 
 #[tokio::test]
 async fn a_swap_is_seen_at_once() {
-    let Loaded { mount, state, documents, .. } = Loaded::new(Mount::with(&good()));
+    let Loaded {
+        mount,
+        state,
+        documents,
+        ..
+    } = Loaded::new(Mount::with(&good()));
     let stop = CancellationToken::new();
     let following = tokio::spawn(documents.follow(stop.clone()));
     for generation in 2..10 {
@@ -274,7 +384,12 @@ async fn a_swap_is_seen_at_once() {
 async fn plain_files_are_seen_at_once() {
     let mount = Mount::empty();
     mount.write_plain(&good());
-    let Loaded { mount, state, documents, .. } = Loaded::new(mount);
+    let Loaded {
+        mount,
+        state,
+        documents,
+        ..
+    } = Loaded::new(mount);
     let stop = CancellationToken::new();
     let following = tokio::spawn(documents.follow(stop.clone()));
     for generation in 2..5 {
@@ -298,7 +413,10 @@ async fn a_directory_that_comes_late_is_found() {
     fs::rename(mount.path(), &dir).unwrap();
     let mut changes = state.watch_in_force();
     let found = changes.wait_for(|now| now.policy().is_some());
-    timeout(Duration::from_secs(5), found).await.expect("polled every second").unwrap();
+    timeout(Duration::from_secs(5), found)
+        .await
+        .expect("polled every second")
+        .unwrap();
     assert_eq!(state.load_error(), None);
     stop.cancel();
     following.await.unwrap();

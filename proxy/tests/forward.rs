@@ -10,14 +10,21 @@ async fn exchange(request: &str, body_bytes: usize, answer: &[u8]) -> (String, S
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap().to_string();
     let mut client = dial(proxy.address).await;
-    client.write_all(request.replace("ORIGIN", &authority).as_bytes()).await.unwrap();
+    client
+        .write_all(request.replace("ORIGIN", &authority).as_bytes())
+        .await
+        .unwrap();
     let mut server = accept(&origin).await;
     let mut got = read_head(&mut server).await;
     got.push_str(&String::from_utf8(read_exact(&mut server, body_bytes).await).unwrap());
     server.write_all(answer).await.unwrap();
     drop(server);
     let (bytes, clean) = read_all(&mut client).await;
-    (got.replace(&authority, "ORIGIN"), String::from_utf8(bytes).unwrap(), clean)
+    (
+        got.replace(&authority, "ORIGIN"),
+        String::from_utf8(bytes).unwrap(),
+        clean,
+    )
 }
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -27,8 +34,14 @@ async fn the_origin_gets_origin_form_and_a_host_from_the_target() {
     let request = "GET http://ORIGIN/a?b=c HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n";
     let (got, answer, clean) = exchange(request, 0, OK).await;
     assert!(got.starts_with("GET /a?b=c HTTP/1.1\r\n"), "{got}");
-    assert!(got.contains("host: ORIGIN\r\n") && got.contains("via: 1.1 egressway-proxy\r\n"), "{got}");
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok") && clean, "{answer}");
+    assert!(
+        got.contains("host: ORIGIN\r\n") && got.contains("via: 1.1 egressway-proxy\r\n"),
+        "{got}"
+    );
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok") && clean,
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -39,8 +52,18 @@ async fn hop_by_hop_fields_end_here() {
     let (got, answer, _) = exchange(request, 0, answer).await;
     for text in [&got, &answer] {
         let text = text.to_ascii_lowercase();
-        for gone in ["x-hop", "keep-alive", "trailers", "proxy-", "x-secret", "forwarded"] {
-            assert!(!text.replace("egressway-proxy", "").contains(gone), "{gone} in {text}");
+        for gone in [
+            "x-hop",
+            "keep-alive",
+            "trailers",
+            "proxy-",
+            "x-secret",
+            "forwarded",
+        ] {
+            assert!(
+                !text.replace("egressway-proxy", "").contains(gone),
+                "{gone} in {text}"
+            );
         }
         assert!(text.contains("x-end: kept"), "{text}");
     }
@@ -48,12 +71,19 @@ async fn hop_by_hop_fields_end_here() {
 
 #[tokio::test]
 async fn bodies_arrive_whole_with_length_and_with_chunks() {
-    let request = "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
+    let request =
+        "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello";
     let (got, _, _) = exchange(request, 5, OK).await;
-    assert!(got.ends_with("\r\n\r\nhello") && got.contains("content-length: 5"), "{got}");
+    assert!(
+        got.ends_with("\r\n\r\nhello") && got.contains("content-length: 5"),
+        "{got}"
+    );
     let request = "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5;x=y\r\nhello\r\n0\r\n\r\n";
     let (got, _, _) = exchange(request, 15, OK).await;
-    assert!(got.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n") && !got.contains("x=y"), "{got}");
+    assert!(
+        got.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n") && !got.contains("x=y"),
+        "{got}"
+    );
 }
 
 #[tokio::test]
@@ -62,16 +92,25 @@ async fn a_connection_carries_several_requests() {
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
     for n in 0..3 {
-        client.write_all(format!("GET http://{authority}/{n} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("GET http://{authority}/{n} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let mut server = accept(&origin).await;
         assert!(read_head(&mut server).await.starts_with(&format!("GET /{n} ")));
         server.write_all(OK).await.unwrap();
         let head = read_head(&mut client).await;
-        assert!(status(&head) == 200 && !head.to_ascii_lowercase().contains("connection: close"), "{head}");
+        assert!(
+            status(&head) == 200 && !head.to_ascii_lowercase().contains("connection: close"),
+            "{head}"
+        );
         assert_eq!(read_exact(&mut client, 2).await, b"ok");
     }
     // And a CONNECT may follow.
-    client.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    client
+        .write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     assert_eq!(status(&read_head(&mut client).await), 200);
 }
 
@@ -89,7 +128,14 @@ async fn pipelined_requests_are_served_in_turn() {
         server.write_all(OK).await.unwrap();
     }
     let (answers, clean) = read_all(&mut client).await;
-    assert!(clean && String::from_utf8(answers).unwrap().matches("HTTP/1.1 200").count() == 2);
+    assert!(
+        clean
+            && String::from_utf8(answers)
+                .unwrap()
+                .matches("HTTP/1.1 200")
+                .count()
+                == 2
+    );
 }
 
 #[tokio::test]
@@ -108,7 +154,10 @@ async fn an_answer_that_breaks_off_is_never_presented_as_complete() {
 async fn http_1_0_clients_get_no_chunks() {
     let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let (_, got, clean) = exchange("GET http://ORIGIN/ HTTP/1.0\r\n\r\n", 0, answer).await;
-    assert!(clean && got.ends_with("\r\n\r\nok") && !got.to_ascii_lowercase().contains("chunked"), "{got}");
+    assert!(
+        clean && got.ends_with("\r\n\r\nok") && !got.to_ascii_lowercase().contains("chunked"),
+        "{got}"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +171,10 @@ async fn malformed_answers_become_502() {
         b"SSH-2.0-OpenSSH_9\r\n\r\n",
     ] {
         let (_, got, _) = exchange("GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\n\r\n", 0, answer).await;
-        assert!(status(&got) == 502 && got.contains("upstream_malformed"), "{answer:?}: {got}");
+        assert!(
+            status(&got) == 502 && got.contains("upstream_malformed"),
+            "{answer:?}: {got}"
+        );
     }
     let (_, got, _) = exchange("GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\n\r\n", 0, b"").await;
     assert!(status(&got) == 502 && got.contains("upstream_closed"), "{got}");
@@ -130,9 +182,22 @@ async fn malformed_answers_become_502() {
 
 #[tokio::test]
 async fn head_and_304_have_no_body() {
-    let (_, got, clean) = exchange("HEAD http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 0, b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").await;
-    assert!(clean && got.ends_with("\r\n\r\n") && got.contains("content-length: 5"), "{got}");
-    let (_, got, clean) = exchange("GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 0, b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n").await;
+    let (_, got, clean) = exchange(
+        "HEAD http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        0,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
+    )
+    .await;
+    assert!(
+        clean && got.ends_with("\r\n\r\n") && got.contains("content-length: 5"),
+        "{got}"
+    );
+    let (_, got, clean) = exchange(
+        "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        0,
+        b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n",
+    )
+    .await;
     assert!(clean && status(&got) == 304 && got.ends_with("\r\n\r\n"), "{got}");
 }
 
@@ -141,10 +206,17 @@ async fn expect_100_continue_is_passed_on() {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
-    let head = format!("POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n");
+    let head = format!(
+        "POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
+    );
     client.write_all(head.as_bytes()).await.unwrap();
     let mut server = accept(&origin).await;
-    assert!(read_head(&mut server).await.to_ascii_lowercase().contains("expect: 100-continue"));
+    assert!(
+        read_head(&mut server)
+            .await
+            .to_ascii_lowercase()
+            .contains("expect: 100-continue")
+    );
     server.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
     client.write_all(b"body").await.unwrap();
@@ -158,14 +230,27 @@ async fn upgrades_become_tunnels() {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
-    let head = format!("GET http://{authority}/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    let head = format!(
+        "GET http://{authority}/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    );
     client.write_all(head.as_bytes()).await.unwrap();
     let mut server = accept(&origin).await;
     let got = read_head(&mut server).await.to_ascii_lowercase();
-    assert!(got.contains("connection: upgrade") && got.contains("upgrade: websocket"), "{got}");
-    server.write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst").await.unwrap();
+    assert!(
+        got.contains("connection: upgrade") && got.contains("upgrade: websocket"),
+        "{got}"
+    );
+    server
+        .write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nfirst",
+        )
+        .await
+        .unwrap();
     let answer = read_head(&mut client).await.to_ascii_lowercase();
-    assert!(status(&answer) == 101 && answer.contains("upgrade: websocket"), "{answer}");
+    assert!(
+        status(&answer) == 101 && answer.contains("upgrade: websocket"),
+        "{answer}"
+    );
     assert_eq!(read_exact(&mut client, 5).await, b"first");
     client.write_all(b"second").await.unwrap();
     assert_eq!(read_exact(&mut server, 6).await, b"second");
@@ -176,16 +261,45 @@ async fn requests_for_somebody_else_are_refused() {
     let proxy = open().await;
     for (request, expected, code) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 400, "not_a_proxy_request"),
-        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "not_a_proxy_request"),
-        ("GET https://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "scheme_unsupported"),
-        ("GET ftp://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "scheme_unsupported"),
-        ("GET http://u:p@a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_target"),
-        ("GET http://a.example:x/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, "malformed_target"),
-        ("TRACE http://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n", 405, "method_unsupported"),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "not_a_proxy_request",
+        ),
+        (
+            "GET https://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "scheme_unsupported",
+        ),
+        (
+            "GET ftp://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "scheme_unsupported",
+        ),
+        (
+            "GET http://u:p@a.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "malformed_target",
+        ),
+        (
+            "GET http://a.example:x/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            400,
+            "malformed_target",
+        ),
+        (
+            "TRACE http://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            405,
+            "method_unsupported",
+        ),
     ] {
         let answer = proxy.raw(request.as_bytes()).await;
-        assert!(status(&answer) == expected && answer.contains(code), "{request:?}: {answer}");
+        assert!(
+            status(&answer) == expected && answer.contains(code),
+            "{request:?}: {answer}"
+        );
     }
-    let answer = proxy.raw(b"OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n").await;
+    let answer = proxy
+        .raw(b"OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
+        .await;
     assert_eq!(status(&answer), 200, "{answer}");
 }

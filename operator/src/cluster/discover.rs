@@ -34,10 +34,15 @@ pub fn floor(caches: &Caches, settings: &Settings) -> document::Floor {
     let service_cidrs = caches.service_cidrs.state();
     let nodes = caches.nodes.state();
     let api_endpoints = caches.api_endpoints.state();
-    let services: Vec<_> = [&caches.api_services, &caches.dns_services, &caches.services]
+    let mut services: Vec<_> = [&caches.api_services, &caches.dns_services]
         .into_iter()
         .flat_map(|store| store.state())
         .collect();
+    if service_cidrs.is_empty() {
+        // Where the Service ranges are known they hold the fleets' Services too; one by one they would rewrite every
+        // fleet's floor whenever a policy comes or goes.
+        services.extend(caches.services.state());
+    }
     let facts = Facts {
         service_cidrs: service_cidrs.iter().map(AsRef::as_ref).collect(),
         nodes: nodes.iter().map(AsRef::as_ref).collect(),
@@ -50,7 +55,12 @@ pub fn floor(caches: &Caches, settings: &Settings) -> document::Floor {
 /// Whether any range of pods is known. Without one, pods on public-looking addresses are reachable through a fleet.
 #[must_use]
 pub fn knows_pod_ranges(caches: &Caches, settings: &Settings) -> bool {
-    !settings.internal_cidrs.is_empty() || caches.nodes.state().iter().any(|node| pod_cidrs(node).next().is_some())
+    !settings.internal_cidrs.is_empty()
+        || caches
+            .nodes
+            .state()
+            .iter()
+            .any(|node| pod_cidrs(node).next().is_some())
 }
 
 /// The floor from facts.
@@ -72,7 +82,9 @@ pub fn from_facts(facts: &Facts<'_>, settings: &Settings) -> document::Floor {
         .filter(|address| matches!(address.type_.as_str(), "InternalIP" | "ExternalIP"))
         .map(|address| address.address.as_str());
     let endpoints = facts.api_endpoints.iter().flat_map(|slice| &slice.endpoints);
-    let endpoint_addresses = endpoints.flat_map(|endpoint| &endpoint.addresses).map(String::as_str);
+    let endpoint_addresses = endpoints
+        .flat_map(|endpoint| &endpoint.addresses)
+        .map(String::as_str);
     let service_addresses = facts
         .services
         .iter()
@@ -102,7 +114,9 @@ pub fn from_facts(facts: &Facts<'_>, settings: &Settings) -> document::Floor {
 fn pod_cidrs(node: &Node) -> impl Iterator<Item = &str> {
     let spec = node.spec.as_ref();
     let single = spec.and_then(|spec| spec.pod_cidr.as_deref());
-    let list = spec.and_then(|spec| spec.pod_cidrs.as_deref()).unwrap_or_default();
+    let list = spec
+        .and_then(|spec| spec.pod_cidrs.as_deref())
+        .unwrap_or_default();
     single.into_iter().chain(list.iter().map(String::as_str))
 }
 
@@ -111,7 +125,11 @@ fn normal<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
     let nets: BTreeSet<IpNet> = texts
         .filter_map(|text| {
             let net = text.parse::<IpNet>().ok();
-            net.or_else(|| text.parse::<IpAddr>().ok().map(|ip| IpNet::from(ip.to_canonical())))
+            net.or_else(|| {
+                text.parse::<IpAddr>()
+                    .ok()
+                    .map(|ip| IpNet::from(ip.to_canonical()))
+            })
         })
         .map(|net| net.trunc())
         .collect();

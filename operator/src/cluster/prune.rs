@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use egressway_core::wire::names;
-use kube::api::{DeleteParams, Preconditions};
 use kube::ResourceExt as _;
+use kube::api::{DeleteParams, Preconditions};
 
 use super::apply::{Object, api, kind};
 use crate::context::Context;
@@ -17,7 +17,11 @@ use crate::egress_policy::Error;
 #[must_use]
 pub fn owned<K: Object>(ctx: &Context, policy_uid: &str) -> Vec<Arc<K>> {
     K::store(&ctx.caches).state_filter(|object| {
-        let label = object.meta().labels.as_ref().and_then(|labels| labels.get(names::POLICY_UID_LABEL));
+        let label = object
+            .meta()
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(names::POLICY_UID_LABEL));
         label.is_some_and(|uid| uid == policy_uid)
     })
 }
@@ -42,7 +46,10 @@ pub async fn prune<K: Object>(ctx: &Context, policy_uid: &str, keep: &BTreeSet<S
 pub async fn delete<K: Object>(ctx: &Context, object: &K) -> Result<(), Error> {
     let name = object.name_any();
     let params = DeleteParams {
-        preconditions: Some(Preconditions { uid: object.uid().map(|uid| uid.into_owned()), resource_version: None }),
+        preconditions: Some(Preconditions {
+            uid: object.uid().map(|uid| uid.into_owned()),
+            resource_version: None,
+        }),
         ..DeleteParams::background()
     };
     let outcome = api::<K>(ctx).delete(&name, &params).await;

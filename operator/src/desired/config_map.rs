@@ -21,10 +21,15 @@ pub fn config_map(
     pool: &document::Pool,
     settings: &Settings,
 ) -> ConfigMap {
-    let policies =
-        document::Policies { version: document::VERSION, policies: vec![policy.document.clone()] };
+    let policies = document::Policies {
+        version: document::VERSION,
+        policies: vec![policy.document.clone()],
+    };
     let mut metadata = labels::metadata(policy.id.fleet(), labels::labels(&policy.id), settings);
-    metadata.annotations = Some(labels::map([(WITHDRAWN, if policy.withdrawn { "true" } else { "false" })]));
+    metadata.annotations = Some(labels::map([(
+        WITHDRAWN,
+        if policy.withdrawn { "true" } else { "false" },
+    )]));
     let data = [
         (names::POLICIES_KEY, document::to_json(&policies)),
         (names::FLOOR_KEY, document::to_json(floor)),
@@ -42,13 +47,22 @@ pub fn config_map(
 pub fn accepted(config_map: &ConfigMap, namespace: &str, name: &str) -> Option<Accepted> {
     let json = config_map.data.as_ref()?.get(names::POLICIES_KEY)?;
     let policies: document::Policies = serde_json::from_str(json).ok()?;
-    let mut document = policies.policies.into_iter().find(|p| p.namespace == namespace && p.name == name)?;
+    let mut document = policies
+        .policies
+        .into_iter()
+        .find(|p| p.namespace == namespace && p.name == name)?;
     if document::digest(&document.content) != document.hash {
         return None;
     }
-    let withdrawn = config_map.annotations().get(WITHDRAWN).is_some_and(|value| value == "true");
+    let withdrawn = config_map
+        .annotations()
+        .get(WITHDRAWN)
+        .is_some_and(|value| value == "true");
     if withdrawn {
-        let content = document::Content { suspended: false, ..document.content };
+        let content = document::Content {
+            suspended: false,
+            ..document.content
+        };
         document = document::Policy::seal(namespace, name, document.generation, content);
     }
     Some(Accepted(document))

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use egressway_core::wire::{document, names};
 use egressway_crds as crds;
-use k8s_openapi::api::apps::v1::{
-    Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment,
-};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
@@ -33,7 +31,13 @@ pub const TEMPLATE_HASH: &str = "egressway.dev/template-hash";
 
 /// The Deployment.
 #[must_use]
-pub fn deployment(id: &Identity, cell: &ValidCell, fleet: &Fleet, key: &str, settings: &Settings) -> Deployment {
+pub fn deployment(
+    id: &Identity,
+    cell: &ValidCell,
+    fleet: &Fleet,
+    key: &str,
+    settings: &Settings,
+) -> Deployment {
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::cell_labels(id, &cell.name)),
@@ -66,7 +70,10 @@ pub fn deployment(id: &Identity, cell: &ValidCell, fleet: &Fleet, key: &str, set
 }
 
 fn pod(id: &Identity, cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> PodSpec {
-    let secrets = settings.image_pull_secrets.iter().map(|name| LocalObjectReference { name: name.clone() });
+    let secrets = settings
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() });
     PodSpec {
         service_account_name: Some(id.fleet()),
         automount_service_account_token: Some(false),
@@ -136,7 +143,11 @@ fn container(cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> Container 
             field(names::ENV_POD_NAME, "metadata.name"),
             field(names::ENV_POD_UID, "metadata.uid"),
             field(names::ENV_NODE_NAME, "spec.nodeName"),
-            EnvVar { name: names::ENV_CELL.to_owned(), value: Some(cell.name.clone()), value_from: None },
+            EnvVar {
+                name: names::ENV_CELL.to_owned(),
+                value: Some(cell.name.clone()),
+                value_from: None,
+            },
         ]),
         ports: Some(vec![
             port("proxy", names::PROXY_PORT),
@@ -155,10 +166,16 @@ fn container(cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> Container 
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
             run_as_non_root: Some(true),
-            capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), add: None }),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                add: None,
+            }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![mount("acl", names::ACL_MOUNT), mount("key", names::KEY_MOUNT)]),
+        volume_mounts: Some(vec![
+            mount("acl", names::ACL_MOUNT),
+            mount("key", names::KEY_MOUNT),
+        ]),
         ..Container::default()
     }
 }
@@ -166,7 +183,10 @@ fn container(cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> Container 
 fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
-        config_map: Some(ConfigMapVolumeSource { name: id.fleet(), ..ConfigMapVolumeSource::default() }),
+        config_map: Some(ConfigMapVolumeSource {
+            name: id.fleet(),
+            ..ConfigMapVolumeSource::default()
+        }),
         ..Volume::default()
     };
     let key = Volume {
@@ -207,6 +227,8 @@ fn toleration(toleration: &crds::Toleration) -> Toleration {
 
 /// Whole seconds, rounded up.
 fn seconds(duration: Duration) -> i64 {
-    let whole = duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0));
+    let whole = duration
+        .as_secs()
+        .saturating_add(u64::from(duration.subsec_nanos() > 0));
     i64::try_from(whole).unwrap_or(i64::MAX)
 }

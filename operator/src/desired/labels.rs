@@ -33,7 +33,10 @@ pub fn cell_labels(id: &Identity, cell: &str) -> BTreeMap<String, String> {
 /// What selects the pods of the fleet. Few labels, since a Deployment's selector can never change.
 #[must_use]
 pub fn selector(id: &Identity) -> BTreeMap<String, String> {
-    map([(names::APP_NAME_LABEL, names::PROXY_APP_NAME), (names::FLEET_LABEL, &id.fleet())])
+    map([
+        (names::APP_NAME_LABEL, names::PROXY_APP_NAME),
+        (names::FLEET_LABEL, &id.fleet()),
+    ])
 }
 
 /// What selects the pods of one cell.
@@ -41,7 +44,10 @@ pub fn selector(id: &Identity) -> BTreeMap<String, String> {
 pub fn cell_selector(id: &Identity, cell: &str) -> LabelSelector {
     let mut labels = selector(id);
     labels.insert(names::CELL_LABEL.to_owned(), cell.to_owned());
-    LabelSelector { match_labels: Some(labels), match_expressions: None }
+    LabelSelector {
+        match_labels: Some(labels),
+        match_expressions: None,
+    }
 }
 
 /// Metadata of an object of the fleet.
@@ -57,5 +63,7 @@ pub fn metadata(name: String, labels: BTreeMap<String, String>, settings: &Setti
 
 /// A map of strings.
 pub(super) fn map<const N: usize>(entries: [(&str, &str); N]) -> BTreeMap<String, String> {
-    entries.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+    entries
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
 }

@@ -34,7 +34,10 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 /// The NetworkPolicy.
 #[must_use]
 pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
-    let clients = NetworkPolicyPeer { namespace_selector: Some(namespace(&id.namespace)), ..Default::default() };
+    let clients = NetworkPolicyPeer {
+        namespace_selector: Some(namespace(&id.namespace)),
+        ..Default::default()
+    };
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&settings.operator_namespace)),
         pod_selector: Some(LabelSelector {
@@ -50,14 +53,20 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
         },
         NetworkPolicyIngressRule {
             from: Some(vec![operator]),
-            ports: Some(vec![port("TCP", names::ADMIN_PORT), port("TCP", names::REPORT_PORT)]),
+            ports: Some(vec![
+                port("TCP", names::ADMIN_PORT),
+                port("TCP", names::REPORT_PORT),
+            ]),
         },
     ];
     let internet = NetworkPolicyEgressRule {
         to: Some(vec![block("0.0.0.0/0", &V4_EXCEPT), block("::/0", &V6_EXCEPT)]),
         ports: None,
     };
-    let dns = NetworkPolicyEgressRule { to: None, ports: Some(vec![port("UDP", 53), port("TCP", 53)]) };
+    let dns = NetworkPolicyEgressRule {
+        to: None,
+        ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
+    };
     NetworkPolicy {
         metadata: labels::metadata(id.fleet(), labels::labels(id), settings),
         spec: Some(NetworkPolicySpec {
@@ -73,7 +82,10 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
 }
 
 fn namespace(name: &str) -> LabelSelector {
-    LabelSelector { match_labels: Some(labels::map([(NAMESPACE_NAME_LABEL, name)])), match_expressions: None }
+    LabelSelector {
+        match_labels: Some(labels::map([(NAMESPACE_NAME_LABEL, name)])),
+        match_expressions: None,
+    }
 }
 
 fn port(protocol: &str, port: u16) -> NetworkPolicyPort {

@@ -19,7 +19,15 @@ use crate::desired::{Cell, Desired, Identity};
 /// The API server's; the next run makes every call again.
 pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), Error> {
     // Without `..`: a new object fails to compile here instead of never being applied.
-    let Desired { service_account, secret, config_map, service, network_policy, cells, hashes } = wanted;
+    let Desired {
+        service_account,
+        secret,
+        config_map,
+        service,
+        network_policy,
+        cells,
+        hashes,
+    } = wanted;
     ensure(ctx, service_account).await?;
     ensure(ctx, secret).await?;
     ensure(ctx, config_map).await?;
@@ -27,10 +35,18 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
     ensure(ctx, service).await?;
     ensure(ctx, network_policy).await?;
     let Some(cells) = cells else { return Ok(()) };
-    let keep_budgets: BTreeSet<String> = cells.iter().map(|cell| cell.disruption_budget.name_any()).collect();
+    let keep_budgets: BTreeSet<String> = cells
+        .iter()
+        .map(|cell| cell.disruption_budget.name_any())
+        .collect();
     let keep: BTreeSet<String> = cells.iter().map(|cell| cell.deployment.name_any()).collect();
     let mut deployments = Vec::with_capacity(cells.len());
-    for Cell { name: _, deployment, disruption_budget } in cells {
+    for Cell {
+        name: _,
+        deployment,
+        disruption_budget,
+    } in cells
+    {
         ensure(ctx, disruption_budget).await?;
         deployments.push(deployment);
     }
@@ -48,7 +64,9 @@ async fn roll(ctx: &Context, id: &Identity, deployments: Vec<Deployment>) -> Res
         let live = current::<Deployment>(ctx, &name).await?;
         if live.is_some_and(|live| replaces_pods(&deployment, &live)) {
             let others = owned::<Deployment>(ctx, &id.uid);
-            let busy = others.iter().find(|other| other.name_any() != name && !observe::settled(other));
+            let busy = others
+                .iter()
+                .find(|other| other.name_any() != name && !observe::settled(other));
             if let Some(busy) = rolling.clone().or_else(|| busy.map(|other| other.name_any())) {
                 tracing::info!(deployment = name, busy, "rollout waits for another cell");
                 continue;

@@ -186,7 +186,12 @@ pub struct Verdict {
 impl Verdict {
     /// A verdict.
     pub fn new(kind: Kind, truth: impl Into<Truth>, reason: Reason, message: impl Into<String>) -> Self {
-        Self { kind, truth: truth.into(), reason, message: message.into() }
+        Self {
+            kind,
+            truth: truth.into(),
+            reason,
+            message: message.into(),
+        }
     }
 
     /// The condition that follows the previous ones.
@@ -211,13 +216,18 @@ fn shorten(text: &str) -> String {
     if text.chars().count() <= MESSAGE_CHARS_MAX {
         return text.to_owned();
     }
-    text.chars().take(MESSAGE_CHARS_MAX).chain(std::iter::once('…')).collect()
+    text.chars()
+        .take(MESSAGE_CHARS_MAX)
+        .chain(std::iter::once('…'))
+        .collect()
 }
 
 /// The condition of a kind in a list.
 #[must_use]
 pub fn find(conditions: &[Condition], kind: Kind) -> Option<&Condition> {
-    conditions.iter().find(|condition| condition.type_ == kind.as_str())
+    conditions
+        .iter()
+        .find(|condition| condition.type_ == kind.as_str())
 }
 
 /// Whether the condition of a kind has this status.
@@ -241,7 +251,9 @@ mod tests {
         let texts: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(texts.len(), Reason::ALL.len());
         for text in texts {
-            assert!(text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(char::is_alphanumeric));
+            assert!(
+                text.starts_with(|c: char| c.is_ascii_uppercase()) && text.chars().all(char::is_alphanumeric)
+            );
         }
     }
 
@@ -250,7 +262,14 @@ mod tests {
         let verdict = |truth, reason| Verdict::new(Kind::Ready, truth, reason, "m");
         let first = verdict(Truth::False, Reason::NoPods).condition(&[], Some(1), at(1));
         let same = verdict(Truth::False, Reason::NoReadyPods).condition(&[first.clone()], Some(2), at(2));
-        assert_eq!((same.last_transition_time.0, &*same.reason, same.observed_generation), (at(1), "NoReadyPods", Some(2)));
+        assert_eq!(
+            (
+                same.last_transition_time.0,
+                &*same.reason,
+                same.observed_generation
+            ),
+            (at(1), "NoReadyPods", Some(2))
+        );
         let moved = verdict(Truth::True, Reason::Serving).condition(&[same], Some(2), at(3));
         assert_eq!(moved.last_transition_time.0, at(3));
     }
@@ -258,7 +277,8 @@ mod tests {
     #[test]
     fn a_message_has_a_bound() {
         let long = "ä".repeat(5000);
-        let condition = Verdict::new(Kind::Accepted, false, Reason::InvalidRule, long).condition(&[], None, at(0));
+        let condition =
+            Verdict::new(Kind::Accepted, false, Reason::InvalidRule, long).condition(&[], None, at(0));
         assert_eq!(condition.message.chars().count(), MESSAGE_CHARS_MAX + 1);
     }
 }

@@ -51,7 +51,10 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
     // Deployments first: their pods get SIGTERM and drain, while Service and ACL are still there for them.
     prune::<PodDisruptionBudget>(ctx, &uid, &nothing).await?;
     prune::<Deployment>(ctx, &uid, &nothing).await?;
-    let left = ctx.caches.pods.state_filter(|pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
+    let left = ctx
+        .caches
+        .pods
+        .state_filter(|pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
     if !left.is_empty() {
         draining(policy, ctx).await?;
         return Ok(Action::requeue(LOOK_AGAIN));
@@ -100,7 +103,10 @@ async fn set(policy: &EgressPolicy, ctx: &Context, finalizers: &[&str]) -> Resul
         "metadata": {"name": name, "uid": policy.uid(), "finalizers": finalizers},
     });
     let params = PatchParams::apply(MANAGER).force();
-    match publish::api(ctx, policy).patch(&name, &params, &Patch::Apply(&patch)).await {
+    match publish::api(ctx, policy)
+        .patch(&name, &params, &Patch::Apply(&patch))
+        .await
+    {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(Error::apply("EgressPolicy", &name, error)),

@@ -54,8 +54,14 @@ pub fn observe(ctx: &Context, policy: &EgressPolicy) -> Observed {
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let fleet = names::fleet_name(&namespace, &name);
     let in_fleet = &ctx.settings.fleet_namespace;
-    let config = ctx.caches.config_maps.get(&ObjectRef::<ConfigMap>::new(&fleet).within(in_fleet));
-    let key = ctx.caches.secrets.get(&ObjectRef::<Secret>::new(&fleet).within(in_fleet));
+    let config = ctx
+        .caches
+        .config_maps
+        .get(&ObjectRef::<ConfigMap>::new(&fleet).within(in_fleet));
+    let key = ctx
+        .caches
+        .secrets
+        .get(&ObjectRef::<Secret>::new(&fleet).within(in_fleet));
     let uid = policy.uid().unwrap_or_default();
     let config = config.filter(|config| config.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
     let (pool, defaults) = match &policy.spec.pool_ref {
@@ -69,11 +75,20 @@ pub fn observe(ctx: &Context, policy: &EgressPolicy) -> Observed {
         kept_pool: config.as_deref().and_then(config_map::pool),
         pods: pods(ctx, &uid),
         cells: cells(ctx, &uid),
-        valid_pool: pool.as_deref().and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok()),
+        valid_pool: pool
+            .as_deref()
+            .and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok()),
         pool,
         defaults,
-        namespace_labels: ctx.caches.namespaces.get(&namespace_ref).map(|ns| ns.labels().clone()).unwrap_or_default(),
-        accepted: config.as_deref().and_then(|config| config_map::accepted(config, &namespace, &name)),
+        namespace_labels: ctx
+            .caches
+            .namespaces
+            .get(&namespace_ref)
+            .map(|ns| ns.labels().clone())
+            .unwrap_or_default(),
+        accepted: config
+            .as_deref()
+            .and_then(|config| config_map::accepted(config, &namespace, &name)),
         key: key.as_deref().and_then(secret::key),
     }
 }
@@ -120,13 +135,19 @@ impl Observed {
     pub fn next_look(&self) -> Option<Duration> {
         let next = self.valid_pool.as_ref()?.next_change(self.now)?;
         let wait = next.duration_since(self.now);
-        Some(Duration::try_from(wait).unwrap_or(Duration::ZERO).max(Duration::from_millis(100)))
+        Some(
+            Duration::try_from(wait)
+                .unwrap_or(Duration::ZERO)
+                .max(Duration::from_millis(100)),
+        )
     }
 }
 
 fn default_pool(ctx: &Context) -> (Option<Arc<Pool>>, usize) {
     let defaults = ctx.caches.pools.state_filter(|pool| {
-        pool.annotations().get(names::DEFAULT_POOL_ANNOTATION).is_some_and(|value| value == "true")
+        pool.annotations()
+            .get(names::DEFAULT_POOL_ANNOTATION)
+            .is_some_and(|value| value == "true")
     });
     match defaults.as_slice() {
         [only] => (Some(Arc::clone(only)), 1),
@@ -135,9 +156,18 @@ fn default_pool(ctx: &Context) -> (Option<Arc<Pool>>, usize) {
 }
 
 fn pods(ctx: &Context, policy_uid: &str) -> Vec<PodView> {
-    let of_policy = |pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL).is_some_and(|uid| uid == policy_uid);
-    let mut pods: Vec<PodView> =
-        ctx.caches.pods.state_filter(of_policy).iter().filter_map(|pod| view(ctx, pod)).collect();
+    let of_policy = |pod: &Pod| {
+        pod.labels()
+            .get(names::POLICY_UID_LABEL)
+            .is_some_and(|uid| uid == policy_uid)
+    };
+    let mut pods: Vec<PodView> = ctx
+        .caches
+        .pods
+        .state_filter(of_policy)
+        .iter()
+        .filter_map(|pod| view(ctx, pod))
+        .collect();
     pods.sort_by(|a, b| a.name.cmp(&b.name));
     pods
 }
@@ -176,8 +206,16 @@ fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
     let mut cells: Vec<CellView> = crate::cluster::prune::owned::<Deployment>(ctx, policy_uid)
         .iter()
         .map(|deployment| CellView {
-            name: deployment.labels().get(names::CELL_LABEL).cloned().unwrap_or_default(),
-            wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0),
+            name: deployment
+                .labels()
+                .get(names::CELL_LABEL)
+                .cloned()
+                .unwrap_or_default(),
+            wanted: deployment
+                .spec
+                .as_ref()
+                .and_then(|spec| spec.replicas)
+                .unwrap_or(0),
             settled: settled(deployment),
         })
         .collect();
@@ -188,8 +226,14 @@ fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
 /// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).
 #[must_use]
 pub fn settled(deployment: &Deployment) -> bool {
-    let Some(status) = &deployment.status else { return false };
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
+    let Some(status) = &deployment.status else {
+        return false;
+    };
+    let wanted = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.replicas)
+        .unwrap_or(0);
     let is = |count: Option<i32>| count.unwrap_or(0) == wanted;
     status.observed_generation >= deployment.metadata.generation
         && is(status.updated_replicas)

@@ -63,7 +63,10 @@ pub async fn write(ctx: &Context, policy: &EgressPolicy, next: &EgressPolicyStat
         "metadata": {"name": name, "uid": policy.uid()}, "status": next,
     });
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
-    match api(ctx, policy).patch_status(&name, &params, &Patch::Apply(&patch)).await {
+    match api(ctx, policy)
+        .patch_status(&name, &params, &Patch::Apply(&patch))
+        .await
+    {
         Ok(_) => {}
         // It has gone meanwhile, or was made anew: the next run sees the new one.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),

@@ -38,7 +38,9 @@ struct Milli(u128);
 
 /// Reads resources, with defaults for what is absent.
 pub fn parse(resources: &Resources, problems: &mut Problems) -> Compute {
-    let mut amount = |which: &str, amounts: Option<&ResourceAmounts>, pick: fn(&ResourceAmounts) -> Option<&IntOrString>| {
+    let mut amount = |which: &str,
+                      amounts: Option<&ResourceAmounts>,
+                      pick: fn(&ResourceAmounts) -> Option<&IntOrString>| {
         let text = match amounts.and_then(pick)? {
             IntOrString::Int(number) => number.to_string(),
             IntOrString::String(text) => text.clone(),
@@ -46,20 +48,27 @@ pub fn parse(resources: &Resources, problems: &mut Problems) -> Compute {
         let parsed = milli(&text);
         if parsed.is_none() {
             let field = format!("spec.fleet.resources.{which}");
-            problems.push(field, format!("{text:?} is no quantity: write one like 250m, 1 or 128Mi"));
+            problems.push(
+                field,
+                format!("{text:?} is no quantity: write one like 250m, 1 or 128Mi"),
+            );
         }
         parsed
     };
     let (requests, limits) = (resources.requests.as_ref(), resources.limits.as_ref());
     let cpu_limit = amount("limits.cpu", limits, |amounts| amounts.cpu.as_ref());
-    let memory_limit = amount("limits.memory", limits, |amounts| amounts.memory.as_ref()).unwrap_or(MEMORY_LIMIT);
+    let memory_limit =
+        amount("limits.memory", limits, |amounts| amounts.memory.as_ref()).unwrap_or(MEMORY_LIMIT);
     let cpu_request = amount("requests.cpu", requests, |amounts| amounts.cpu.as_ref());
     let memory_request = amount("requests.memory", requests, |amounts| amounts.memory.as_ref());
     let mut pair = |name: &str, request: Option<Milli>, default: Milli, limit: Option<Milli>| {
         let request = request.unwrap_or_else(|| limit.map_or(default, |limit| limit.min(default)));
         if limit.is_some_and(|limit| limit < request) {
             let field = format!("spec.fleet.resources.limits.{name}");
-            problems.push(field, format!("is below requests.{name}: write a limit of at least the request"));
+            problems.push(
+                field,
+                format!("is below requests.{name}: write a limit of at least the request"),
+            );
         }
         request
     };
@@ -67,15 +76,24 @@ pub fn parse(resources: &Resources, problems: &mut Problems) -> Compute {
     let memory_request = pair("memory", memory_request, MEMORY_REQUEST, Some(memory_limit));
     let entry = |name: &str, amount: String| (name.to_owned(), Quantity(amount));
     let mut compute = Compute {
-        requests: [entry("cpu", decimal(cpu_request)), entry("memory", binary(memory_request))].into(),
+        requests: [
+            entry("cpu", decimal(cpu_request)),
+            entry("memory", binary(memory_request)),
+        ]
+        .into(),
         limits: [entry("memory", binary(memory_limit))].into(),
     };
-    compute.limits.extend(cpu_limit.map(|limit| entry("cpu", decimal(limit))));
+    compute
+        .limits
+        .extend(cpu_limit.map(|limit| entry("cpu", decimal(limit))));
     compute
 }
 
 fn milli(text: &str) -> Option<Milli> {
-    let digits = text.bytes().take_while(|b| b.is_ascii_digit() || *b == b'.').count();
+    let digits = text
+        .bytes()
+        .take_while(|b| b.is_ascii_digit() || *b == b'.')
+        .count();
     let (number, suffix) = text.split_at_checked(digits)?;
     let scale: u128 = match suffix {
         "m" => 1,
@@ -141,19 +159,31 @@ mod tests {
     fn resources(requests: [Option<&str>; 2], limits: [Option<&str>; 2]) -> Resources {
         let amounts = |[cpu, memory]: [Option<&str>; 2]| {
             let quantity = |text: Option<&str>| text.map(|text| IntOrString::String(text.to_owned()));
-            Some(ResourceAmounts { cpu: quantity(cpu), memory: quantity(memory) })
+            Some(ResourceAmounts {
+                cpu: quantity(cpu),
+                memory: quantity(memory),
+            })
         };
-        Resources { requests: amounts(requests), limits: amounts(limits) }
+        Resources {
+            requests: amounts(requests),
+            limits: amounts(limits),
+        }
     }
 
     #[track_caller]
     fn check(resources: &Resources, expected: Result<[&str; 3], &str>) {
         let mut problems = Problems::default();
         let compute = parse(resources, &mut problems);
-        let result = problems.into_result(compute).map_err(|problems| problems.to_string());
+        let result = problems
+            .into_result(compute)
+            .map_err(|problems| problems.to_string());
         match (result, expected) {
             (Ok(compute), Ok([cpu, memory, limit])) => assert_eq!(
-                (&compute.requests["cpu"].0[..], &compute.requests["memory"].0[..], &compute.limits["memory"].0[..]),
+                (
+                    &compute.requests["cpu"].0[..],
+                    &compute.requests["memory"].0[..],
+                    &compute.limits["memory"].0[..]
+                ),
                 (cpu, memory, limit)
             ),
             (Err(problem), Err(expected)) => assert!(problem.contains(expected), "{problem}"),
@@ -165,13 +195,34 @@ mod tests {
     fn defaults_spellings_and_bounds() {
         let none = [None, None];
         check(&Resources::default(), Ok(["50m", "64Mi", "256Mi"]));
-        check(&resources([Some("1000m"), Some("1024Mi")], [None, Some("1.5Gi")]), Ok(["1", "1Gi", "1536Mi"]));
-        check(&resources([Some("0.5"), None], none), Ok(["500m", "64Mi", "256Mi"]));
-        check(&resources(none, [None, Some("32Mi")]), Ok(["50m", "32Mi", "32Mi"]));
-        check(&resources(none, [Some("20m"), Some("100M")]), Ok(["20m", "64Mi", "100M"]));
-        check(&resources([None, Some("512Mi")], none), Err("limits.memory: is below requests.memory"));
-        check(&resources([Some("2"), None], [Some("1"), None]), Err("limits.cpu: is below"));
-        check(&resources([Some("1x"), None], none), Err("requests.cpu: \"1x\" is no quantity"));
+        check(
+            &resources([Some("1000m"), Some("1024Mi")], [None, Some("1.5Gi")]),
+            Ok(["1", "1Gi", "1536Mi"]),
+        );
+        check(
+            &resources([Some("0.5"), None], none),
+            Ok(["500m", "64Mi", "256Mi"]),
+        );
+        check(
+            &resources(none, [None, Some("32Mi")]),
+            Ok(["50m", "32Mi", "32Mi"]),
+        );
+        check(
+            &resources(none, [Some("20m"), Some("100M")]),
+            Ok(["20m", "64Mi", "100M"]),
+        );
+        check(
+            &resources([None, Some("512Mi")], none),
+            Err("limits.memory: is below requests.memory"),
+        );
+        check(
+            &resources([Some("2"), None], [Some("1"), None]),
+            Err("limits.cpu: is below"),
+        );
+        check(
+            &resources([Some("1x"), None], none),
+            Err("requests.cpu: \"1x\" is no quantity"),
+        );
         check(&resources([Some("1."), None], none), Err("no quantity"));
         check(&resources([Some(""), None], none), Err("no quantity"));
     }

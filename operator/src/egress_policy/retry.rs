@@ -49,7 +49,9 @@ impl Class {
 /// not come back together. `jitter` is any number; its low bits are used.
 #[must_use]
 pub fn delay(class: Class, failures: u32, jitter: u32) -> Duration {
-    let doubled = class.first().saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
+    let doubled = class
+        .first()
+        .saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX));
     let base = doubled.min(class.most());
     base.saturating_add(base.mul_f64(f64::from(jitter % 1000) / 5000.0))
 }
@@ -69,7 +71,10 @@ impl Failures {
 
     /// It worked.
     pub fn reset(&self, object: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(object);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(object);
     }
 }
 
@@ -82,15 +87,27 @@ mod tests {
     #[test]
     fn delays_double_up_to_their_cap() {
         let millis = |class, failures| delay(class, failures, 0).as_millis();
-        assert_eq!([1, 2, 3, 20].map(|n| millis(Class::Conflict, n)), [50, 100, 200, 5000]);
-        assert_eq!([1, 2, 9, 40].map(|n| millis(Class::Unavailable, n)), [250, 500, 60_000, 60_000]);
-        assert_eq!([1, 9, u32::MAX].map(|n| millis(Class::Refused, n)), [2000, 300_000, 300_000]);
+        assert_eq!(
+            [1, 2, 3, 20].map(|n| millis(Class::Conflict, n)),
+            [50, 100, 200, 5000]
+        );
+        assert_eq!(
+            [1, 2, 9, 40].map(|n| millis(Class::Unavailable, n)),
+            [250, 500, 60_000, 60_000]
+        );
+        assert_eq!(
+            [1, 9, u32::MAX].map(|n| millis(Class::Refused, n)),
+            [2000, 300_000, 300_000]
+        );
     }
 
     #[test]
     fn success_forgets() {
         let failures = Failures::default();
-        assert_eq!((failures.more("a"), failures.more("a"), failures.more("b")), (1, 2, 1));
+        assert_eq!(
+            (failures.more("a"), failures.more("a"), failures.more("b")),
+            (1, 2, 1)
+        );
         failures.reset("a");
         assert_eq!(failures.more("a"), 1);
     }

@@ -88,13 +88,24 @@ impl PodView {
     /// Whether clients get answers from it.
     #[must_use]
     pub fn serves(&self) -> bool {
-        self.counts() && self.ready && self.report.as_ref().is_none_or(|report| report.phase == Phase::Serving)
+        self.counts()
+            && self.ready
+            && self
+                .report
+                .as_ref()
+                .is_none_or(|report| report.phase == Phase::Serving)
     }
 
     fn config_hash(&self, policy: &EgressPolicy) -> Option<&str> {
-        let (namespace, name) = (policy.metadata.namespace.as_deref()?, policy.metadata.name.as_deref()?);
+        let (namespace, name) = (
+            policy.metadata.namespace.as_deref()?,
+            policy.metadata.name.as_deref()?,
+        );
         let policies = &self.report.as_ref()?.policies;
-        policies.iter().find(|p| p.namespace == namespace && p.name == name).map(|p| p.hash.as_str())
+        policies
+            .iter()
+            .find(|p| p.namespace == namespace && p.name == name)
+            .map(|p| p.hash.as_str())
     }
 
     fn phase(&self) -> &'static str {
@@ -121,7 +132,9 @@ fn in_force<'a>(facts: &'a Facts<'_>) -> Option<&'a ValidPolicy> {
 /// Whether a pod has exactly what it should have.
 fn in_sync(facts: &Facts<'_>, pod: &PodView) -> bool {
     !pod.unreachable
-        && facts.hashes.is_some_and(|hashes| pod.config_hash(facts.policy) == Some(hashes.policy.as_str()))
+        && facts
+            .hashes
+            .is_some_and(|hashes| pod.config_hash(facts.policy) == Some(hashes.policy.as_str()))
 }
 
 /// The next status.
@@ -131,12 +144,14 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
     let generation = facts.policy.metadata.generation;
     let counted: Vec<&PodView> = facts.pods.iter().filter(|pod| pod.counts()).collect();
     let addresses = addresses::addresses(facts, &previous);
-    let config = in_force(facts).zip(facts.hashes).map(|(valid, hashes)| ConfigStatus {
-        generation: valid.document.generation,
-        hash: hashes.policy.clone(),
-        pods_in_sync: count(counted.iter().filter(|pod| in_sync(facts, pod)).count()),
-        pods: count(counted.len()),
-    });
+    let config = in_force(facts)
+        .zip(facts.hashes)
+        .map(|(valid, hashes)| ConfigStatus {
+            generation: valid.document.generation,
+            hash: hashes.policy.clone(),
+            pods_in_sync: count(counted.iter().filter(|pod| in_sync(facts, pod)).count()),
+            pods: count(counted.len()),
+        });
     let summary = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.join(","));
     let conditions = verdicts::verdicts(facts, &addresses)
         .into_iter()
@@ -149,23 +164,40 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
         ready_replicas: count(counted.iter().filter(|pod| pod.ready).count()),
         config,
         egress_ip_summary: summary(addresses.listed.iter().map(|entry| entry.ip.as_str()).collect()),
-        unexpected_ip_summary: summary(addresses.unexpected.iter().map(|entry| entry.ip.as_str()).collect()),
+        unexpected_ip_summary: summary(
+            addresses
+                .unexpected
+                .iter()
+                .map(|entry| entry.ip.as_str())
+                .collect(),
+        ),
         egress_ips: addresses.listed,
         unexpected_ips: addresses.unexpected,
-        pods: facts.pods.iter().take(PODS_MAX).map(|pod| pod_status(facts, pod)).collect(),
+        pods: facts
+            .pods
+            .iter()
+            .take(PODS_MAX)
+            .map(|pod| pod_status(facts, pod))
+            .collect(),
         conditions,
     }
 }
 
 fn pod_status(facts: &Facts<'_>, pod: &PodView) -> PodStatus {
     let seen = pod.report.iter().flat_map(|report| &report.egress.seen);
-    let message = pod.unschedulable.clone().or_else(|| pod.report.as_ref()?.load_error.clone());
+    let message = pod
+        .unschedulable
+        .clone()
+        .or_else(|| pod.report.as_ref()?.load_error.clone());
     PodStatus {
         name: pod.name.clone(),
         node: pod.node.clone(),
         zone: pod.zone.clone(),
         cell: pod.cell.clone(),
-        egress_ips: seen.filter(|seen| seen.confirmed).map(|seen| seen.ip.to_string()).collect(),
+        egress_ips: seen
+            .filter(|seen| seen.confirmed)
+            .map(|seen| seen.ip.to_string())
+            .collect(),
         phase: pod.phase().to_owned(),
         config_hash: pod.config_hash(facts.policy).map(ToOwned::to_owned),
         message,

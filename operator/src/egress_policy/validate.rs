@@ -88,8 +88,14 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     let pool = match facts.pool {
         PoolFact::Found(pool) => pool,
         PoolFact::NoDefault => {
-            let next = "name a pool in spec.poolRef, or annotate one with egressway.dev/is-default-pool: \"true\"";
-            return withdraw(facts, Reason::NoDefaultPool, format!("there is no default pool: {next}"), None);
+            let next =
+                "name a pool in spec.poolRef, or annotate one with egressway.dev/is-default-pool: \"true\"";
+            return withdraw(
+                facts,
+                Reason::NoDefaultPool,
+                format!("there is no default pool: {next}"),
+                None,
+            );
         }
         PoolFact::ManyDefaults => {
             let message = "several pools say to be the default one: name one in spec.poolRef".to_owned();
@@ -117,7 +123,10 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         &mut problems,
     );
     let bad_fleet = !problems.list().is_empty();
-    let shape = (!bad_fleet).then(|| Shape { pool: valid_pool, fleet });
+    let shape = (!bad_fleet).then(|| Shape {
+        pool: valid_pool,
+        fleet,
+    });
     let namespace = facts.policy.namespace().unwrap_or_default();
     let allowed = pools::allows(&pool.spec.allowed_namespaces, &namespace, facts.namespace_labels);
     if !allowed.unwrap_or(false) {
@@ -133,22 +142,41 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     match accept(facts) {
         Ok(document) => {
             let message = format!("generation {} is in force", document.generation);
-            let valid = ValidPolicy { id: identity(facts), document, withdrawn: false, shape };
-            Validated { valid: Some(valid), accepted: true, reason: Reason::Accepted, message }
+            let valid = ValidPolicy {
+                id: identity(facts),
+                document,
+                withdrawn: false,
+                shape,
+            };
+            Validated {
+                valid: Some(valid),
+                accepted: true,
+                reason: Reason::Accepted,
+                message,
+            }
         }
         Err((reason, message)) => keep(facts, reason, message, shape),
     }
 }
 
 fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
-    let (namespace, name) = (facts.policy.namespace().unwrap_or_default(), facts.policy.name_any());
+    let (namespace, name) = (
+        facts.policy.namespace().unwrap_or_default(),
+        facts.policy.name_any(),
+    );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
     let sealed = document::Policy::seal(&namespace, &name, generation, content(&facts.policy.spec));
-    let document = document::Policies { version: document::VERSION, policies: vec![sealed] };
+    let document = document::Policies {
+        version: document::VERSION,
+        policies: vec![sealed],
+    };
     // The proxy's own compiler: what it would refuse never reaches a pod.
     if let Err(problems) = compile::policies(&document) {
         let prefix = format!("policy {namespace}/{name} rule ");
-        let in_spec = |problem: &String| match problem.strip_prefix(&prefix).and_then(|rest| rest.split_once(": ")) {
+        let in_spec = |problem: &String| match problem
+            .strip_prefix(&prefix)
+            .and_then(|rest| rest.split_once(": "))
+        {
             Some((rule, what)) => format!("spec.rules[{rule}]: {what}"),
             None => problem.clone(),
         };
@@ -158,10 +186,15 @@ fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
     let bytes = document::to_json(&document).len();
     if bytes > DOCUMENT_BYTES_MAX {
         let next = "split the policy, or use wildcards";
-        let message = format!("spec.rules: the ACL has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}");
+        let message =
+            format!("spec.rules: the ACL has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}");
         return Err((Reason::ConfigTooLarge, message));
     }
-    document.policies.into_iter().next().ok_or((Reason::InvalidRule, "the document is empty".to_owned()))
+    document
+        .policies
+        .into_iter()
+        .next()
+        .ok_or((Reason::InvalidRule, "the document is empty".to_owned()))
 }
 
 /// Refused, and what was accepted last stays in force.
@@ -181,26 +214,49 @@ fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>
         Some(_) => format!("{problem}. What was accepted stays in force"),
         None => problem,
     };
-    Validated { valid, accepted: false, reason, message }
+    Validated {
+        valid,
+        accepted: false,
+        reason,
+        message,
+    }
 }
 
 /// Refused by the pool: a fleet that exists refuses everything from now on.
 fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
     let valid = facts.accepted.clone().map(|Accepted(last)| {
-        let content = document::Content { suspended: true, ..last.content };
+        let content = document::Content {
+            suspended: true,
+            ..last.content
+        };
         let document = document::Policy::seal(&last.namespace, &last.name, last.generation, content);
-        ValidPolicy { id: identity(facts), document, withdrawn: true, shape }
+        ValidPolicy {
+            id: identity(facts),
+            document,
+            withdrawn: true,
+            shape,
+        }
     });
     let message = match &valid {
         Some(_) => format!("{problem}. Until then the fleet refuses every new request"),
         None => problem,
     };
-    Validated { valid, accepted: false, reason, message }
+    Validated {
+        valid,
+        accepted: false,
+        reason,
+        message,
+    }
 }
 
 fn identity(facts: &Facts<'_>) -> Identity {
     let policy = facts.policy;
-    let pool = policy.spec.pool_ref.as_ref().map(|pool| pool.name.clone()).unwrap_or_default();
+    let pool = policy
+        .spec
+        .pool_ref
+        .as_ref()
+        .map(|pool| pool.name.clone())
+        .unwrap_or_default();
     Identity {
         namespace: policy.namespace().unwrap_or_default(),
         name: policy.name_any(),
@@ -243,7 +299,12 @@ pub(crate) mod tests {
 
     fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) -> Validated {
         let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
-        validate(&Facts { policy, pool, namespace_labels: &labels, accepted })
+        validate(&Facts {
+            policy,
+            pool,
+            namespace_labels: &labels,
+            accepted,
+        })
     }
 
     #[test]
@@ -258,15 +319,40 @@ pub(crate) mod tests {
     #[test]
     fn problems_name_the_field_and_what_to_write() {
         for (spec, reason, words) in [
-            (json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}), Reason::InvalidRule, "spec.rules[net]: \"192.175.48.1/24\" has host bits set: write 192.175.48.0/24"),
-            (json!({"rules": [{"name": "hex", "hosts": ["a.0x7f"]}]}), Reason::InvalidRule, "spec.rules[hex]"),
-            (json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 9, "endPort": 8}]}]}), Reason::InvalidRule, "endPort 8"),
-            (json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}), Reason::InvalidRule, "port 0"),
+            (
+                json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}),
+                Reason::InvalidRule,
+                "spec.rules[net]: \"192.175.48.1/24\" has host bits set: write 192.175.48.0/24",
+            ),
+            (
+                json!({"rules": [{"name": "hex", "hosts": ["a.0x7f"]}]}),
+                Reason::InvalidRule,
+                "spec.rules[hex]",
+            ),
+            (
+                json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 9, "endPort": 8}]}]}),
+                Reason::InvalidRule,
+                "endPort 8",
+            ),
+            (
+                json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}),
+                Reason::InvalidRule,
+                "port 0",
+            ),
             (json!({"fleet": {"drain": "soon"}}), Reason::InvalidFleet, "drain"),
-            (json!({"fleet": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}), Reason::InvalidFleet, "limits.cpu"),
+            (
+                json!({"fleet": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}),
+                Reason::InvalidFleet,
+                "limits.cpu",
+            ),
         ] {
             let outcome = run(&policy(spec.clone()), PoolFact::Found(&pool(json!({}))), None);
-            assert_eq!((outcome.accepted, outcome.reason), (false, reason), "{spec}: {}", outcome.message);
+            assert_eq!(
+                (outcome.accepted, outcome.reason),
+                (false, reason),
+                "{spec}: {}",
+                outcome.message
+            );
             assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
             assert!(outcome.valid.is_none(), "a bad first version gets no fleet");
         }
@@ -276,7 +362,11 @@ pub(crate) mod tests {
     fn a_bad_edit_keeps_what_was_accepted() {
         let bad = policy(json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}));
         let outcome = run(&bad, PoolFact::Found(&pool(json!({}))), Some(last()));
-        assert!(!outcome.accepted && outcome.message.contains("Generation 6 stays in force"), "{}", outcome.message);
+        assert!(
+            !outcome.accepted && outcome.message.contains("Generation 6 stays in force"),
+            "{}",
+            outcome.message
+        );
         assert_eq!(outcome.valid.unwrap().document, last().0);
     }
 
@@ -284,11 +374,18 @@ pub(crate) mod tests {
     fn a_pool_that_withdraws_takes_effect_at_once() {
         let walled = pool(json!({"allowedNamespaces": {"from": "Names", "names": ["other"]}}));
         let outcome = run(&policy(json!({})), PoolFact::Found(&walled), Some(last()));
-        assert_eq!((outcome.accepted, outcome.reason), (false, Reason::NamespaceNotAllowed));
+        assert_eq!(
+            (outcome.accepted, outcome.reason),
+            (false, Reason::NamespaceNotAllowed)
+        );
         let valid = outcome.valid.unwrap();
         assert!(valid.withdrawn && valid.document.content.suspended && valid.shape.is_some());
         assert_ne!(valid.document.hash, last().0.hash);
-        assert!(run(&policy(json!({})), PoolFact::Found(&walled), None).valid.is_none());
+        assert!(
+            run(&policy(json!({})), PoolFact::Found(&walled), None)
+                .valid
+                .is_none()
+        );
     }
 
     #[test]
@@ -301,9 +398,14 @@ pub(crate) mod tests {
 
     #[test]
     fn a_pool_that_means_nothing_changes_nothing() {
-        let broken = pool(json!({"cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}]}));
+        let broken = pool(
+            json!({"cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}]}),
+        );
         let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
-        assert_eq!((outcome.reason, outcome.accepted), (Reason::PoolNotAccepted, false));
+        assert_eq!(
+            (outcome.reason, outcome.accepted),
+            (Reason::PoolNotAccepted, false)
+        );
         let valid = outcome.valid.unwrap();
         assert!(!valid.withdrawn && valid.shape.is_none());
     }
@@ -311,8 +413,13 @@ pub(crate) mod tests {
     #[test]
     fn selectors_are_matched_against_the_namespace() {
         for (team, expected) in [("a", true), ("b", false)] {
-            let pool = pool(json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": team}}}}));
-            assert_eq!(run(&policy(json!({})), PoolFact::Found(&pool), None).accepted, expected);
+            let pool = pool(
+                json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": team}}}}),
+            );
+            assert_eq!(
+                run(&policy(json!({})), PoolFact::Found(&pool), None).accepted,
+                expected
+            );
         }
     }
 }

@@ -17,7 +17,14 @@ use super::validate::{Promise, ValidPool};
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
 
 /// States from the best to the worst.
-const STATES: [&str; 6] = ["Verified", "Unconfirmed", "Stale", "Declared", "Retiring", "Planned"];
+const STATES: [&str; 6] = [
+    "Verified",
+    "Unconfirmed",
+    "Stale",
+    "Declared",
+    "Retiring",
+    "Planned",
+];
 
 /// Everything that a pool's status follows from.
 #[derive(Debug)]
@@ -46,7 +53,10 @@ pub fn next(facts: &Facts<'_>) -> EgressPoolStatus {
         Ok(valid) => egress_ips(facts, valid),
         Err(_) => previous.egress_ips.clone(),
     };
-    let mut unexpected: Vec<&str> = statuses(facts).flat_map(|s| &s.unexpected_ips).map(|e| e.ip.as_str()).collect();
+    let mut unexpected: Vec<&str> = statuses(facts)
+        .flat_map(|s| &s.unexpected_ips)
+        .map(|e| e.ip.as_str())
+        .collect();
     unexpected.sort_unstable();
     unexpected.dedup();
     let cells = cells(facts);
@@ -58,7 +68,12 @@ pub fn next(facts: &Facts<'_>) -> EgressPoolStatus {
     EgressPoolStatus {
         observed_generation: generation,
         policies: count(facts.policies.len()),
-        egress_ip_summary: join(&egress_ips.iter().map(|entry| entry.ip.as_str()).collect::<Vec<_>>()),
+        egress_ip_summary: join(
+            &egress_ips
+                .iter()
+                .map(|entry| entry.ip.as_str())
+                .collect::<Vec<_>>(),
+        ),
         unexpected_ip_summary: join(&unexpected),
         egress_ips,
         cells,
@@ -73,7 +88,10 @@ fn statuses<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a egressway_crds
 fn egress_ips(facts: &Facts<'_>, valid: &ValidPool) -> Vec<PoolEgressIp> {
     let mut best: BTreeMap<(bool, Option<IpAddr>, String), (usize, PoolEgressIp)> = BTreeMap::new();
     let mut offer = |ip: &str, family: &str, cell: &str, state: &str| {
-        let rank = STATES.iter().position(|known| *known == state).unwrap_or(STATES.len());
+        let rank = STATES
+            .iter()
+            .position(|known| *known == state)
+            .unwrap_or(STATES.len());
         let address = ip.split('/').next().and_then(|ip| ip.parse::<IpAddr>().ok());
         let key = (address.is_some_and(|ip| ip.is_ipv6()), address, ip.to_owned());
         let entry = PoolEgressIp {
@@ -90,9 +108,23 @@ fn egress_ips(facts: &Facts<'_>, valid: &ValidPool) -> Vec<PoolEgressIp> {
         }
     };
     for cell in &valid.cells {
-        for promise in cell.promises.iter().flatten().filter(|promise| !promise.over(facts.now)) {
-            let family = if promise.net.addr().is_ipv6() { "IPv6" } else { "IPv4" };
-            offer(&promise.text(), family, &cell.name, promised_state(promise, facts.now));
+        for promise in cell
+            .promises
+            .iter()
+            .flatten()
+            .filter(|promise| !promise.over(facts.now))
+        {
+            let family = if promise.net.addr().is_ipv6() {
+                "IPv6"
+            } else {
+                "IPv4"
+            };
+            offer(
+                &promise.text(),
+                family,
+                &cell.name,
+                promised_state(promise, facts.now),
+            );
         }
     }
     for entry in statuses(facts).flat_map(|status| &status.egress_ips) {
@@ -120,11 +152,18 @@ fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
         .cells
         .iter()
         .map(|cell| {
-            let fits = |node: &&Arc<Node>| cell.node_selector.iter().all(|(key, value)| node.labels().get(key) == Some(value));
+            let fits = |node: &&Arc<Node>| {
+                cell.node_selector
+                    .iter()
+                    .all(|(key, value)| node.labels().get(key) == Some(value))
+            };
             let ready = |pod: &&Arc<Pod>| {
                 let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
                 pod.labels().get(names::CELL_LABEL) == Some(&cell.name)
-                    && conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+                    && conditions
+                        .into_iter()
+                        .flatten()
+                        .any(|c| c.type_ == "Ready" && c.status == "True")
             };
             CellStatus {
                 name: cell.name.clone(),
@@ -143,13 +182,20 @@ fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]
         Err(problems) => Verdict::new(Kind::Accepted, false, Reason::InvalidPool, problems.to_string()),
     };
     let verified = verified(facts, egress_ips);
-    let empty: Vec<&str> = cells.iter().filter(|cell| cell.nodes == 0).map(|cell| cell.name.as_str()).collect();
+    let empty: Vec<&str> = cells
+        .iter()
+        .filter(|cell| cell.nodes == 0)
+        .map(|cell| cell.name.as_str())
+        .collect();
     let ready = if facts.valid.is_err() {
         Verdict::new(Kind::Ready, false, Reason::NotAccepted, accepted.message.clone())
     } else if empty.is_empty() {
         Verdict::new(Kind::Ready, true, Reason::AsExpected, "every cell has nodes")
     } else {
-        let message = format!("no node has the labels of cell {}: label nodes, or correct nodeSelector", empty.join(", "));
+        let message = format!(
+            "no node has the labels of cell {}: label nodes, or correct nodeSelector",
+            empty.join(", ")
+        );
         Verdict::new(Kind::Ready, false, Reason::Unschedulable, message)
     };
     vec![accepted, verified, ready]
@@ -157,7 +203,8 @@ fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]
 
 /// The worst of the policies' verdicts; a pool without policies has nobody to see its addresses.
 fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
-    let verdict = |truth: Truth, reason, message: String| Verdict::new(Kind::EgressIpsVerified, truth, reason, message);
+    let verdict =
+        |truth: Truth, reason, message: String| Verdict::new(Kind::EgressIpsVerified, truth, reason, message);
     let conditions = facts.policies.iter().filter_map(|policy| {
         let conditions = &policy.status.as_ref()?.conditions;
         Some((policy, find(conditions, Kind::EgressIpsVerified)?))
@@ -165,19 +212,41 @@ fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
     for (policy, condition) in conditions {
         if condition.status == Truth::False.as_str() {
             let name = format!("{}/{}", policy.namespace().unwrap_or_default(), policy.name_any());
-            return verdict(Truth::False, Reason::UnexpectedIp, format!("EgressPolicy {name}: {}", condition.message));
+            return verdict(
+                Truth::False,
+                Reason::UnexpectedIp,
+                format!("EgressPolicy {name}: {}", condition.message),
+            );
         }
     }
     let seen = |state: &str| egress_ips.iter().filter(|entry| entry.state == state).count();
     let (verified, unconfirmed, all) = (seen("Verified"), seen("Unconfirmed"), egress_ips.len());
     match (verified, unconfirmed) {
-        (0, 0) if facts.policies.is_empty() => {
-            verdict(Truth::Unknown, Reason::NotYetObserved, "no policy uses the pool, so no pod observes it".to_owned())
-        }
-        (0, 0) => verdict(Truth::Unknown, Reason::NotYetObserved, "no address has been seen by a quorum".to_owned()),
-        (0, count) => verdict(Truth::True, Reason::Unconfirmed, format!("{count} addresses seen; none is promised")),
-        (count, _) if count == all => verdict(Truth::True, Reason::AllVerified, format!("{count} promised addresses seen")),
-        (count, _) => verdict(Truth::True, Reason::ExpectedIpNotSeen, format!("{count} of {all} addresses seen")),
+        (0, 0) if facts.policies.is_empty() => verdict(
+            Truth::Unknown,
+            Reason::NotYetObserved,
+            "no policy uses the pool, so no pod observes it".to_owned(),
+        ),
+        (0, 0) => verdict(
+            Truth::Unknown,
+            Reason::NotYetObserved,
+            "no address has been seen by a quorum".to_owned(),
+        ),
+        (0, count) => verdict(
+            Truth::True,
+            Reason::Unconfirmed,
+            format!("{count} addresses seen; none is promised"),
+        ),
+        (count, _) if count == all => verdict(
+            Truth::True,
+            Reason::AllVerified,
+            format!("{count} promised addresses seen"),
+        ),
+        (count, _) => verdict(
+            Truth::True,
+            Reason::ExpectedIpNotSeen,
+            format!("{count} of {all} addresses seen"),
+        ),
     }
 }
 

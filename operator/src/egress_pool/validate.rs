@@ -10,7 +10,9 @@ use egressway_core::acl::cidr;
 use egressway_core::acl::compile::Problems;
 use egressway_core::duration;
 use egressway_core::wire::document::{self, OnMismatch};
-use egressway_crds::{AllowedNamespaces, Cell, DeclaredAddress, EgressPool, EgressPoolSpec, Resources, Toleration};
+use egressway_crds::{
+    AllowedNamespaces, Cell, DeclaredAddress, EgressPool, EgressPoolSpec, Resources, Toleration,
+};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -119,8 +121,16 @@ impl ValidPool {
     /// The next moment at which a promise begins or ends.
     #[must_use]
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        let promises = self.cells.iter().filter_map(|cell| cell.promises.as_ref()).flatten();
-        promises.flat_map(|promise| [promise.not_before, promise.not_after]).flatten().filter(|time| *time > now).min()
+        let promises = self
+            .cells
+            .iter()
+            .filter_map(|cell| cell.promises.as_ref())
+            .flatten();
+        promises
+            .flat_map(|promise| [promise.not_before, promise.not_after])
+            .flatten()
+            .filter(|time| *time > now)
+            .min()
     }
 }
 
@@ -131,15 +141,22 @@ impl ValidPool {
 pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
     let mut problems = Problems::default();
     let spec = &pool.spec;
-    let mut cells: Vec<ValidCell> =
-        spec.cells.iter().enumerate().map(|(n, cell)| valid_cell(n, cell, &mut problems)).collect();
+    let mut cells: Vec<ValidCell> = spec
+        .cells
+        .iter()
+        .enumerate()
+        .map(|(n, cell)| valid_cell(n, cell, &mut problems))
+        .collect();
     if cells.is_empty() {
         problems.push("spec.cells", "is empty: write at least one cell");
     }
     let mut names = BTreeSet::new();
     for cell in &spec.cells {
         if !names.insert(cell.name.as_str()) {
-            problems.push(format!("spec.cells[{}]", cell.name), "stands twice: give each cell its own name");
+            problems.push(
+                format!("spec.cells[{}]", cell.name),
+                "stands twice: give each cell its own name",
+            );
         }
     }
     overlaps(&cells, &mut problems);
@@ -152,11 +169,20 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
         fleet.replicas_per_cell,
         fleet.drain.as_deref(),
         fleet.resources.as_ref(),
-        &Fleet { replicas_per_cell: REPLICAS, drain: DRAIN, compute: Compute::default() },
+        &Fleet {
+            replicas_per_cell: REPLICAS,
+            drain: DRAIN,
+            compute: Compute::default(),
+        },
         &mut problems,
     );
     cells.sort_by(|a, b| a.name.cmp(&b.name));
-    problems.into_result(ValidPool { name: pool.name_any(), cells, observation, fleet })
+    problems.into_result(ValidPool {
+        name: pool.name_any(),
+        cells,
+        observation,
+        fleet,
+    })
 }
 
 /// Whether a namespace may use the pool.
@@ -172,11 +198,18 @@ pub fn allows(
         "All" => Ok(true),
         "Names" => Ok(allowed.names.iter().flatten().any(|name| name == namespace)),
         "Selector" => {
-            let selector: LabelSelector = allowed.selector.clone().ok_or("from: Selector needs a selector")?;
-            let selector: Selector = selector.try_into().map_err(|error| format!("selector: {error}"))?;
+            let selector: LabelSelector = allowed
+                .selector
+                .clone()
+                .ok_or("from: Selector needs a selector")?;
+            let selector: Selector = selector
+                .try_into()
+                .map_err(|error| format!("selector: {error}"))?;
             Ok(selector.matches(labels))
         }
-        other => Err(format!("from: {other:?} is not known: write All, Selector or Names")),
+        other => Err(format!(
+            "from: {other:?} is not known: write All, Selector or Names"
+        )),
     }
 }
 
@@ -190,7 +223,10 @@ pub fn fleet_of(
 ) -> Fleet {
     let replicas_per_cell = replicas.unwrap_or(default.replicas_per_cell);
     if !(1..=100).contains(&replicas_per_cell) {
-        problems.push("spec.fleet.replicasPerCell", format!("{replicas_per_cell} is not from 1 to 100"));
+        problems.push(
+            "spec.fleet.replicasPerCell",
+            format!("{replicas_per_cell} is not from 1 to 100"),
+        );
     }
     let drain = match drain.map(duration::parse).transpose() {
         Ok(drain) => drain.unwrap_or(default.drain),
@@ -206,26 +242,45 @@ pub fn fleet_of(
         Some(resources) => resources::parse(resources, problems),
         None => default.compute.clone(),
     };
-    Fleet { replicas_per_cell, drain, compute }
+    Fleet {
+        replicas_per_cell,
+        drain,
+        compute,
+    }
 }
 
 fn valid_cell(n: usize, cell: &Cell, problems: &mut Problems) -> ValidCell {
-    let field = format!("spec.cells[{}]", if cell.name.is_empty() { n.to_string() } else { cell.name.clone() });
+    let field = format!(
+        "spec.cells[{}]",
+        if cell.name.is_empty() {
+            n.to_string()
+        } else {
+            cell.name.clone()
+        }
+    );
     let state = match cell.state.as_str() {
         "Active" | "" => CellState::Active,
         "Draining" => CellState::Draining,
         "Disabled" => CellState::Disabled,
         other => {
-            problems.push(format!("{field}.state"), format!("{other:?} is not known: write Active, Draining or Disabled"));
+            problems.push(
+                format!("{field}.state"),
+                format!("{other:?} is not known: write Active, Draining or Disabled"),
+            );
             CellState::Disabled
         }
     };
     if cell.node_selector.is_empty() {
-        problems.push(format!("{field}.nodeSelector"), "is empty: name the labels of the nodes behind this NAT");
+        problems.push(
+            format!("{field}.nodeSelector"),
+            "is empty: name the labels of the nodes behind this NAT",
+        );
     }
     let promises = cell.addresses.as_ref().map(|addresses| {
         let promises = addresses.iter().enumerate();
-        promises.filter_map(|(n, address)| promise(&format!("{field}.addresses[{n}]"), address, problems)).collect()
+        promises
+            .filter_map(|(n, address)| promise(&format!("{field}.addresses[{n}]"), address, problems))
+            .collect()
     });
     ValidCell {
         name: cell.name.clone(),
@@ -240,7 +295,10 @@ fn promise(field: &str, address: &DeclaredAddress, problems: &mut Problems) -> O
     let mut time = |name: &str, text: Option<&String>| {
         let parsed = text?.parse::<Timestamp>();
         if parsed.is_err() {
-            problems.push(format!("{field}.{name}"), "is no time: write it like 2027-03-01T00:00:00Z");
+            problems.push(
+                format!("{field}.{name}"),
+                "is no time: write it like 2027-03-01T00:00:00Z",
+            );
         }
         parsed.ok()
     };
@@ -252,7 +310,12 @@ fn promise(field: &str, address: &DeclaredAddress, problems: &mut Problems) -> O
         problems.push(format!("{field}.notAfter"), "is not after notBefore");
     }
     match cidr::parse(&address.cidr) {
-        Ok(net) => Some(Promise { net, not_before, not_after, not_after_text: address.not_after.clone() }),
+        Ok(net) => Some(Promise {
+            net,
+            not_before,
+            not_after,
+            not_after_text: address.not_after.clone(),
+        }),
         Err(problem) => {
             problems.push(format!("{field}.cidr"), problem);
             None
@@ -264,13 +327,21 @@ fn promise(field: &str, address: &DeclaredAddress, problems: &mut Problems) -> O
 fn overlaps(cells: &[ValidCell], problems: &mut Problems) {
     let all: Vec<(&str, IpNet)> = cells
         .iter()
-        .flat_map(|cell| cell.promises.iter().flatten().map(|promise| (cell.name.as_str(), promise.net)))
+        .flat_map(|cell| {
+            cell.promises
+                .iter()
+                .flatten()
+                .map(|promise| (cell.name.as_str(), promise.net))
+        })
         .collect();
     for (n, (cell, net)) in all.iter().enumerate() {
         for (other, earlier) in all.iter().take(n) {
             if net.contains(earlier) || earlier.contains(net) {
                 let field = format!("spec.cells[{cell}].addresses");
-                problems.push(field, format!("{net} overlaps {earlier} of cell {other}: promise each address once"));
+                problems.push(
+                    field,
+                    format!("{net} overlaps {earlier} of cell {other}: promise each address once"),
+                );
             }
         }
     }
@@ -279,7 +350,10 @@ fn overlaps(cells: &[ValidCell], problems: &mut Problems) {
 fn observation(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Observation {
     let Some(observation) = &spec.observation else {
         let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-        return document::Observation { interval_ms, ..document::Observation::default() };
+        return document::Observation {
+            interval_ms,
+            ..document::Observation::default()
+        };
     };
     let interval = match observation.interval.as_str() {
         "" => Ok(INTERVAL),
@@ -291,11 +365,18 @@ fn observation(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Obse
     });
     let observers = observation.observers.len();
     let majority = observers / 2 + 1;
-    let quorum = observation.quorum.map_or(Some(majority), |quorum| usize::try_from(quorum).ok());
-    let quorum = quorum.filter(|quorum| (1..=observers.max(1)).contains(quorum)).unwrap_or_else(|| {
-        problems.push("spec.observation.quorum", format!("is not from 1 to {observers}, the number of observers"));
-        majority
-    });
+    let quorum = observation
+        .quorum
+        .map_or(Some(majority), |quorum| usize::try_from(quorum).ok());
+    let quorum = quorum
+        .filter(|quorum| (1..=observers.max(1)).contains(quorum))
+        .unwrap_or_else(|| {
+            problems.push(
+                "spec.observation.quorum",
+                format!("is not from 1 to {observers}, the number of observers"),
+            );
+            majority
+        });
     let mut names = BTreeSet::new();
     for observer in &observation.observers {
         let field = format!("spec.observation.observers[{}]", observer.name);

@@ -60,38 +60,68 @@ async fn ask_at(address: SocketAddr, pod_uid: &str, key: &str) -> Result<Report,
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(Error::Random)?;
     let nonce: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let (signature, body) =
-        timeout(TIMEOUT, exchange(address, pod_uid, key, &nonce)).await.map_err(|_| Error::Timeout)??;
-    if !auth::verify(key.as_bytes(), &nonce, pod_uid, Message::Answer(&body), &signature) {
+    let (signature, body) = timeout(TIMEOUT, exchange(address, pod_uid, key, &nonce))
+        .await
+        .map_err(|_| Error::Timeout)??;
+    if !auth::verify(
+        key.as_bytes(),
+        &nonce,
+        pod_uid,
+        Message::Answer(&body),
+        &signature,
+    ) {
         return Err(Error::NotAuthentic);
     }
-    let mut report: Report = serde_json::from_slice(&body).map_err(|error| Error::Malformed(error.to_string()))?;
+    let mut report: Report =
+        serde_json::from_slice(&body).map_err(|error| Error::Malformed(error.to_string()))?;
     if report.version != VERSION || report.uid != pod_uid {
-        return Err(Error::Malformed(format!("version {} of pod {}", report.version, report.uid)));
+        return Err(Error::Malformed(format!(
+            "version {} of pod {}",
+            report.version, report.uid
+        )));
     }
     report.egress.seen.truncate(SEEN_MAX);
     Ok(report)
 }
 
-#[expect(clippy::disallowed_methods, reason = "the operator asks pods, whose addresses come from the API server")]
-async fn exchange(address: SocketAddr, pod_uid: &str, key: &str, nonce: &str) -> Result<(String, Bytes), Error> {
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the operator asks pods, whose addresses come from the API server"
+)]
+async fn exchange(
+    address: SocketAddr,
+    pod_uid: &str,
+    key: &str,
+    nonce: &str,
+) -> Result<(String, Bytes), Error> {
     let stream = TcpStream::connect(address).await.map_err(Error::Connect)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Error::Http)?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(Error::Http)?;
     let _connection = AbortOnDropHandle::new(tokio::spawn(connection));
     let request = Request::get(PATH)
         .header(HOST, address.to_string())
         .header(auth::NONCE_HEADER, nonce)
         .header(auth::POD_HEADER, pod_uid)
-        .header(auth::SIGNATURE_HEADER, auth::sign(key.as_bytes(), nonce, pod_uid, Message::Request))
+        .header(
+            auth::SIGNATURE_HEADER,
+            auth::sign(key.as_bytes(), nonce, pod_uid, Message::Request),
+        )
         .body(Empty::<Bytes>::new())
         .map_err(|error| Error::Malformed(error.to_string()))?;
     let response = sender.send_request(request).await.map_err(Error::Http)?;
     if response.status() != StatusCode::OK {
         return Err(Error::Status(response.status()));
     }
-    let signature = response.headers().get(auth::SIGNATURE_HEADER).and_then(|value| value.to_str().ok());
+    let signature = response
+        .headers()
+        .get(auth::SIGNATURE_HEADER)
+        .and_then(|value| value.to_str().ok());
     let signature = signature.unwrap_or_default().to_owned();
-    let body = Limited::new(response.into_body(), BYTES_MAX).collect().await.map_err(|e| Error::Body(e.to_string()))?;
+    let body = Limited::new(response.into_body(), BYTES_MAX)
+        .collect()
+        .await
+        .map_err(|e| Error::Body(e.to_string()))?;
     Ok((signature, body.to_bytes()))
 }
 
@@ -117,7 +147,11 @@ mod tests {
             let mut head = vec![0; 4096];
             let count = stream.read(&mut head).await.unwrap();
             let head = String::from_utf8_lossy(&head[..count]).into_owned();
-            let nonce = head.lines().find_map(|l| l.strip_prefix("egressway-nonce: ")).unwrap().to_owned();
+            let nonce = head
+                .lines()
+                .find_map(|l| l.strip_prefix("egressway-nonce: "))
+                .unwrap()
+                .to_owned();
             let signature = auth::sign(key.as_bytes(), &nonce, uid, Message::Answer(&body));
             let answer = format!(
                 "HTTP/1.1 200 OK\r\n{}: {signature}\r\nContent-Length: {}\r\n\r\n",
@@ -139,11 +173,20 @@ mod tests {
         let (address, _pod) = pod(KEY, "uid", body()).await;
         assert_eq!(ask_at(address, "uid", KEY).await.unwrap().policies[0].hash, "h");
         let (address, _pod) = pod("wrong-key-wrong-key-wrong-key-wrong", "uid", body()).await;
-        assert!(matches!(ask_at(address, "uid", KEY).await, Err(Error::NotAuthentic)));
+        assert!(matches!(
+            ask_at(address, "uid", KEY).await,
+            Err(Error::NotAuthentic)
+        ));
         let (address, _pod) = pod(KEY, "another", body()).await;
-        assert!(matches!(ask_at(address, "uid", KEY).await, Err(Error::NotAuthentic)));
+        assert!(matches!(
+            ask_at(address, "uid", KEY).await,
+            Err(Error::NotAuthentic)
+        ));
         let (address, _pod) = pod(KEY, "uid", b"[]".to_vec()).await;
-        assert!(matches!(ask_at(address, "uid", KEY).await, Err(Error::Malformed(_))));
+        assert!(matches!(
+            ask_at(address, "uid", KEY).await,
+            Err(Error::Malformed(_))
+        ));
         let (address, _pod) = pod(KEY, "uid", vec![b' '; BYTES_MAX + 1]).await;
         assert!(matches!(ask_at(address, "uid", KEY).await, Err(Error::Body(_))));
     }

@@ -33,12 +33,17 @@ const SETTLED: Duration = Duration::from_secs(2);
 const PENDING: Duration = Duration::from_millis(60);
 /// After so long a pod that still has not is asked as seldom as a settled one.
 const PENDING_FOR: Duration = Duration::from_secs(20);
-/// Between two nudges at first, and from [`NUDGE_SLOW_AFTER`] on.
+/// From a written ConfigMap to the first nudge: a kubelet that syncs the pod before it has heard of the ConfigMap
+/// writes the old one, and the nudge is lost.
+const NUDGE_FIRST: Duration = Duration::from_millis(50);
+/// Between two nudges at first, and from [`NUDGE_SLOW_AFTER`] on. A kubelet takes 0.2 s from nudge to file.
 const NUDGE: Duration = Duration::from_millis(300);
 /// See [`NUDGE`].
 const NUDGE_SLOW: Duration = Duration::from_secs(10);
 /// See [`NUDGE`].
 const NUDGE_SLOW_AFTER: Duration = Duration::from_secs(5);
+/// While an ACL is on its way, news of single pods waits so long for the rest: one status instead of one per pod.
+const TOGETHER: Duration = Duration::from_secs(2);
 /// Questions and nudges at one time.
 const IN_FLIGHT_MAX: usize = 256;
 
@@ -67,7 +72,10 @@ struct Due {
 }
 
 enum Done {
-    Asked { pod: Target, outcome: Result<Report, ask::Error> },
+    Asked {
+        pod: Target,
+        outcome: Result<Report, ask::Error>,
+    },
     Nudged,
 }
 
@@ -86,20 +94,35 @@ impl Poller {
     pub async fn run(self, stop: CancellationToken) {
         let (mut due, mut running): (HashMap<String, Due>, JoinSet<Done>) = Default::default();
         let mut in_sync: HashSet<String> = HashSet::new();
+        let mut held: HashMap<String, (String, String)> = HashMap::new();
         let mut nudges: u64 = 0;
         loop {
             let targets = self.targets();
+            held.retain(|policy, (namespace, name)| {
+                let wait = self.on_its_way(policy, &targets);
+                if !wait {
+                    self.wakes.policy(namespace, name);
+                }
+                wait
+            });
             due.retain(|uid, _| targets.iter().any(|target| target.uid == *uid));
             in_sync.retain(|policy| targets.iter().any(|target| target.policy_uid == *policy));
-            self.reports.retain(|uid| due.contains_key(uid) || targets.iter().any(|target| target.uid == uid));
+            self.reports
+                .retain(|uid| due.contains_key(uid) || targets.iter().any(|target| target.uid == uid));
             let now = Instant::now();
             for target in &targets {
                 let wanted = self.reports.wanted(&target.policy_uid);
                 let report = self.reports.of(&target.uid).report;
-                let synced = wanted.as_ref().is_none_or(|wanted| has(report.as_ref(), target, wanted));
+                let synced = wanted
+                    .as_ref()
+                    .is_none_or(|wanted| has(report.as_ref(), target, wanted));
                 let since = wanted.map_or(Duration::ZERO, |wanted| now.duration_since(wanted.at));
                 let state = due.entry(target.uid.clone()).or_default();
-                let pause = if synced || since > PENDING_FOR { SETTLED } else { PENDING };
+                let pause = if synced || since > PENDING_FOR {
+                    SETTLED
+                } else {
+                    PENDING
+                };
                 if running.len() >= IN_FLIGHT_MAX {
                     break;
                 }
@@ -112,8 +135,16 @@ impl Poller {
                     });
                 }
                 // A pod that never answered has not started; it mounts what is there when it does.
-                let again = if since > NUDGE_SLOW_AFTER { NUDGE_SLOW } else { NUDGE };
-                if !synced && report.is_some() && state.nudged.is_none_or(|at| now.duration_since(at) >= again) {
+                let again = if since > NUDGE_SLOW_AFTER {
+                    NUDGE_SLOW
+                } else {
+                    NUDGE
+                };
+                if !synced
+                    && since >= NUDGE_FIRST
+                    && report.is_some()
+                    && state.nudged.is_none_or(|at| now.duration_since(at) >= again)
+                {
                     state.nudged = Some(now);
                     nudges += 1;
                     running.spawn(self.nudge(target, nudges));
@@ -126,7 +157,9 @@ impl Poller {
                         if let Some(state) = due.get_mut(&pod.uid) {
                             state.asking = false;
                         }
-                        self.note(&pod, outcome);
+                        if self.note(&pod, outcome) {
+                            held.insert(pod.policy_uid.clone(), pod.policy.clone());
+                        }
                         self.measure(&pod, &mut in_sync);
                     }
                 }
@@ -146,7 +179,9 @@ impl Poller {
     fn targets(&self) -> Vec<Target> {
         let mut keys: HashMap<String, Option<String>> = HashMap::new();
         let pods = self.caches.pods.state();
-        pods.iter().filter_map(|pod| self.target(pod, &mut keys)).collect()
+        pods.iter()
+            .filter_map(|pod| self.target(pod, &mut keys))
+            .collect()
     }
 
     fn target(&self, pod: &Pod, keys: &mut HashMap<String, Option<String>>) -> Option<Target> {
@@ -157,32 +192,50 @@ impl Poller {
         let label = |key: &str| pod.labels().get(key).cloned();
         let fleet = label(names::FLEET_LABEL)?;
         let key = keys.entry(fleet.clone()).or_insert_with(|| {
-            let secret = self.caches.secrets.get(&ObjectRef::<Secret>::new(&fleet).within(&self.fleet_namespace));
+            let secret = self
+                .caches
+                .secrets
+                .get(&ObjectRef::<Secret>::new(&fleet).within(&self.fleet_namespace));
             secret.as_deref().and_then(secret::key)
         });
         Some(Target {
             uid: pod.uid()?,
             name: pod.name_any(),
             ip: status.pod_ip.as_ref()?.parse().ok()?,
-            policy: (label(names::POLICY_NAMESPACE_LABEL)?, label(names::POLICY_NAME_LABEL)?),
+            policy: (
+                label(names::POLICY_NAMESPACE_LABEL)?,
+                label(names::POLICY_NAME_LABEL)?,
+            ),
             policy_uid: label(names::POLICY_UID_LABEL)?,
             key: key.clone()?,
         })
     }
 
-    fn note(&self, pod: &Target, outcome: Result<Report, ask::Error>) {
-        let news = match outcome {
+    /// Whether some pods of a policy are still about to get what they should have.
+    fn on_its_way(&self, policy_uid: &str, targets: &[Target]) -> bool {
+        let Some(wanted) = self.reports.wanted(policy_uid) else {
+            return false;
+        };
+        let mut fleet = targets.iter().filter(|target| target.policy_uid == policy_uid);
+        wanted.at.elapsed() < TOGETHER
+            && fleet.any(|target| !has(self.reports.of(&target.uid).report.as_ref(), target, &wanted))
+    }
+
+    /// Notes an answer; true when status shows it.
+    fn note(&self, pod: &Target, outcome: Result<Report, ask::Error>) -> bool {
+        match outcome {
             Ok(report) => self.reports.answered(&pod.uid, report),
             Err(error) => {
                 let turned = self.reports.unanswered(&pod.uid);
                 if turned {
-                    tracing::warn!(pod = pod.name, error = &error as &dyn std::error::Error, "a pod does not report");
+                    tracing::warn!(
+                        pod = pod.name,
+                        error = &error as &dyn std::error::Error,
+                        "a pod does not report"
+                    );
                 }
                 turned
             }
-        };
-        if news {
-            self.wakes.policy(&pod.policy.0, &pod.policy.1);
         }
     }
 
@@ -191,7 +244,9 @@ impl Poller {
         if in_sync.contains(&pod.policy_uid) {
             return;
         }
-        let Some(wanted) = self.reports.wanted(&pod.policy_uid) else { return };
+        let Some(wanted) = self.reports.wanted(&pod.policy_uid) else {
+            return;
+        };
         let all = self.targets();
         let mut fleet = all.iter().filter(|other| other.policy_uid == pod.policy_uid);
         if fleet.all(|other| has(self.reports.of(&other.uid).report.as_ref(), other, &wanted)) {
@@ -203,18 +258,29 @@ impl Poller {
     /// Touches an annotation of the pod, with a value that was not there before.
     fn nudge(&self, target: &Target, count: u64) -> impl Future<Output = Done> + Send + use<> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &self.fleet_namespace);
-        let hash = self.reports.wanted(&target.policy_uid).map(|wanted| wanted.hashes.policy).unwrap_or_default();
+        let hash = self
+            .reports
+            .wanted(&target.policy_uid)
+            .map(|wanted| wanted.hashes.policy)
+            .unwrap_or_default();
         let hash: String = hash.trim_start_matches("sha256:").chars().take(12).collect();
         let value = format!("{hash}-{}-{count}", jiff::Timestamp::now().as_second());
         let (name, uid) = (target.name.clone(), target.uid.clone());
         async move {
-            let patch = json!({"metadata": {"uid": uid, "annotations": {names::CONFIG_HASH_ANNOTATION: value}}});
-            let patched = api.patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            let patch =
+                json!({"metadata": {"uid": uid, "annotations": {names::CONFIG_HASH_ANNOTATION: value}}});
+            let patched = api
+                .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await;
             match patched {
                 Ok(_) => {}
                 Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
                 Err(error) => {
-                    tracing::warn!(pod = name, error = &error as &dyn std::error::Error, "failed to nudge a pod");
+                    tracing::warn!(
+                        pod = name,
+                        error = &error as &dyn std::error::Error,
+                        "failed to nudge a pod"
+                    );
                 }
             }
             Done::Nudged
@@ -225,7 +291,10 @@ impl Poller {
 fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
     report.is_some_and(|report| {
         let (namespace, name) = &target.policy;
-        let policy = report.policies.iter().find(|p| p.namespace == *namespace && p.name == *name);
+        let policy = report
+            .policies
+            .iter()
+            .find(|p| p.namespace == *namespace && p.name == *name);
         policy.is_some_and(|policy| policy.hash == wanted.hashes.policy)
             && report.floor_hash == wanted.hashes.floor
             && report.pool_hash == wanted.hashes.pool

@@ -34,21 +34,32 @@ pub(super) fn compile(
 ) -> Result<InForce, Error> {
     let policies = match before {
         Some((old, in_force)) if old.policies == raw.policies => in_force.policies.clone(),
-        Some(_) | None => compile::policies(&parse(&raw.policies, POLICIES_KEY)?)
-            .map_err(|source| Error::Meaning { file: POLICIES_KEY, source })?,
+        Some(_) | None => {
+            compile::policies(&parse(&raw.policies, POLICIES_KEY)?).map_err(|source| Error::Meaning {
+                file: POLICIES_KEY,
+                source,
+            })?
+        }
     };
-    let floor = match before {
-        Some((old, in_force)) if old.floor == raw.floor => Arc::clone(&in_force.floor),
-        Some(_) | None => compile::floor(&parse(&raw.floor, FLOOR_KEY)?, &settings.insecure_allow)
-            .map_err(|source| Error::Meaning { file: FLOOR_KEY, source })?,
-    };
+    let floor =
+        match before {
+            Some((old, in_force)) if old.floor == raw.floor => Arc::clone(&in_force.floor),
+            Some(_) | None => compile::floor(&parse(&raw.floor, FLOOR_KEY)?, &settings.insecure_allow)
+                .map_err(|source| Error::Meaning {
+                    file: FLOOR_KEY,
+                    source,
+                })?,
+        };
     let (pool, pool_hash) = match before {
         Some((old, in_force)) if old.pool == raw.pool => {
             (Arc::clone(&in_force.pool), in_force.pool_hash.clone())
         }
         Some(_) | None => {
             let pool: document::Pool = parse(&raw.pool, POOL_KEY)?;
-            Plan::of(&pool, &settings.cell).map_err(|source| Error::Meaning { file: POOL_KEY, source })?;
+            Plan::of(&pool, &settings.cell).map_err(|source| Error::Meaning {
+                file: POOL_KEY,
+                source,
+            })?;
             let hash = document::digest(&pool);
             (Arc::new(pool), hash)
         }

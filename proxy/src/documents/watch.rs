@@ -35,7 +35,10 @@ impl Watch {
             .map_err(io::Error::from)
             .and_then(register);
         if let Err(error) = &inotify {
-            debug!(error = error as &dyn std::error::Error, "no inotify, documents are polled");
+            debug!(
+                error = error as &dyn std::error::Error,
+                "no inotify, documents are polled"
+            );
         }
         Self {
             dir,
@@ -97,7 +100,9 @@ fn drain(fd: &OwnedFd) -> bool {
         let name = event.file_name().map(std::ffi::CStr::to_bytes);
         relevant |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
             || name.is_none_or(|name| {
-                [DATA_LINK, POLICIES_KEY, FLOOR_KEY, POOL_KEY].iter().any(|own| own.as_bytes() == name)
+                [DATA_LINK, POLICIES_KEY, FLOOR_KEY, POOL_KEY]
+                    .iter()
+                    .any(|own| own.as_bytes() == name)
             });
     }
     relevant

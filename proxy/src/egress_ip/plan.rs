@@ -92,14 +92,20 @@ impl Plan {
         let mut problems = Problems::default();
         if pool.version != document::VERSION {
             let (found, reads) = (pool.version, document::VERSION);
-            problems.push("version", format!("{found} is not {reads}: upgrade the proxy first"));
+            problems.push(
+                "version",
+                format!("{found} is not {reads}: upgrade the proxy first"),
+            );
         }
         let observers = observers(&pool.observation, &mut problems);
         let quorum = usize::try_from(pool.observation.quorum).unwrap_or(usize::MAX);
         if !observers.is_empty() && !(1..=observers.len()).contains(&quorum) {
             problems.push(
                 "observation.quorum",
-                format!("{quorum} of {} observers can never agree on anything", observers.len()),
+                format!(
+                    "{quorum} of {} observers can never agree on anything",
+                    observers.len()
+                ),
             );
         }
         let (declared, promised) = promise(pool, cell, &mut problems);
@@ -123,7 +129,11 @@ impl Plan {
         if !self.terms.declared {
             return PROBES_IN_DISCOVERY;
         }
-        let promised = self.terms.promised.iter().filter(|net| Family::of(net.addr()) == family);
+        let promised = self
+            .terms
+            .promised
+            .iter()
+            .filter(|net| Family::of(net.addr()) == family);
         let addresses = promised.fold(0_usize, |sum, net| sum.saturating_add(size(*net)));
         addresses.saturating_mul(2).clamp(*PROBES.start(), *PROBES.end())
     }
@@ -173,7 +183,10 @@ fn observers(observation: &document::Observation, problems: &mut Problems) -> Ve
 }
 
 fn parse(observer: &document::Observer) -> Result<Observer, String> {
-    let uri: Uri = observer.url.parse().map_err(|error| format!("the URL is malformed: {error}"))?;
+    let uri: Uri = observer
+        .url
+        .parse()
+        .map_err(|error| format!("the URL is malformed: {error}"))?;
     let secure = match uri.scheme() {
         Some(scheme) if *scheme == Scheme::HTTP => false,
         Some(scheme) if *scheme == Scheme::HTTPS => true,
@@ -190,7 +203,10 @@ fn parse(observer: &document::Observer) -> Result<Observer, String> {
     Ok(Observer {
         name: observer.name.clone(),
         target,
-        path: uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned(),
+        path: uri
+            .path_and_query()
+            .map_or("/", http::uri::PathAndQuery::as_str)
+            .to_owned(),
         tls,
     })
 }
@@ -241,25 +257,55 @@ mod tests {
     #[test]
     fn urls_are_parsed_like_any_other_target() {
         let plan = Plan::of(
-            &pool(&[("one", "http://IP.Example./a?b"), ("two", "https://[2620:4f:8000::1]:8443")], 1, &[]),
+            &pool(
+                &[
+                    ("one", "http://IP.Example./a?b"),
+                    ("two", "https://[2620:4f:8000::1]:8443"),
+                ],
+                1,
+                &[],
+            ),
             "a",
         )
         .unwrap();
-        let [one, two] = plan.observers.as_slice() else { unreachable!() };
-        assert_eq!((one.target.to_string().as_str(), one.path.as_str()), ("ip.example:80", "/a?b"));
-        assert_eq!((two.target.to_string().as_str(), two.path.as_str()), ("[2620:4f:8000::1]:8443", "/"));
+        let [one, two] = plan.observers.as_slice() else {
+            unreachable!()
+        };
+        assert_eq!(
+            (one.target.to_string().as_str(), one.path.as_str()),
+            ("ip.example:80", "/a?b")
+        );
+        assert_eq!(
+            (two.target.to_string().as_str(), two.path.as_str()),
+            ("[2620:4f:8000::1]:8443", "/")
+        );
         assert!(one.tls.is_none() && two.tls.is_some());
     }
 
     #[test]
     fn what_means_nothing_is_refused_with_its_field() {
-        refused(&pool(&[("one", "ftp://a.example")], 1, &[]), "observer one: the URL needs http");
-        refused(&pool(&[("one", "http://u@a.example")], 1, &[]), "user information");
+        refused(
+            &pool(&[("one", "ftp://a.example")], 1, &[]),
+            "observer one: the URL needs http",
+        );
+        refused(
+            &pool(&[("one", "http://u@a.example")], 1, &[]),
+            "user information",
+        );
         refused(&pool(&[("one", "http://127.1")], 1, &[]), "dotted quad");
         refused(&pool(&[("one", "a.example")], 1, &[]), "needs http");
-        refused(&pool(&[("one", "http://a.example"); 2], 1, &[]), "observer one: stands twice");
-        refused(&pool(&[("one", "http://a.example")], 2, &[]), "observation.quorum");
-        refused(&pool(&[("one", "http://a.example")], 0, &[]), "observation.quorum");
+        refused(
+            &pool(&[("one", "http://a.example"); 2], 1, &[]),
+            "observer one: stands twice",
+        );
+        refused(
+            &pool(&[("one", "http://a.example")], 2, &[]),
+            "observation.quorum",
+        );
+        refused(
+            &pool(&[("one", "http://a.example")], 0, &[]),
+            "observation.quorum",
+        );
         refused(&pool(&[], 0, &["10.0.0.1/8"]), "cell a");
         refused(&pool(&[("o", "http://a.example"); 9], 2, &[]), "more than 8");
         let mut newer = pool(&[], 0, &[]);

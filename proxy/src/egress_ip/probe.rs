@@ -78,14 +78,20 @@ pub(super) async fn ask(observer: &Observer, addr: VettedAddr) -> Result<IpAddr,
     }
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(observer: &Observer, stream: S) -> Result<IpAddr, Error> {
+async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+    observer: &Observer,
+    stream: S,
+) -> Result<IpAddr, Error> {
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(Error::Http)?;
     let answer = async {
-        let response = sender.send_request(request(observer)).await.map_err(Error::Http)?;
+        let response = sender
+            .send_request(request(observer))
+            .await
+            .map_err(Error::Http)?;
         read(response).await
     };
     // The connection only moves bytes for the answer; when it ends first, the answer still holds what arrived.
@@ -159,7 +165,11 @@ mod tests {
             (" 2620:4F:8000::1\n", "2620:4f:8000::1"),
             ("::ffff:192.31.196.1", "192.31.196.1"),
         ] {
-            assert_eq!(parse(body.as_bytes()).unwrap(), expected.parse::<IpAddr>().unwrap(), "{body:?}");
+            assert_eq!(
+                parse(body.as_bytes()).unwrap(),
+                expected.parse::<IpAddr>().unwrap(),
+                "{body:?}"
+            );
         }
         for body in [
             "",
@@ -180,7 +190,14 @@ mod tests {
 
     #[test]
     fn an_address_that_no_outside_can_have_seen_says_that_the_observer_stands_inside() {
-        for body in ["10.0.0.1", "127.0.0.1", "fd00::1", "192.0.2.1", "100.64.0.1", "::ffff:10.0.0.1"] {
+        for body in [
+            "10.0.0.1",
+            "127.0.0.1",
+            "fd00::1",
+            "192.0.2.1",
+            "100.64.0.1",
+            "::ffff:10.0.0.1",
+        ] {
             let error = parse(body.as_bytes()).unwrap_err();
             assert!(error.to_string().contains("must stand outside"), "{error}");
         }

@@ -71,7 +71,9 @@ pub(super) async fn round(plan: &Plan, floor: &Floor, resolver: &Resolver, pace:
     };
     let everybody = join_all(plan.observers.iter().enumerate().map(|(n, observer)| {
         let note = &note;
-        ask(plan, observer, floor, resolver, pace, move |family, answer| note(n, family, answer))
+        ask(plan, observer, floor, resolver, pace, move |family, answer| {
+            note(n, family, answer)
+        })
     }));
     // What is unanswered by then is written down as such below.
     let _ = timeout(pace.round, everybody).await;
@@ -93,11 +95,20 @@ async fn ask(
         match &addresses {
             Err(error) => note(family, Err(Error::LookUp(error.clone()))),
             Ok(all) => {
-                let own: Vec<IpAddr> = all.iter().copied().filter(|ip| Family::of(*ip) == family).collect();
+                let own: Vec<IpAddr> = all
+                    .iter()
+                    .copied()
+                    .filter(|ip| Family::of(*ip) == family)
+                    .collect();
                 if own.is_empty() {
                     note(family, Err(Error::NoAddress(family)));
                 }
-                questions.extend(own.iter().cycle().take(if own.is_empty() { 0 } else { plan.probes(family) }).map(|ip| (family, *ip)));
+                questions.extend(
+                    own.iter()
+                        .cycle()
+                        .take(if own.is_empty() { 0 } else { plan.probes(family) })
+                        .map(|ip| (family, *ip)),
+                );
             }
         }
     }
@@ -142,7 +153,11 @@ fn conclude(plan: &Plan, mut answers: Answers) -> Outcome {
                 name: observer.name.clone(),
                 family: family.as_str().to_owned(),
                 // One good answer is enough: a lost packet among four questions is no news.
-                error: if ips.is_empty() { error.or_else(unanswered) } else { None },
+                error: if ips.is_empty() {
+                    error.or_else(unanswered)
+                } else {
+                    None
+                },
             });
             outcome.sightings.extend(ips.into_iter().map(|ip| Sighting {
                 observer: observer.name.clone(),

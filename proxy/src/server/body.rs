@@ -77,23 +77,33 @@ impl Decoder {
             match &mut self.state {
                 State::End => return Ok(Step::End),
                 State::Length(left) => {
-                    let Some(data) = take(buffer, left) else { return Ok(Step::More) };
+                    let Some(data) = take(buffer, left) else {
+                        return Ok(Step::More);
+                    };
                     if *left == 0 {
                         self.state = State::End;
                     }
                     return Ok(Step::Data(data));
                 }
                 State::Size => {
-                    let Some(line) = size_line(buffer)? else { return Ok(Step::More) };
+                    let Some(line) = size_line(buffer)? else {
+                        return Ok(Step::More);
+                    };
                     let (size, digits) = chunk_size(&line)?;
                     self.extension_bytes += line.len() - digits;
                     if self.extension_bytes > EXTENSION_BYTES_MAX {
                         return Err(Fault::MalformedRequest("too many chunk extensions"));
                     }
-                    self.state = if size == 0 { State::Trailers(Scan::default()) } else { State::Data(size) };
+                    self.state = if size == 0 {
+                        State::Trailers(Scan::default())
+                    } else {
+                        State::Data(size)
+                    };
                 }
                 State::Data(left) => {
-                    let Some(data) = take(buffer, left) else { return Ok(Step::More) };
+                    let Some(data) = take(buffer, left) else {
+                        return Ok(Step::More);
+                    };
                     if *left == 0 {
                         self.state = State::DataEnd;
                     }
@@ -139,7 +149,9 @@ fn take(buffer: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
 /// The chunk-size line without its CRLF, once it is complete.
 fn size_line(buffer: &mut BytesMut) -> Result<Option<Bytes>, Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("a chunk size line is malformed");
-    let odd = buffer.iter().position(|byte| (*byte < 0x20 && *byte != b'\t') || *byte >= 0x7f);
+    let odd = buffer
+        .iter()
+        .position(|byte| (*byte < 0x20 && *byte != b'\t') || *byte >= 0x7f);
     if odd.unwrap_or(buffer.len()) > SIZE_LINE_BYTES_MAX {
         return Err(BROKEN);
     }
@@ -168,18 +180,30 @@ fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
         .ok()
         .and_then(|size| u64::from_str_radix(size, 16).ok())
         .ok_or(BROKEN)?;
-    if extensions_are_valid(extensions) { Ok((size, digits)) } else { Err(BROKEN) }
+    if extensions_are_valid(extensions) {
+        Ok((size, digits))
+    } else {
+        Err(BROKEN)
+    }
 }
 
 /// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, a value being a token or a quoted string.
 fn extensions_are_valid(mut rest: &[u8]) -> bool {
     while !rest.is_empty() {
-        let Some((b';', tail)) = blank(rest).split_first() else { return false };
-        let Some(tail) = token(blank(tail)) else { return false };
+        let Some((b';', tail)) = blank(rest).split_first() else {
+            return false;
+        };
+        let Some(tail) = token(blank(tail)) else {
+            return false;
+        };
         rest = tail;
         if let Some((b'=', tail)) = blank(tail).split_first() {
             let tail = blank(tail);
-            let value = if tail.first() == Some(&b'"') { quoted(tail) } else { token(tail) };
+            let value = if tail.first() == Some(&b'"') {
+                quoted(tail)
+            } else {
+                token(tail)
+            };
             let Some(tail) = value else { return false };
             rest = tail;
         }
@@ -188,7 +212,10 @@ fn extensions_are_valid(mut rest: &[u8]) -> bool {
 }
 
 fn blank(bytes: &[u8]) -> &[u8] {
-    let count = bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count();
+    let count = bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b' ' | b'\t'))
+        .count();
     bytes.get(count..).unwrap_or_default()
 }
 
@@ -229,7 +256,11 @@ mod tests {
                 Step::End => {
                     let mut rest = buffer.to_vec();
                     rest.extend(bytes);
-                    return Ok((String::from_utf8(body).unwrap(), trailers, String::from_utf8(rest).unwrap()));
+                    return Ok((
+                        String::from_utf8(body).unwrap(),
+                        trailers,
+                        String::from_utf8(rest).unwrap(),
+                    ));
                 }
                 Step::More => match bytes.next() {
                     Some(byte) => buffer.extend_from_slice(&[*byte]),
@@ -289,7 +320,10 @@ mod tests {
             "0\r\nGET / HTTP/1.1\r\n\r\n",
         ] {
             let got = decode(Framing::Chunked, bytes.as_bytes());
-            assert!(matches!(got, Err(Fault::MalformedRequest(_))), "{bytes:?}: {got:?}");
+            assert!(
+                matches!(got, Err(Fault::MalformedRequest(_))),
+                "{bytes:?}: {got:?}"
+            );
         }
         let endless = format!("1;{}\r\nx\r\n", "a".repeat(SIZE_LINE_BYTES_MAX));
         assert!(decode(Framing::Chunked, endless.as_bytes()).is_err());
@@ -303,7 +337,10 @@ mod tests {
             decode(Framing::Length(3), b"abcdef"),
             Ok(("abc".to_owned(), 0, "def".to_owned()))
         );
-        assert_eq!(decode(Framing::None, b"GET"), Ok((String::new(), 0, "GET".to_owned())));
+        assert_eq!(
+            decode(Framing::None, b"GET"),
+            Ok((String::new(), 0, "GET".to_owned()))
+        );
         assert!(Decoder::new(Framing::Length(0)).is_done());
     }
 }

@@ -43,8 +43,19 @@ pub(super) enum Next {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, peer: SocketAddr, stop: CancellationToken, kill: CancellationToken) -> Self {
-        Self { stream, buffer: BytesMut::new(), peer, stop, kill }
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        stop: CancellationToken,
+        kill: CancellationToken,
+    ) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            peer,
+            stop,
+            kill,
+        }
     }
 
     pub(super) async fn run(self, server: &Server) {
@@ -132,7 +143,8 @@ impl Connection {
     /// Refuses before anything was read: the pod has as many connections as it takes.
     pub(super) async fn turn_away(self, server: &Server) {
         let request = Request::new(server, self.peer);
-        self.refuse(server, request, Fault::TooManyConnections.into()).await;
+        self.refuse(server, request, Fault::TooManyConnections.into())
+            .await;
     }
 
     /// Closes so that the client reads what was written: a reset would take it away.

@@ -29,20 +29,41 @@ const OPTIONS_HERE: &[u8] =
 /// What to do with a request.
 enum Plan {
     /// Send it on.
-    Forward { target: Target, outgoing: http::Request<()>, upgrade: bool },
+    Forward {
+        target: Target,
+        outgoing: http::Request<()>,
+        upgrade: bool,
+    },
     /// Answer it here.
     OptionsHere(Target),
 }
 
 impl Connection {
     /// Serves one request; `None` when the connection has ended with it.
-    pub(super) async fn forward(mut self, server: &Server, mut request: Request, head: Head) -> Option<(Self, Next)> {
+    pub(super) async fn forward(
+        mut self,
+        server: &Server,
+        mut request: Request,
+        head: Head,
+    ) -> Option<(Self, Next)> {
         let (target, outgoing, upgrade) = match plan(&head, &server.name) {
-            Ok(Plan::Forward { target, outgoing, upgrade }) => (target, outgoing, upgrade),
+            Ok(Plan::Forward {
+                target,
+                outgoing,
+                upgrade,
+            }) => (target, outgoing, upgrade),
             Ok(Plan::OptionsHere(target)) => {
                 request.target = Some(target);
                 let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
-                request.served(server, Ending { end: End::Completed, status, sent: 0, received: 0 });
+                request.served(
+                    server,
+                    Ending {
+                        end: End::Completed,
+                        status,
+                        sent: 0,
+                        received: 0,
+                    },
+                );
                 return Some((self, Next::Close));
             }
             Err(reason) => {
@@ -59,8 +80,15 @@ impl Connection {
         };
         let _active = server.state.track();
         let still_permitted = still_permitted(&routed.permit, routed.address);
-        let exchange = Exchange { server, head: &head, upgrade, in_force: server.state.watch_in_force() };
-        let outcome = exchange.run(&mut self, routed.stream, outgoing, &mut request, &still_permitted).await;
+        let exchange = Exchange {
+            server,
+            head: &head,
+            upgrade,
+            in_force: server.state.watch_in_force(),
+        };
+        let outcome = exchange
+            .run(&mut self, routed.stream, outgoing, &mut request, &still_permitted)
+            .await;
         match outcome {
             Outcome::Refused(reason) => {
                 self.refuse(server, request, reason).await;
@@ -88,10 +116,18 @@ impl Connection {
                     received: server.metrics.bytes_received.clone(),
                 };
                 let _tunnel = server.metrics.tunnel();
-                let client = Side { stream: self.stream, early: self.buffer.freeze() };
-                let outcome = tunnel::run(client, Side { stream, early }, cuts, counters, still_permitted).await;
-                let ending =
-                    Ending { end: outcome.end, status: Some(101), sent: outcome.sent, received: outcome.received };
+                let client = Side {
+                    stream: self.stream,
+                    early: self.buffer.freeze(),
+                };
+                let outcome =
+                    tunnel::run(client, Side { stream, early }, cuts, counters, still_permitted).await;
+                let ending = Ending {
+                    end: outcome.end,
+                    status: Some(101),
+                    sent: outcome.sent,
+                    received: outcome.received,
+                };
                 request.served(server, ending);
                 None
             }
@@ -131,7 +167,11 @@ fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
     *outgoing.method_mut() = head.method.clone();
     *outgoing.uri_mut() = path;
     *outgoing.headers_mut() = fields;
-    Ok(Plan::Forward { target, outgoing, upgrade: upgrade.is_some() })
+    Ok(Plan::Forward {
+        target,
+        outgoing,
+        upgrade: upgrade.is_some(),
+    })
 }
 
 /// Target and origin-form of an absolute-form request target.
@@ -139,7 +179,9 @@ fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
     let text = head.target.as_str();
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
-        Some((scheme, _)) if !scheme.contains('/') && !scheme.is_empty() => return Err(Fault::SchemeUnsupported.into()),
+        Some((scheme, _)) if !scheme.contains('/') && !scheme.is_empty() => {
+            return Err(Fault::SchemeUnsupported.into());
+        }
         Some(_) | None => return Err(Fault::NotAProxyRequest.into()),
     };
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
@@ -163,7 +205,9 @@ fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
 /// The `Max-Forwards` of the request as it arrived; the field is counted down.
 fn forwards_left(fields: &mut HeaderMap) -> Result<Option<u32>, Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("Max-Forwards is not a number");
-    let Some(value) = fields.get(MAX_FORWARDS) else { return Ok(None) };
+    let Some(value) = fields.get(MAX_FORWARDS) else {
+        return Ok(None);
+    };
     let text = value.to_str().map_err(|_| BROKEN)?;
     if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
         return Err(BROKEN);
@@ -181,7 +225,9 @@ fn upgrade(head: &Head, fields: &HeaderMap) -> Option<HeaderValue> {
         .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
         .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
-    (asked && bodyless && head.version == Version::Http11).then(|| fields.get(UPGRADE).cloned()).flatten()
+    (asked && bodyless && head.version == Version::Http11)
+        .then(|| fields.get(UPGRADE).cloned())
+        .flatten()
 }
 
 /// Takes away what ends at this hop: what Connection names, the fields that are always hop-by-hop, and Proxy-*.
@@ -192,19 +238,29 @@ pub(super) fn strip(fields: &mut HeaderMap) {
         .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
         .filter_map(|token| HeaderName::from_bytes(token).ok())
         .collect();
-    for name in named.into_iter().chain([CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE]) {
+    for name in named
+        .into_iter()
+        .chain([CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE])
+    {
         fields.remove(name);
     }
     let fixed = ["keep-alive", "http2-settings"];
-    let gone: Vec<HeaderName> =
-        fields.keys().filter(|name| name.as_str().starts_with("proxy-") || fixed.contains(&name.as_str())).cloned().collect();
+    let gone: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| name.as_str().starts_with("proxy-") || fixed.contains(&name.as_str()))
+        .cloned()
+        .collect();
     for name in gone {
         fields.remove(name);
     }
 }
 
 fn host(target: &Target) -> Result<HeaderValue, Fault> {
-    let text = if target.port() == 80 { target.host().to_string() } else { target.to_string() };
+    let text = if target.port() == 80 {
+        target.host().to_string()
+    } else {
+        target.to_string()
+    };
     // A parsed target is printable ASCII.
     HeaderValue::try_from(text).map_err(|_| Fault::MalformedRequest("Host is malformed"))
 }
@@ -215,7 +271,8 @@ pub(super) fn via(version: Version, name: &str) -> HeaderValue {
         Version::Http10 => "1.0",
         Version::Http11 => "1.1",
     };
-    HeaderValue::try_from(format!("{version} {name}")).unwrap_or_else(|_| HeaderValue::from_static("1.1 egressway"))
+    HeaderValue::try_from(format!("{version} {name}"))
+        .unwrap_or_else(|_| HeaderValue::from_static("1.1 egressway"))
 }
 
 /// Shared by value with the relay: a forwarded request's question to new documents.

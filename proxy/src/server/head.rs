@@ -61,7 +61,12 @@ impl Scan {
     ///
     /// # Errors
     /// A byte that no head contains, or more than `bytes_max` bytes or [`FIELDS_MAX`] fields.
-    pub fn advance(&mut self, bytes: &[u8], section: Section, bytes_max: usize) -> Result<Option<usize>, Fault> {
+    pub fn advance(
+        &mut self,
+        bytes: &[u8],
+        section: Section,
+        bytes_max: usize,
+    ) -> Result<Option<usize>, Fault> {
         while let Some(&byte) = bytes.get(self.at) {
             match byte {
                 b'\r' => match bytes.get(self.at + 1) {
@@ -177,7 +182,8 @@ impl Head {
 fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("the request line is not METHOD target HTTP/1.1");
     let mut parts = line.split(' ');
-    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    let (Some(method), Some(target), Some(version), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next())
     else {
         return Err(BROKEN);
     };
@@ -187,7 +193,9 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
     let version = match version.as_bytes() {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor] if major.is_ascii_digit() && minor.is_ascii_digit() => {
+        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+            if major.is_ascii_digit() && minor.is_ascii_digit() =>
+        {
             return Err(Fault::VersionUnsupported);
         }
         _ => return Err(BROKEN),
@@ -341,7 +349,9 @@ impl<'a> Facts<'a> {
             (1, 0) => Ok(self.length.map(Framing::Length)),
             (2.., 0) => Err(Fault::MalformedRequest("more than one Content-Length")),
             (1.., 1..) => Err(Fault::MalformedRequest("Content-Length beside Transfer-Encoding")),
-            (0, _) if version == Version::Http10 => Err(Fault::MalformedRequest("Transfer-Encoding in HTTP/1.0")),
+            (0, _) if version == Version::Http10 => {
+                Err(Fault::MalformedRequest("Transfer-Encoding in HTTP/1.0"))
+            }
             (0, 1) if self.chunked => Ok(Some(Framing::Chunked)),
             (0, 1) => Err(Fault::TransferCodingUnsupported),
             (0, _) => Err(Fault::MalformedRequest("more than one Transfer-Encoding")),
@@ -417,7 +427,10 @@ mod tests {
             ("Transfer-Encoding: identity\r\n", Err(501)),
             ("Transfer-Encoding: xchunked\r\n", Err(501)),
             ("Transfer-Encoding:\r\n", Err(501)),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", Err(400)),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+                Err(400),
+            ),
             ("Transfer-Encoding: chunked\r\nContent-Length: 1\r\n", Err(400)),
             ("Content-Length: 1\r\nTransfer-Encoding: xchunked\r\n", Err(400)),
             ("Content-Length: 1\r\nContent-Length: 1\r\n", Err(400)),
@@ -473,12 +486,24 @@ mod tests {
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\n\r\n", Some((200, Framing::Close))),
             ("HTTP/1.1 204\r\n\r\n", Some((204, Framing::Close))),
-            ("HTTP/1.0 200 \r\nContent-Length: 3\r\n\r\n", Some((200, Framing::Length(3)))),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", Some((200, Framing::Chunked))),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", None),
+            (
+                "HTTP/1.0 200 \r\nContent-Length: 3\r\n\r\n",
+                Some((200, Framing::Length(3))),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+                Some((200, Framing::Chunked)),
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+                None,
+            ),
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\n", None),
             ("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", None),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n", None),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\n",
+                None,
+            ),
             ("HTTP/1.1 200 OK\r\nContent-Length: +3\r\n\r\n", None),
             ("HTTP/1.1 20 OK\r\n\r\n", None),
             ("HTTP/1.1 2000 OK\r\n\r\n", None),

@@ -366,7 +366,9 @@ impl Reason {
             Self::Deny(Deny::DeniedByRule { .. } | Deny::AddressDeniedByRule { .. }) => {
                 "A Deny rule beats every Allow rule; ask the owner of the EgressPolicy."
             }
-            Self::Deny(Deny::PolicySuspended) => "Ask the owner of the EgressPolicy why spec.suspend is true.",
+            Self::Deny(Deny::PolicySuspended) => {
+                "Ask the owner of the EgressPolicy why spec.suspend is true."
+            }
             Self::Deny(Deny::NameInternal | Deny::AddressInternal) => {
                 "This proxy is the way out of the cluster; reach in-cluster services directly (NO_PROXY)."
             }
@@ -423,7 +425,11 @@ mod tests {
 
     fn all() -> Vec<Reason> {
         let faults = Fault::EXAMPLES.into_iter().map(Reason::from);
-        Deny::examples().into_iter().map(Reason::from).chain(faults).collect()
+        Deny::examples()
+            .into_iter()
+            .map(Reason::from)
+            .chain(faults)
+            .collect()
     }
 
     #[test]
@@ -476,7 +482,12 @@ mod tests {
             .map(|line| format!("| `{line}"))
             .collect();
         let expected: Vec<String> = all().iter().map(row).collect();
-        assert_eq!(listed, expected, "\nput this into {docs}:\n{}\n", expected.join("\n"));
+        assert_eq!(
+            listed,
+            expected,
+            "\nput this into {docs}:\n{}\n",
+            expected.join("\n")
+        );
     }
 
     fn row(reason: &Reason) -> String {

@@ -96,10 +96,18 @@ impl Exchange<'_> {
         let sent = Counter::default();
         let kill = client.kill.clone();
         let (mut reader, mut writer) = client.stream.split();
-        let mut pump = pin!(pump(&mut reader, &mut client.buffer, decoder, feed, self.server.limits.idle, sent.clone()));
+        let mut pump = pin!(pump(
+            &mut reader,
+            &mut client.buffer,
+            decoder,
+            feed,
+            self.server.limits.idle,
+            sent.clone()
+        ));
         let mut pumped = false;
         let response = {
-            let mut response = pin!(sender.send_request(outgoing.map(|()| body) as http::Request<RequestBody>));
+            let mut response =
+                pin!(sender.send_request(outgoing.map(|()| body) as http::Request<RequestBody>));
             let mut proceeded = !self.head.expects_continue;
             loop {
                 tokio::select! {
@@ -136,7 +144,13 @@ impl Exchange<'_> {
         let mut answer = Answer::new(&response, self.head);
         let head = answer.head(&response, &self.server.name, pumped);
         let received = Counter::default();
-        let relay = answer.relay(&head, response.into_body(), &mut writer, self.server.limits.idle, &received);
+        let relay = answer.relay(
+            &head,
+            response.into_body(),
+            &mut writer,
+            self.server.limits.idle,
+            &received,
+        );
         let mut relay = pin!(relay);
         let end = loop {
             tokio::select! {
@@ -151,13 +165,25 @@ impl Exchange<'_> {
             }
         };
         self.server.metrics.bytes_received.inc_by(received.get());
-        let next = if pumped && !answer.closes && !self.head.closes { Next::KeepAlive } else { Next::Close };
+        let next = if pumped && !answer.closes && !self.head.closes {
+            Next::KeepAlive
+        } else {
+            Next::Close
+        };
         self.done(end, Some(status), &sent, received.get(), next)
     }
 
     fn done(&self, end: End, status: Option<u16>, sent: &Counter, received: u64, next: Next) -> Outcome {
         self.server.metrics.bytes_sent.inc_by(sent.get());
-        Outcome::Done { ending: Ending { end, status, sent: sent.get(), received }, next }
+        Outcome::Done {
+            ending: Ending {
+                end,
+                status,
+                sent: sent.get(),
+                received,
+            },
+            next,
+        }
     }
 
     /// 101: the head goes to the client, then the stream is taken back from hyper.
@@ -166,8 +192,12 @@ impl Exchange<'_> {
             return Outcome::Refused(Fault::UpstreamMalformed.into());
         }
         let upgraded = hyper::upgrade::on(&mut response).await;
-        let parts = upgraded.ok().and_then(|upgraded| upgraded.downcast::<TokioIo<Upstream>>().ok());
-        let Some(parts) = parts else { return Outcome::Refused(Fault::UpstreamClosed.into()) };
+        let parts = upgraded
+            .ok()
+            .and_then(|upgraded| upgraded.downcast::<TokioIo<Upstream>>().ok());
+        let Some(parts) = parts else {
+            return Outcome::Refused(Fault::UpstreamClosed.into());
+        };
         let (stream, left) = parts.io.into_inner().into_parts();
         let mut early = BytesMut::from(parts.read_buf.as_ref());
         early.extend_from_slice(&left);
@@ -181,7 +211,10 @@ impl Exchange<'_> {
         fields.append(VIA, via(Version::Http11, &self.server.name));
         let head = print_head(&response, &fields, "");
         match writer.write_all(&head).await {
-            Ok(()) => Outcome::Upgraded { stream, early: early.freeze() },
+            Ok(()) => Outcome::Upgraded {
+                stream,
+                early: early.freeze(),
+            },
             Err(_) => self.done(End::ClientReset, None, &Counter::default(), 0, Next::Close),
         }
     }
@@ -260,15 +293,19 @@ struct Answer {
 impl Answer {
     fn new(response: &Response<Incoming>, head: &Head) -> Self {
         let status = response.status();
-        let bodyless =
-            head.method == Method::HEAD || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
+        let bodyless = head.method == Method::HEAD
+            || status == StatusCode::NO_CONTENT
+            || status == StatusCode::NOT_MODIFIED;
         let framing = match (bodyless, response.body().size_hint().exact(), head.version) {
             (true, _, _) => Outgoing::None,
             (false, Some(_), _) => Outgoing::Length,
             (false, None, Version::Http11) => Outgoing::Chunked,
             (false, None, Version::Http10) => Outgoing::Close,
         };
-        Self { framing, closes: head.closes || framing == Outgoing::Close }
+        Self {
+            framing,
+            closes: head.closes || framing == Outgoing::Close,
+        }
     }
 
     fn head(&mut self, response: &Response<Incoming>, name: &str, pumped: bool) -> Vec<u8> {
@@ -291,7 +328,11 @@ impl Answer {
         }
         // Answered before the request's body has ended: nobody will read the rest of it.
         self.closes |= !pumped;
-        print_head(response, &fields, if self.closes { "Connection: close\r\n" } else { "" })
+        print_head(
+            response,
+            &fields,
+            if self.closes { "Connection: close\r\n" } else { "" },
+        )
     }
 
     /// Writes the head and the whole body; says how it ended.

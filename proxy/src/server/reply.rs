@@ -100,7 +100,10 @@ impl Refusal<'_> {
         policy = printable(&policy);
         let space = if target.is_empty() { "" } else { " " };
         let total = |policy: &str, target: &str, why: &str| {
-            [lead, policy, ": ", target, space, why, &tail].iter().map(|part| part.len()).sum::<usize>()
+            [lead, policy, ": ", target, space, why, &tail]
+                .iter()
+                .map(|part| part.len())
+                .sum::<usize>()
         };
         let over = total(&policy, &target, &why).saturating_sub(PHRASE_BYTES_MAX);
         target = shorten(&target, target.len().saturating_sub(over).max(TARGET_BYTES_MIN));
@@ -203,7 +206,12 @@ mod tests {
 
     #[test]
     fn long_names_are_shortened_in_their_middle_and_keep_the_id() {
-        let host = format!("{}.{}.{}.example:443", "a".repeat(63), "b".repeat(63), "c".repeat(63));
+        let host = format!(
+            "{}.{}.{}.example:443",
+            "a".repeat(63),
+            "b".repeat(63),
+            "c".repeat(63)
+        );
         for (namespace, name) in [
             ("payments", "customer-webhooks"),
             (&*"n".repeat(63), &*"p".repeat(253)),
@@ -217,7 +225,10 @@ mod tests {
                 let phrase = phrase(&policy(namespace, name), &host, &reason.into());
                 assert!(phrase.len() <= PHRASE_BYTES_MAX, "{} {phrase}", phrase.len());
                 assert!(phrase.ends_with("(id 123456789abc)"), "{phrase}");
-                assert!(phrase.contains("aaaa...") && phrase.contains(".example:443 "), "{phrase}");
+                assert!(
+                    phrase.contains("aaaa...") && phrase.contains(".example:443 "),
+                    "{phrase}"
+                );
             }
         }
     }

@@ -65,7 +65,11 @@ impl Request {
 
     /// The refusal's bytes; noting it in the log is [`Self::refused`].
     pub(super) fn refusal(&self, server: &Server, reason: &Reason) -> Vec<u8> {
-        let body = if self.method.as_deref() == Some("HEAD") { WithBody::No } else { WithBody::Yes };
+        let body = if self.method.as_deref() == Some("HEAD") {
+            WithBody::No
+        } else {
+            WithBody::Yes
+        };
         let refusal = Refusal {
             reason,
             id: self.id,
@@ -85,21 +89,51 @@ impl Request {
             }
             Reason::Fault(fault) => {
                 if fault.is_upstream() {
-                    server.metrics.upstream_errors.get_or_create(&ErrorLabels { error: reason.code() }).inc();
+                    server
+                        .metrics
+                        .upstream_errors
+                        .get_or_create(&ErrorLabels { error: reason.code() })
+                        .inc();
                 }
                 "error"
             }
         };
-        self.write(server, decision, reason.code(), Some(reason.status().as_u16()), 0, 0);
+        self.write(
+            server,
+            decision,
+            reason.code(),
+            Some(reason.status().as_u16()),
+            0,
+            0,
+        );
     }
 
     /// Logs and counts a request that was served, to whatever end.
     pub(super) fn served(self, server: &Server, ending: Ending) {
-        self.write(server, "allow", ending.end.code(), ending.status, ending.sent, ending.received);
+        self.write(
+            server,
+            "allow",
+            ending.end.code(),
+            ending.status,
+            ending.sent,
+            ending.received,
+        );
     }
 
-    fn write(self, server: &Server, decision: &'static str, reason: &'static str, status: Option<u16>, sent: u64, received: u64) {
-        server.metrics.requests.get_or_create(&RequestLabels { decision, reason }).inc();
+    fn write(
+        self,
+        server: &Server,
+        decision: &'static str,
+        reason: &'static str,
+        status: Option<u16>,
+        sent: u64,
+        received: u64,
+    ) {
+        server
+            .metrics
+            .requests
+            .get_or_create(&RequestLabels { decision, reason })
+            .inc();
         let lost = server.log.record(Entry {
             time: Timestamp::now(),
             client: self.client,

@@ -46,7 +46,15 @@ pub(super) struct Upstream {
 impl Upstream {
     pub(super) fn new(stream: TcpStream, findings: Arc<Findings>) -> Self {
         let (held, checked) = (BytesMut::new(), Bytes::new());
-        Self { stream, findings, held, checked, scan: Scan::default(), interim: 0, passing: false }
+        Self {
+            stream,
+            findings,
+            held,
+            checked,
+            scan: Scan::default(),
+            interim: 0,
+            passing: false,
+        }
     }
 
     /// The stream, and bytes read from it that nobody has taken.
@@ -60,7 +68,10 @@ impl Upstream {
     fn check(&mut self) -> io::Result<()> {
         let malformed = || io::Error::new(io::ErrorKind::InvalidData, "the response head is malformed");
         while !self.passing {
-            let end = self.scan.advance(&self.held, Section::Head, HEAD_BYTES_MAX).map_err(|_| malformed())?;
+            let end = self
+                .scan
+                .advance(&self.held, Section::Head, HEAD_BYTES_MAX)
+                .map_err(|_| malformed())?;
             let Some(end) = end else { return Ok(()) };
             self.scan = Scan::default();
             let head = self.held.split_to(end).freeze();
@@ -86,7 +97,11 @@ impl Upstream {
 }
 
 impl AsyncRead for Upstream {
-    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
             if !this.checked.is_empty() {

@@ -25,7 +25,10 @@ impl Files {
     pub fn allowing(generation: i64, hosts: &[&str]) -> Self {
         Self {
             policies: document::to_json(&policies(generation, hosts)),
-            floor: document::to_json(&Floor { version: 1, ..Floor::default() }),
+            floor: document::to_json(&Floor {
+                version: 1,
+                ..Floor::default()
+            }),
             pool: document::to_json(&pool(&[], 0, &[])),
         }
     }
@@ -42,9 +45,15 @@ pub fn policies(generation: i64, hosts: &[&str]) -> Policies {
         action: Action::Allow,
         hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
         cidrs: vec![],
-        ports: vec![PortRange { port: 443, end_port: None }],
+        ports: vec![PortRange {
+            port: 443,
+            end_port: None,
+        }],
     };
-    let content = Content { suspended: false, rules: vec![rule] };
+    let content = Content {
+        suspended: false,
+        rules: vec![rule],
+    };
     Policies {
         version: 1,
         policies: vec![Policy::seal("payments", "webhooks", generation, content)],
@@ -87,7 +96,10 @@ pub struct Mount {
 
 impl Mount {
     pub fn empty() -> Self {
-        Self { dir: TempDir::new().unwrap(), versions: AtomicU32::new(0) }
+        Self {
+            dir: TempDir::new().unwrap(),
+            versions: AtomicU32::new(0),
+        }
     }
 
     pub fn with(files: &Files) -> Self {

@@ -1,5 +1,5 @@
 //! A proxy on real sockets, with a scripted resolver, and origins that do as they are told.
-#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
 use std::collections::HashMap;
 use std::io::Write;
@@ -38,11 +38,17 @@ pub struct Proxy {
 
 /// What the scripted resolver answers: each look-up of a name takes the next answer, the last one repeats.
 #[derive(Clone, Default)]
-pub struct Names(Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>, pub Arc<AtomicUsize>);
+pub struct Names(
+    Arc<Mutex<HashMap<String, Vec<Vec<IpAddr>>>>>,
+    pub Arc<AtomicUsize>,
+);
 
 impl Names {
     pub fn set(&self, name: &str, answers: &[&[&str]]) {
-        let answers = answers.iter().map(|answer| answer.iter().map(|ip| ip.parse().unwrap()).collect()).collect();
+        let answers = answers
+            .iter()
+            .map(|answer| answer.iter().map(|ip| ip.parse().unwrap()).collect())
+            .collect();
         self.0.lock().unwrap().insert(name.to_owned(), answers);
     }
 
@@ -50,7 +56,11 @@ impl Names {
         self.1.fetch_add(1, Ordering::SeqCst);
         let mut names = self.0.lock().unwrap();
         let answers = names.get_mut(name).ok_or(ResolveError::NotFound)?;
-        Ok(if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() })
+        Ok(if answers.len() > 1 {
+            answers.remove(0)
+        } else {
+            answers[0].clone()
+        })
     }
 }
 
@@ -68,7 +78,10 @@ impl Write for Sink {
 }
 
 pub fn allow(hosts: &[&str], cidrs: &[&str]) -> Vec<Rule> {
-    let ports = vec![PortRange { port: 1, end_port: Some(65535) }];
+    let ports = vec![PortRange {
+        port: 1,
+        end_port: Some(65535),
+    }];
     let rule = |name: &str, hosts: &[&str], cidrs: &[&str]| Rule {
         name: name.to_owned(),
         action: Action::Allow,
@@ -87,10 +100,24 @@ pub fn allow(hosts: &[&str], cidrs: &[&str]) -> Vec<Rule> {
 }
 
 pub fn in_force(rules: Vec<Rule>, insecure: &[&str]) -> InForce {
-    let sealed = document::Policy::seal("payments", "webhooks", 7, Content { suspended: false, rules });
-    let policies = document::Policies { version: document::VERSION, policies: vec![sealed] };
+    let sealed = document::Policy::seal(
+        "payments",
+        "webhooks",
+        7,
+        Content {
+            suspended: false,
+            rules,
+        },
+    );
+    let policies = document::Policies {
+        version: document::VERSION,
+        policies: vec![sealed],
+    };
     let insecure: Vec<_> = insecure.iter().map(|net| net.parse().unwrap()).collect();
-    let floor = document::Floor { version: document::VERSION, ..document::Floor::default() };
+    let floor = document::Floor {
+        version: document::VERSION,
+        ..document::Floor::default()
+    };
     InForce {
         policies: compile::policies(&policies).unwrap(),
         floor: compile::floor(&floor, &insecure).unwrap(),
@@ -127,7 +154,15 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
     ));
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let task = AbortOnDropHandle::new(tokio::spawn(server.serve(listener, stop.clone(), kill.clone())));
-    Proxy { address, state, stop, kill, log, names, task }
+    Proxy {
+        address,
+        state,
+        stop,
+        kill,
+        log,
+        names,
+        task,
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a client in a test")]
@@ -143,7 +178,10 @@ pub async fn dial(address: SocketAddr) -> TcpStream {
 pub async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, bool) {
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
-        match timeout(DEADLINE, stream.read(&mut chunk)).await.expect("the connection hangs") {
+        match timeout(DEADLINE, stream.read(&mut chunk))
+            .await
+            .expect("the connection hangs")
+        {
             Ok(0) => return (bytes, true),
             Ok(count) => bytes.extend_from_slice(&chunk[..count]),
             Err(_) => return (bytes, false),
@@ -156,7 +194,10 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0; 1];
-        match timeout(DEADLINE, stream.read(&mut byte)).await.expect("no head arrives") {
+        match timeout(DEADLINE, stream.read(&mut byte))
+            .await
+            .expect("no head arrives")
+        {
             Ok(1) => bytes.push(byte[0]),
             _ => break,
         }
@@ -166,7 +207,10 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
 
 pub async fn read_exact(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
-    timeout(DEADLINE, stream.read_exact(&mut bytes)).await.expect("bytes are missing").unwrap();
+    timeout(DEADLINE, stream.read_exact(&mut bytes))
+        .await
+        .expect("bytes are missing")
+        .unwrap();
     bytes
 }
 
@@ -182,7 +226,7 @@ impl Proxy {
     /// CONNECT; the stream and the answer's head.
     pub async fn connect(&self, target: &str) -> (TcpStream, String) {
         let mut stream = dial(self.address).await;
-        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: ignored.example\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let head = read_head(&mut stream).await;
         (stream, head)
@@ -193,7 +237,9 @@ impl Proxy {
         let find = || {
             let log = self.log.lock().unwrap();
             let log = String::from_utf8_lossy(&log).into_owned();
-            log.lines().find(|line| texts.iter().all(|text| line.contains(text))).map(ToOwned::to_owned)
+            log.lines()
+                .find(|line| texts.iter().all(|text| line.contains(text)))
+                .map(ToOwned::to_owned)
         };
         timeout(DEADLINE, async {
             loop {
@@ -204,7 +250,12 @@ impl Proxy {
             }
         })
         .await
-        .unwrap_or_else(|_| panic!("no line with {texts:?} in {}", String::from_utf8_lossy(&self.log.lock().unwrap())))
+        .unwrap_or_else(|_| {
+            panic!(
+                "no line with {texts:?} in {}",
+                String::from_utf8_lossy(&self.log.lock().unwrap())
+            )
+        })
     }
 }
 
@@ -214,12 +265,18 @@ pub async fn origin() -> TcpListener {
 }
 
 pub async fn accept(listener: &TcpListener) -> TcpStream {
-    timeout(DEADLINE, listener.accept()).await.expect("nobody connects to the origin").unwrap().0
+    timeout(DEADLINE, listener.accept())
+        .await
+        .expect("nobody connects to the origin")
+        .unwrap()
+        .0
 }
 
 /// Whether nobody has connected to the origin by now.
 pub async fn untouched(listener: &TcpListener) -> bool {
-    timeout(Duration::from_millis(1), listener.accept()).await.is_err()
+    timeout(Duration::from_millis(1), listener.accept())
+        .await
+        .is_err()
 }
 
 pub fn status(answer: &str) -> u16 {

@@ -38,16 +38,26 @@ struct CellSeen<'a> {
 
 impl CellSeen<'_> {
     fn confirmed(&self) -> BTreeSet<IpAddr> {
-        self.entries().filter(|(_, seen)| seen.confirmed).map(|(_, seen)| seen.ip).collect()
+        self.entries()
+            .filter(|(_, seen)| seen.confirmed)
+            .map(|(_, seen)| seen.ip)
+            .collect()
     }
 
     fn entries(&self) -> impl Iterator<Item = (&PodView, &Seen)> {
-        let reports = self.pods.iter().filter_map(|pod| Some((*pod, pod.report.as_ref()?)));
+        let reports = self
+            .pods
+            .iter()
+            .filter_map(|pod| Some((*pod, pod.report.as_ref()?)));
         reports.flat_map(|(pod, report)| report.egress.seen.iter().map(move |seen| (pod, seen)))
     }
 
     fn last_seen(&self, ip: IpAddr) -> Option<Timestamp> {
-        let last = self.entries().filter(|(_, seen)| seen.ip == ip).map(|(_, seen)| seen.last_seen).max()?;
+        let last = self
+            .entries()
+            .filter(|(_, seen)| seen.ip == ip)
+            .map(|(_, seen)| seen.last_seen)
+            .max()?;
         Timestamp::from_second(i64::try_from(last).ok()?).ok()
     }
 }
@@ -57,12 +67,19 @@ impl CellSeen<'_> {
 pub fn addresses(facts: &Facts<'_>, previous: &EgressPolicyStatus) -> Addresses {
     let Some(pool) = facts.pool.filter(|_| facts.validated.valid.is_some()) else {
         // Without a pool that means something nothing new can be said; what was promised is not taken back.
-        return Addresses { listed: previous.egress_ips.clone(), unexpected: Vec::new() };
+        return Addresses {
+            listed: previous.egress_ips.clone(),
+            unexpected: Vec::new(),
+        };
     };
     let mut listed: BTreeMap<(u8, IpAddrKey, String), EgressIp> = BTreeMap::new();
     let mut unexpected: BTreeMap<IpAddr, UnexpectedIp> = BTreeMap::new();
     for cell in &pool.cells {
-        let pods = facts.pods.iter().filter(|pod| pod.cell == cell.name && pod.counts()).collect();
+        let pods = facts
+            .pods
+            .iter()
+            .filter(|pod| pod.cell == cell.name && pod.counts())
+            .collect();
         let seen = CellSeen { pods };
         let entries = match &cell.promises {
             Some(promises) => promised(facts, cell, promises, &seen, previous),
@@ -70,7 +87,9 @@ pub fn addresses(facts: &Facts<'_>, previous: &EgressPolicyStatus) -> Addresses 
         };
         for entry in entries {
             let (address, len) = key(&entry.ip);
-            listed.entry((u8::from(address.is_ipv6()), IpAddrKey(address), len)).or_insert(entry);
+            listed
+                .entry((u8::from(address.is_ipv6()), IpAddrKey(address), len))
+                .or_insert(entry);
         }
         if cell.state != CellState::Disabled {
             drifted(facts, cell, &seen, previous, &mut unexpected);
@@ -104,15 +123,33 @@ fn promised(
         let single = promise.net.prefix_len() == promise.net.max_prefix_len();
         let planned = promise.not_before.is_some_and(|time| time > facts.now);
         if !single {
-            let state = if planned { "Planned" } else { retiring_or(promise, "Declared") };
-            entries.push(entry(facts, cell, &promise.text(), promise.net, state, promise, None, previous));
+            let state = if planned {
+                "Planned"
+            } else {
+                retiring_or(promise, "Declared")
+            };
+            entries.push(entry(
+                facts,
+                cell,
+                &promise.text(),
+                promise.net,
+                state,
+                promise,
+                None,
+                previous,
+            ));
         }
         let within: BTreeSet<IpAddr> = if single {
             [promise.net.addr()].into()
         } else {
             let remembered = previous.egress_ips.iter().filter(|old| old.cell == cell.name);
             let remembered = remembered.filter_map(|old| old.ip.parse().ok());
-            confirmed.iter().copied().chain(remembered).filter(|ip| promise.net.contains(ip)).collect()
+            confirmed
+                .iter()
+                .copied()
+                .chain(remembered)
+                .filter(|ip| promise.net.contains(ip))
+                .collect()
         };
         for ip in within {
             let was_seen = old(previous, cell, &ip.to_string())
@@ -124,14 +161,27 @@ fn promised(
                 (false, false, false) => retiring_or(promise, "Declared"),
             };
             let last_seen = (state == "Stale").then(|| stale_since(facts, cell, seen, ip, previous));
-            entries.push(entry(facts, cell, &ip.to_string(), promise.net, state, promise, last_seen, previous));
+            entries.push(entry(
+                facts,
+                cell,
+                &ip.to_string(),
+                promise.net,
+                state,
+                promise,
+                last_seen,
+                previous,
+            ));
         }
     }
     entries
 }
 
 fn retiring_or(promise: &Promise, otherwise: &'static str) -> &'static str {
-    if promise.not_after.is_some() { "Retiring" } else { otherwise }
+    if promise.not_after.is_some() {
+        "Retiring"
+    } else {
+        otherwise
+    }
 }
 
 fn discovered(
@@ -143,17 +193,32 @@ fn discovered(
     let confirmed = seen.confirmed();
     let remembered = previous.egress_ips.iter().filter(|old| old.cell == cell.name);
     let remembered: BTreeSet<IpAddr> = remembered.filter_map(|old| old.ip.parse().ok()).collect();
-    let none = Promise { net: IpNet::from(IpAddr::from([0; 4])), not_before: None, not_after: None, not_after_text: None };
+    let none = Promise {
+        net: IpNet::from(IpAddr::from([0; 4])),
+        not_before: None,
+        not_after: None,
+        not_after_text: None,
+    };
     let mut entries = Vec::new();
     for ip in confirmed.union(&remembered) {
         let now = confirmed.contains(ip);
         let last_seen = (!now).then(|| stale_since(facts, cell, seen, *ip, previous));
-        let too_old = last_seen.is_some_and(|last| facts.now.as_second() - last.as_second() > STALE_SECONDS_MAX);
+        let too_old =
+            last_seen.is_some_and(|last| facts.now.as_second() - last.as_second() > STALE_SECONDS_MAX);
         if too_old {
             continue;
         }
         let state = if now { "Unconfirmed" } else { "Stale" };
-        entries.push(entry(facts, cell, &ip.to_string(), IpNet::from(*ip), state, &none, last_seen, previous));
+        entries.push(entry(
+            facts,
+            cell,
+            &ip.to_string(),
+            IpNet::from(*ip),
+            state,
+            &none,
+            last_seen,
+            previous,
+        ));
     }
     entries
 }
@@ -166,15 +231,23 @@ fn stale_since(
     ip: IpAddr,
     previous: &EgressPolicyStatus,
 ) -> Timestamp {
-    let said = old(previous, cell, &ip.to_string()).and_then(|old| old.last_seen.as_ref()).map(|time| time.0);
+    let said = old(previous, cell, &ip.to_string())
+        .and_then(|old| old.last_seen.as_ref())
+        .map(|time| time.0);
     said.or_else(|| seen.last_seen(ip)).unwrap_or(facts.now)
 }
 
 fn old<'a>(previous: &'a EgressPolicyStatus, cell: &ValidCell, ip: &str) -> Option<&'a EgressIp> {
-    previous.egress_ips.iter().find(|old| old.ip == ip && old.cell == cell.name)
+    previous
+        .egress_ips
+        .iter()
+        .find(|old| old.ip == ip && old.cell == cell.name)
 }
 
-#[expect(clippy::too_many_arguments, reason = "one constructor for the three kinds of entry")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one constructor for the three kinds of entry"
+)]
 fn entry(
     facts: &Facts<'_>,
     cell: &ValidCell,
@@ -185,7 +258,9 @@ fn entry(
     last_seen: Option<Timestamp>,
     previous: &EgressPolicyStatus,
 ) -> EgressIp {
-    let since = old(previous, cell, ip).filter(|old| old.state == state).map(|old| old.since.clone());
+    let since = old(previous, cell, ip)
+        .filter(|old| old.state == state)
+        .map(|old| old.since.clone());
     EgressIp {
         ip: ip.to_owned(),
         family: family(net.addr()).to_owned(),
@@ -206,15 +281,24 @@ fn drifted(
 ) {
     let confirmed = seen.confirmed();
     let in_force = |ip: IpAddr| match &cell.promises {
-        Some(promises) => promises.iter().any(|promise| promise.in_force(facts.now) && promise.net.contains(&ip)),
+        Some(promises) => promises
+            .iter()
+            .any(|promise| promise.in_force(facts.now) && promise.net.contains(&ip)),
         // In discovery an odd answer is one that contradicts what a quorum saw in the same family.
         None => confirmed.contains(&ip) || !confirmed.iter().any(|other| other.is_ipv4() == ip.is_ipv4()),
     };
-    for (pod, sighting) in seen.entries().filter(|(_, s)| !s.observers.is_empty() && !in_force(s.ip)) {
+    for (pod, sighting) in seen
+        .entries()
+        .filter(|(_, s)| !s.observers.is_empty() && !in_force(s.ip))
+    {
         let seconds = i64::try_from(sighting.last_seen).unwrap_or(0);
         let minute = Timestamp::from_second(seconds - seconds.rem_euclid(60)).unwrap_or(facts.now);
         let text = sighting.ip.to_string();
-        let since = previous.unexpected_ips.iter().find(|old| old.ip == text).map(|old| old.since.clone());
+        let since = previous
+            .unexpected_ips
+            .iter()
+            .find(|old| old.ip == text)
+            .map(|old| old.since.clone());
         let entry = unexpected.entry(sighting.ip).or_insert_with(|| UnexpectedIp {
             ip: text,
             family: family(sighting.ip).to_owned(),

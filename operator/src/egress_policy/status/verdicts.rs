@@ -20,11 +20,23 @@ const NAMED_MAX: usize = 5;
 #[must_use]
 pub fn verdicts(facts: &Facts<'_>, addresses: &Addresses) -> Vec<Verdict> {
     let validated = facts.validated;
-    let accepted = Verdict::new(Kind::Accepted, validated.accepted, validated.reason, validated.message.clone());
+    let accepted = Verdict::new(
+        Kind::Accepted,
+        validated.accepted,
+        validated.reason,
+        validated.message.clone(),
+    );
     let programmed = programmed(facts);
     let verified = verified(facts, addresses);
     let ready = ready(facts, &verified);
-    vec![accepted, programmed, verified, ready, progressing(facts), degraded(facts, addresses)]
+    vec![
+        accepted,
+        programmed,
+        verified,
+        ready,
+        progressing(facts),
+        degraded(facts, addresses),
+    ]
 }
 
 fn counted<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a PodView> {
@@ -32,9 +44,14 @@ fn counted<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a PodView> {
 }
 
 fn programmed(facts: &Facts<'_>) -> Verdict {
-    let verdict = |truth: bool, reason, message: String| Verdict::new(Kind::Programmed, truth, reason, message);
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(Kind::Programmed, truth, reason, message);
     if in_force(facts).is_none() {
-        return verdict(false, Reason::NotAccepted, "there is no fleet, see Accepted".to_owned());
+        return verdict(
+            false,
+            Reason::NotAccepted,
+            "there is no fleet, see Accepted".to_owned(),
+        );
     }
     let all = counted(facts).count();
     if all == 0 {
@@ -42,41 +59,94 @@ fn programmed(facts: &Facts<'_>) -> Verdict {
     }
     let lagging: Vec<&PodView> = counted(facts).filter(|pod| !in_sync(facts, pod)).collect();
     if lagging.is_empty() {
-        return verdict(true, Reason::InSync, format!("all {all} pods enforce the ACL in force"));
+        return verdict(
+            true,
+            Reason::InSync,
+            format!("all {all} pods enforce the ACL in force"),
+        );
     }
-    let long = facts.programmed_since.is_some_and(|since| facts.now.duration_since(since) > PROPAGATION);
+    let long = facts
+        .programmed_since
+        .is_some_and(|since| facts.now.duration_since(since) > PROPAGATION);
     let broken: Vec<String> = lagging
         .iter()
-        .filter_map(|pod| Some(format!("{}: {}", pod.name, pod.report.as_ref()?.load_error.as_ref()?)))
+        .filter_map(|pod| {
+            Some(format!(
+                "{}: {}",
+                pod.name,
+                pod.report.as_ref()?.load_error.as_ref()?
+            ))
+        })
         .collect();
     let names = name(lagging.iter().map(|pod| pod.name.as_str()));
     let (reason, mut message) = if long && lagging.iter().any(|pod| pod.running) {
-        (Reason::PodsLagging, format!("{} of {all} pods do not enforce the ACL in force: {names}", lagging.len()))
+        (
+            Reason::PodsLagging,
+            format!(
+                "{} of {all} pods do not enforce the ACL in force: {names}",
+                lagging.len()
+            ),
+        )
     } else {
-        (Reason::Propagating, format!("{} of {all} pods are about to enforce the ACL", lagging.len()))
+        (
+            Reason::Propagating,
+            format!("{} of {all} pods are about to enforce the ACL", lagging.len()),
+        )
     };
     if !broken.is_empty() {
-        message.push_str(&format!(". Refused by {}", name(broken.iter().map(String::as_str))));
+        message.push_str(&format!(
+            ". Refused by {}",
+            name(broken.iter().map(String::as_str))
+        ));
     }
     verdict(false, reason, message)
 }
 
 fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
-    let verdict = |truth: Truth, reason, message: String| Verdict::new(Kind::EgressIpsVerified, truth, reason, message);
+    let verdict =
+        |truth: Truth, reason, message: String| Verdict::new(Kind::EgressIpsVerified, truth, reason, message);
     let (Some(_), Some(pool)) = (in_force(facts), facts.pool) else {
-        return verdict(Truth::Unknown, Reason::NotYetObserved, "there is no fleet to observe".to_owned());
+        return verdict(
+            Truth::Unknown,
+            Reason::NotYetObserved,
+            "there is no fleet to observe".to_owned(),
+        );
     };
     let observation = &pool.observation;
     if observation.observers.is_empty() {
         let next = format!("name some in spec.observation of EgressPool {}", pool.name);
-        return verdict(Truth::Unknown, Reason::NoObservers, format!("nobody is asked which addresses are used: {next}"));
+        return verdict(
+            Truth::Unknown,
+            Reason::NoObservers,
+            format!("nobody is asked which addresses are used: {next}"),
+        );
     }
-    let confirmed: Vec<_> = addresses.unexpected.iter().filter(|entry| entry.confirmed).collect();
-    let quarantined = |pod: &&PodView| pod.report.as_ref().is_some_and(|report| report.phase == Phase::Quarantined);
-    if observation.on_mismatch != OnMismatch::Off && (!confirmed.is_empty() || counted(facts).any(|pod| quarantined(&pod))) {
-        return verdict(Truth::False, Reason::UnexpectedIp, drift(facts, &pool.name, addresses));
+    let confirmed: Vec<_> = addresses
+        .unexpected
+        .iter()
+        .filter(|entry| entry.confirmed)
+        .collect();
+    let quarantined = |pod: &&PodView| {
+        pod.report
+            .as_ref()
+            .is_some_and(|report| report.phase == Phase::Quarantined)
+    };
+    if observation.on_mismatch != OnMismatch::Off
+        && (!confirmed.is_empty() || counted(facts).any(|pod| quarantined(&pod)))
+    {
+        return verdict(
+            Truth::False,
+            Reason::UnexpectedIp,
+            drift(facts, &pool.name, addresses),
+        );
     }
-    let seen = |state: &str| addresses.listed.iter().filter(|entry| entry.state == state).count();
+    let seen = |state: &str| {
+        addresses
+            .listed
+            .iter()
+            .filter(|entry| entry.state == state)
+            .count()
+    };
     let (verified, unconfirmed) = (seen("Verified"), seen("Unconfirmed"));
     let unseen: Vec<&str> = addresses
         .listed
@@ -87,26 +157,42 @@ fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         .collect();
     match (verified, unconfirmed) {
         (0, 0) => {
-            let rounds = counted(facts).filter_map(|pod| pod.report.as_ref()).map(|report| report.egress.rounds).max();
+            let rounds = counted(facts)
+                .filter_map(|pod| pod.report.as_ref())
+                .map(|report| report.egress.rounds)
+                .max();
             let before = addresses.listed.iter().any(|entry| entry.state == "Stale");
             if before || rounds.is_some_and(|rounds| rounds >= 3) {
                 let next = "look at spec.observation of the pool, and at the observers; pods that were verified serve on";
-                return verdict(Truth::Unknown, Reason::ObserversUnreachable, format!("no quorum of observers answers: {next}"));
+                return verdict(
+                    Truth::Unknown,
+                    Reason::ObserversUnreachable,
+                    format!("no quorum of observers answers: {next}"),
+                );
             }
-            verdict(Truth::Unknown, Reason::NotYetObserved, "no pod has been observed yet".to_owned())
+            verdict(
+                Truth::Unknown,
+                Reason::NotYetObserved,
+                "no pod has been observed yet".to_owned(),
+            )
         }
         (0, count) => verdict(
             Truth::True,
             Reason::Unconfirmed,
             format!("{count} addresses seen by a quorum; the pool declares none, so none is promised"),
         ),
-        (count, _) if unseen.is_empty() => {
-            verdict(Truth::True, Reason::AllVerified, format!("{count} promised addresses seen by a quorum of observers"))
-        }
+        (count, _) if unseen.is_empty() => verdict(
+            Truth::True,
+            Reason::AllVerified,
+            format!("{count} promised addresses seen by a quorum of observers"),
+        ),
         (count, _) => verdict(
             Truth::True,
             Reason::ExpectedIpNotSeen,
-            format!("{count} promised addresses seen; not seen: {}", name(unseen.into_iter())),
+            format!(
+                "{count} promised addresses seen; not seen: {}",
+                name(unseen.into_iter())
+            ),
         ),
     }
 }
@@ -123,7 +209,12 @@ fn drift(facts: &Facts<'_>, pool: &str, addresses: &Addresses) -> String {
             .collect();
         if !ips.is_empty() {
             let node = pod.node.as_deref().unwrap_or("unknown");
-            lines.push(format!("pod {} on node {node} (cell {}) leaves from {}", pod.name, pod.cell, name(ips.into_iter())));
+            lines.push(format!(
+                "pod {} on node {node} (cell {}) leaves from {}",
+                pod.name,
+                pod.cell,
+                name(ips.into_iter())
+            ));
         }
     }
     if lines.is_empty() {
@@ -145,7 +236,11 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
         return verdict(false, Reason::ApplyFailed, failure.clone());
     }
     if valid.document.content.suspended {
-        return verdict(false, Reason::Suspended, "every new request is refused: set spec.suspend to false".to_owned());
+        return verdict(
+            false,
+            Reason::Suspended,
+            "every new request is refused: set spec.suspend to false".to_owned(),
+        );
     }
     let serving: Vec<&PodView> = counted(facts).filter(|pod| pod.serves()).collect();
     if serving.is_empty() {
@@ -153,7 +248,10 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     }
     let behind = serving.iter().filter(|pod| !in_sync(facts, pod)).count();
     if behind > 0 {
-        let message = format!("{behind} of {} serving pods do not enforce the ACL yet, see Programmed", serving.len());
+        let message = format!(
+            "{behind} of {} serving pods do not enforce the ACL yet, see Programmed",
+            serving.len()
+        );
         return verdict(false, Reason::NotProgrammed, message);
     }
     let mut message = format!("{} pods serve", serving.len());
@@ -161,30 +259,51 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
         message.push_str(&format!("; {}", facts.validated.message));
     }
     if verified.reason == Reason::NoObservers {
-        return verdict(true, Reason::ServingUnobserved, format!("{message}; {}", verified.message));
+        return verdict(
+            true,
+            Reason::ServingUnobserved,
+            format!("{message}; {}", verified.message),
+        );
     }
     verdict(true, Reason::Serving, message)
 }
 
 fn no_pods(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     let verdict = |reason, message: String| Verdict::new(Kind::Ready, false, reason, message);
-    if counted(facts).any(|pod| pod.report.as_ref().is_some_and(|report| report.phase == Phase::Quarantined)) {
+    if counted(facts).any(|pod| {
+        pod.report
+            .as_ref()
+            .is_some_and(|report| report.phase == Phase::Quarantined)
+    }) {
         return verdict(Reason::Quarantined, verified.message.clone());
     }
     if let Some(why) = counted(facts).find_map(|pod| pod.unschedulable.as_ref()) {
         let next = "label and taint nodes as the pool's cells say, or add nodes";
-        return verdict(Reason::Unschedulable, format!("the scheduler says: {why}. {next}"));
+        return verdict(
+            Reason::Unschedulable,
+            format!("the scheduler says: {why}. {next}"),
+        );
     }
-    if facts.pool.is_some_and(|pool| pool.cells.iter().all(|cell| cell.state != CellState::Active)) {
-        return verdict(Reason::NoReadyPods, "no cell of the pool is Active: set one to Active".to_owned());
+    if facts
+        .pool
+        .is_some_and(|pool| pool.cells.iter().all(|cell| cell.state != CellState::Active))
+    {
+        return verdict(
+            Reason::NoReadyPods,
+            "no cell of the pool is Active: set one to Active".to_owned(),
+        );
     }
     let waiting = counted(facts).filter(|pod| pod.running).count();
     let next = "pods are starting; if this lasts, look at their logs in the fleet namespace";
-    verdict(Reason::NoReadyPods, format!("no pod serves yet ({waiting} run): {next}"))
+    verdict(
+        Reason::NoReadyPods,
+        format!("no pod serves yet ({waiting} run): {next}"),
+    )
 }
 
 fn progressing(facts: &Facts<'_>) -> Verdict {
-    let verdict = |truth: bool, reason, message: String| Verdict::new(Kind::Progressing, truth, reason, message);
+    let verdict =
+        |truth: bool, reason, message: String| Verdict::new(Kind::Progressing, truth, reason, message);
     if facts.policy.metadata.deletion_timestamp.is_some() {
         let message = format!("{} pods drain before the policy goes", facts.pods.len());
         return verdict(true, Reason::DrainingFleet, message);
@@ -192,11 +311,20 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     if let Some(failure) = &facts.failure {
         return verdict(true, Reason::ApplyFailed, failure.clone());
     }
-    let rolling: Vec<&str> = facts.cells.iter().filter(|cell| !cell.settled).map(|cell| cell.name.as_str()).collect();
+    let rolling: Vec<&str> = facts
+        .cells
+        .iter()
+        .filter(|cell| !cell.settled)
+        .map(|cell| cell.name.as_str())
+        .collect();
     if rolling.is_empty() {
         return verdict(false, Reason::Complete, "nothing is under way".to_owned());
     }
-    verdict(true, Reason::RollingOut, format!("pods of cell {} roll out", name(rolling.into_iter())))
+    verdict(
+        true,
+        Reason::RollingOut,
+        format!("pods of cell {} roll out", name(rolling.into_iter())),
+    )
 }
 
 fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
@@ -209,21 +337,48 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
     {
         return verdict(true, Reason::EgressIpDrift, drift(facts, &pool.name, addresses));
     }
-    let serving: BTreeSet<&str> = counted(facts).filter(|pod| pod.serves()).map(|pod| pod.cell.as_str()).collect();
+    let serving: BTreeSet<&str> = counted(facts)
+        .filter(|pod| pod.serves())
+        .map(|pod| pod.cell.as_str())
+        .collect();
     let active = |name: &str| {
-        facts.pool.is_none_or(|pool| pool.cells.iter().any(|cell| cell.name == name && cell.state == CellState::Active))
+        facts.pool.is_none_or(|pool| {
+            pool.cells
+                .iter()
+                .any(|cell| cell.name == name && cell.state == CellState::Active)
+        })
     };
-    let wanted = facts.cells.iter().filter(|cell| cell.wanted > 0 && active(&cell.name));
-    let down: Vec<&str> = wanted.map(|cell| cell.name.as_str()).filter(|cell| !serving.contains(cell)).collect();
+    let wanted = facts
+        .cells
+        .iter()
+        .filter(|cell| cell.wanted > 0 && active(&cell.name));
+    let down: Vec<&str> = wanted
+        .map(|cell| cell.name.as_str())
+        .filter(|cell| !serving.contains(cell))
+        .collect();
     if !down.is_empty() && !serving.is_empty() {
-        return verdict(true, Reason::CellDown, format!("no pod of cell {} serves", name(down.into_iter())));
+        return verdict(
+            true,
+            Reason::CellDown,
+            format!("no pod of cell {} serves", name(down.into_iter())),
+        );
     }
-    let (ready, wanted) =
-        (counted(facts).filter(|pod| pod.ready).count(), facts.cells.iter().map(|cell| cell.wanted).sum::<i32>());
+    let (ready, wanted) = (
+        counted(facts).filter(|pod| pod.ready).count(),
+        facts.cells.iter().map(|cell| cell.wanted).sum::<i32>(),
+    );
     if i32::try_from(ready).unwrap_or(i32::MAX) < wanted {
-        return verdict(true, Reason::ReducedCapacity, format!("{ready} of {wanted} pods are ready"));
+        return verdict(
+            true,
+            Reason::ReducedCapacity,
+            format!("{ready} of {wanted} pods are ready"),
+        );
     }
-    verdict(false, Reason::AsExpected, "the fleet is as it should be".to_owned())
+    verdict(
+        false,
+        Reason::AsExpected,
+        "the fleet is as it should be".to_owned(),
+    )
 }
 
 /// The first few, and how many more.
