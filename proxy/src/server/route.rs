@@ -1,9 +1,10 @@
-//! From a target to a connected stream: permit, resolve once, vet every address, dial only what passed.
+//! From a target to a connected stream: admit, permit, resolve once, vet every answer, dial what was vetted.
 //!
-//! CONNECT and forwarded requests take the same way; there is no other one out of this process for clients.
+//! The same steps for CONNECT and for forwarded requests, so neither can skip one. It reads no client bytes.
 
 use std::io;
-use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use egressway_core::acl::{Deny, Host, Permit, Target, VettedAddr};
 use tokio::net::TcpStream;
@@ -11,148 +12,128 @@ use tokio::time::Instant;
 
 use super::Server;
 use super::reason::{Fault, Reason};
-use super::record::Record;
+use super::request::Request;
 use crate::dial::{self, DialError};
 use crate::metrics::OutcomeLabels;
 use crate::resolve::ResolveError;
-use crate::state::InForce;
 
-/// The way to a destination.
+/// A connected request.
 #[derive(Debug)]
-pub struct Route {
-    /// The connected stream.
-    pub stream: TcpStream,
-    /// The address that was dialled.
-    pub peer: IpAddr,
-    /// What was asked for.
-    pub target: Target,
+pub(super) struct Routed {
+    pub(super) stream: TcpStream,
+    pub(super) permit: Permit,
+    pub(super) address: VettedAddr,
 }
 
-impl Route {
-    /// Whether documents that came later still permit it.
-    #[must_use]
-    pub fn is_permitted(target: &Target, peer: IpAddr, in_force: &InForce) -> bool {
-        in_force
-            .policy()
-            .and_then(|policy| policy.permit(&in_force.floor, target.clone()).ok())
-            .is_some_and(|permit| permit.vet(peer).is_ok())
+impl Server {
+    /// Connects to a target, noting everything on the way in the request's record.
+    pub(super) async fn route(&self, request: &mut Request, target: Target) -> Result<Routed, Reason> {
+        request.target = Some(target.clone());
+        self.state.admits().map_err(Fault::from)?;
+        let in_force = self.state.in_force();
+        let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
+        request.policy = Some(Arc::clone(policy));
+        let permit = policy.permit(&in_force.floor, target)?;
+        request.permitted(&permit);
+        let addresses = self.vetted(request, &permit).await?;
+        // Time has passed since the request was admitted: a look-up takes up to five seconds, and no request may
+        // start from a pod that was quarantined meanwhile.
+        self.state.admits().map_err(Fault::from)?;
+        let (stream, address) = self.dial(request, &addresses).await?;
+        Ok(Routed {
+            stream,
+            permit,
+            address,
+        })
+    }
+
+    async fn vetted(&self, request: &mut Request, permit: &Permit) -> Result<Vec<VettedAddr>, Reason> {
+        let answers = match permit.target().host() {
+            Host::Address(ip) => vec![*ip],
+            Host::Name(name) => {
+                let start = Instant::now();
+                let answer = self.resolver.resolve(name).await;
+                request.dns = Some(start.elapsed());
+                let outcome = answer
+                    .as_ref()
+                    .map_or_else(|error| dns_fault(error).code(), |_| "found");
+                let histogram = self
+                    .metrics
+                    .dns_duration
+                    .get_or_create(&OutcomeLabels { outcome });
+                histogram.observe(start.elapsed().as_secs_f64());
+                drop(histogram);
+                answer.map_err(|error| {
+                    request.detail = Some(crate::error_chain(&error).into());
+                    dns_fault(&error)
+                })?
+            }
+        };
+        let (mut vetted, mut refused) = (Vec::with_capacity(answers.len()), None);
+        for ip in answers {
+            match permit.vet(ip).and_then(|address| self.not_ourselves(address)) {
+                Ok(address) => vetted.push(address),
+                Err(deny) => refused = refused.or(Some(deny)),
+            }
+        }
+        match refused {
+            Some(deny) if vetted.is_empty() => Err(deny.into()),
+            Some(_) | None => Ok(vetted),
+        }
+    }
+
+    /// The proxy's own ports on this machine's own addresses, whatever these are, would make it its own client.
+    fn not_ourselves(&self, address: VettedAddr) -> Result<VettedAddr, Deny> {
+        let socket = address.socket_addr();
+        let own = self.own_ports.contains(&socket.port()) && dial::is_local(socket.ip());
+        if own {
+            Err(Deny::AddressForbidden)
+        } else {
+            Ok(address)
+        }
+    }
+
+    async fn dial(
+        &self,
+        request: &mut Request,
+        addresses: &[VettedAddr],
+    ) -> Result<(TcpStream, VettedAddr), Reason> {
+        let start = Instant::now();
+        let dialled = dial::dial_first(addresses, self.limits.connect).await;
+        let took: Duration = start.elapsed();
+        request.connect = Some(took);
+        let (stream, peer) = dialled.map_err(|error| {
+            request.detail = Some(crate::error_chain(&error).into());
+            dial_fault(&error)
+        })?;
+        self.metrics.connect_duration.observe(took.as_secs_f64());
+        request.peer = Some(peer.ip());
+        let address = addresses.iter().find(|address| address.socket_addr() == peer);
+        // The dialler answers with one of the addresses that it was given.
+        address
+            .map(|address| (stream, *address))
+            .ok_or(Reason::Fault(Fault::ConnectionFailed))
     }
 }
 
-/// Whether this pod serves a new request now, and who decides about it.
-///
-/// # Errors
-/// It does not, or nobody does.
-pub fn admit(server: &Server, record: &mut Record) -> Result<std::sync::Arc<InForce>, Reason> {
-    server.state.admits().map_err(Fault::from)?;
-    let in_force = server.state.in_force();
-    record.policy = Some(in_force.policy().cloned().ok_or(Fault::NoPolicy)?);
-    Ok(in_force)
-}
-
-/// Finds and connects the way to the target.
-///
-/// # Errors
-/// The verdict, or what failed.
-pub async fn open(
-    server: &Server,
-    in_force: &InForce,
-    target: Target,
-    record: &mut Record,
-) -> Result<Route, Reason> {
-    record.target = Some(target.clone());
-    let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
-    let permit = policy.permit(&in_force.floor, target.clone())?;
-    record.permitted(&permit);
-    let addresses = match permit.target().host() {
-        Host::Address(ip) => vec![*ip],
-        Host::Name(name) => resolve(server, name, record).await?,
-    };
-    let vetted = vet(server, &permit, &addresses)?;
-    // Looking up takes seconds at worst: a pod quarantined meanwhile must not begin this connection.
-    server.state.admits().map_err(Fault::from)?;
-    let began = Instant::now();
-    let dialled = dial::dial_first(&vetted, server.limits.connect_timeout).await;
-    record.connect = Some(began.elapsed());
-    let (stream, address) = dialled.map_err(|error| connect_fault(error, record))?;
-    server
-        .metrics
-        .connect_duration
-        .observe(began.elapsed().as_secs_f64());
-    record.peer = Some(address.ip());
-    Ok(Route {
-        stream,
-        peer: address.ip(),
-        target,
+fn dns_fault(error: &ResolveError) -> Reason {
+    Reason::Fault(match error {
+        ResolveError::NotFound => Fault::DnsNotFound,
+        ResolveError::Timeout => Fault::DnsTimeout,
+        ResolveError::Failed(_) => Fault::DnsFailed,
     })
 }
 
-async fn resolve(server: &Server, name: &str, record: &mut Record) -> Result<Vec<IpAddr>, Reason> {
-    let began = Instant::now();
-    let answer = server.resolver.resolve(name).await;
-    record.dns = Some(began.elapsed());
-    let answer = answer.map_err(|error| dns_fault(error, record));
-    let outcome = answer
-        .as_ref()
-        .err()
-        .map_or("found", |fault| Reason::from(*fault).code());
-    server
-        .metrics
-        .dns_duration
-        .get_or_create(&OutcomeLabels { outcome })
-        .observe(began.elapsed().as_secs_f64());
-    Ok(answer?)
-}
-
-/// The addresses that pass; when none does, the verdict on the first.
-fn vet(server: &Server, permit: &Permit, addresses: &[IpAddr]) -> Result<Vec<VettedAddr>, Deny> {
-    let mut refused = None;
-    let mut vetted = Vec::with_capacity(addresses.len());
-    for ip in addresses {
-        match permit.vet(*ip).and_then(|address| not_self(server, address)) {
-            Ok(address) => vetted.push(address),
-            Err(deny) => refused = refused.or(Some(deny)),
-        }
-    }
-    if vetted.is_empty() {
-        Err(refused.unwrap_or(Deny::AddressForbidden))
-    } else {
-        Ok(vetted)
-    }
-}
-
-/// The proxy's own ports lead in a circle, or to its admin port, whatever the address is called.
-fn not_self(server: &Server, address: VettedAddr) -> Result<VettedAddr, Deny> {
-    let socket = address.socket_addr();
-    if server.own_ports.contains(&socket.port()) && dial::is_local(socket.ip()) {
-        return Err(Deny::AddressForbidden);
-    }
-    Ok(address)
-}
-
-fn dns_fault(error: ResolveError, record: &mut Record) -> Fault {
-    match error {
-        ResolveError::NotFound => Fault::DnsNotFound,
-        ResolveError::Timeout => Fault::DnsTimeout,
-        ResolveError::Failed(source) => {
-            record.detail = Some(source.to_string().into());
-            Fault::DnsFailed
-        }
-    }
-}
-
-fn connect_fault(error: DialError, record: &mut Record) -> Fault {
-    let error = match error {
-        DialError::Timeout => return Fault::ConnectionTimeout,
-        DialError::Io(error) => error,
-    };
-    record.detail = Some(error.to_string().into());
-    match error.kind() {
-        io::ErrorKind::ConnectionRefused => Fault::ConnectionRefused,
-        io::ErrorKind::TimedOut => Fault::ConnectionTimeout,
-        io::ErrorKind::NetworkUnreachable | io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkDown => {
-            Fault::DestinationUnreachable
-        }
-        _ => Fault::ConnectionFailed,
-    }
+fn dial_fault(error: &DialError) -> Reason {
+    Reason::Fault(match error {
+        DialError::Timeout => Fault::ConnectionTimeout,
+        DialError::Io(error) => match error.kind() {
+            io::ErrorKind::ConnectionRefused => Fault::ConnectionRefused,
+            io::ErrorKind::TimedOut => Fault::ConnectionTimeout,
+            io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::AddrNotAvailable => Fault::DestinationUnreachable,
+            _ => Fault::ConnectionFailed,
+        },
+    })
 }
