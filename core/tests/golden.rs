@@ -10,7 +10,9 @@ use egressway_core::wire::document::{Content, Floor, Policies, Pool, digest, to_
 use egressway_core::wire::report::Report;
 
 fn golden(name: &str) -> String {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden/v1")
+        .join(name);
     std::fs::read_to_string(path).unwrap().trim().to_owned()
 }
 
@@ -19,8 +21,19 @@ fn policies_load_compile_and_print_as_they_were() {
     let document: Policies = serde_json::from_str(&golden("policies.json")).unwrap();
     assert_eq!(to_json(&document), golden("policies.json"));
     let policies = compile::policies(&document).unwrap();
-    assert_eq!((policies[0].namespace(), policies[0].name(), policies[0].generation()), ("payments", "webhooks", 7));
-    assert_eq!(policies[0].hash(), digest(&document.policies[0].content), "hashes are stable across releases");
+    assert_eq!(
+        (
+            policies[0].namespace(),
+            policies[0].name(),
+            policies[0].generation()
+        ),
+        ("payments", "webhooks", 7)
+    );
+    assert_eq!(
+        policies[0].hash(),
+        digest(&document.policies[0].content),
+        "hashes are stable across releases"
+    );
 }
 
 #[test]
@@ -47,11 +60,20 @@ fn a_report_may_say_more_than_this_build_knows() {
 #[test]
 fn a_document_may_not() {
     let newer = golden("policies.json").replacen('{', "{\"somethingNew\":1,", 1);
-    assert!(serde_json::from_str::<Policies>(&newer).is_err(), "an unknown field could be a restriction");
+    assert!(
+        serde_json::from_str::<Policies>(&newer).is_err(),
+        "an unknown field could be a restriction"
+    );
     let mut document: Policies = serde_json::from_str(&golden("policies.json")).unwrap();
     document.version = 2;
     assert!(compile::policies(&document).is_err());
     document.version = 1;
     document.policies[0].content = Content::default();
-    assert!(compile::policies(&document).unwrap_err().to_string().contains("hash"), "torn or edited content is refused");
+    assert!(
+        compile::policies(&document)
+            .unwrap_err()
+            .to_string()
+            .contains("hash"),
+        "torn or edited content is refused"
+    );
 }

@@ -8,14 +8,33 @@ use egressway_core::wire::document::{Action, Content, Policies, PortRange, Rule,
 use proptest::prelude::*;
 
 fn policy(rules: Vec<Rule>) -> Arc<Policy> {
-    let sealed =
-        egressway_core::wire::document::Policy::seal("ns", "name", 1, Content { suspended: false, rules });
-    let document = Policies { version: VERSION, policies: vec![sealed] };
+    let sealed = egressway_core::wire::document::Policy::seal(
+        "ns",
+        "name",
+        1,
+        Content {
+            suspended: false,
+            rules,
+        },
+    );
+    let document = Policies {
+        version: VERSION,
+        policies: vec![sealed],
+    };
     Arc::clone(&compile::policies(&document).unwrap()[0])
 }
 
 fn rule(name: usize, action: Action, hosts: Vec<String>, cidrs: Vec<String>) -> Rule {
-    Rule { name: format!("r{name}"), action, hosts, cidrs, ports: vec![PortRange { port: 443, end_port: None }] }
+    Rule {
+        name: format!("r{name}"),
+        action,
+        hosts,
+        cidrs,
+        ports: vec![PortRange {
+            port: 443,
+            end_port: None,
+        }],
+    }
 }
 
 fn permits(policy: &Arc<Policy>, target: &str) -> bool {
@@ -29,7 +48,11 @@ fn name() -> impl Strategy<Value = String> {
 }
 
 fn pattern() -> impl Strategy<Value = String> {
-    prop_oneof![name(), name().prop_map(|name| format!("*.{name}")), Just("*".to_owned())]
+    prop_oneof![
+        name(),
+        name().prop_map(|name| format!("*.{name}")),
+        Just("*".to_owned())
+    ]
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -38,7 +61,11 @@ fn action() -> impl Strategy<Value = Action> {
 
 fn host_rules() -> impl Strategy<Value = Vec<Rule>> {
     prop::collection::vec((action(), prop::collection::vec(pattern(), 1..3)), 0..6).prop_map(|rules| {
-        rules.into_iter().enumerate().map(|(n, (action, hosts))| rule(n, action, hosts, vec![])).collect()
+        rules
+            .into_iter()
+            .enumerate()
+            .map(|(n, (action, hosts))| rule(n, action, hosts, vec![]))
+            .collect()
     })
 }
 

@@ -167,21 +167,32 @@ impl App {
             own_ports,
         ));
         let served = server.serve(proxy, stop.clone(), kill.clone());
-        tokio::pin!(served);
-        tokio::select! {
-            () = &mut served => {}
-            () = first => {
-                let abort = CancellationToken::new();
-                let times = Times { announce: args.drain_delay, tunnels: args.drain };
-                tokio::select! {
-                    () = drain::process(&state, times, &stop, &kill, &abort, &mut served) => {}
-                    () = second => warn!("second signal: open tunnels are cut"),
+        tokio::pin!(served, second);
+        let outcome = tokio::select! {
+            () = &mut served => Err(anyhow!("the data path ended by itself")),
+            Some(_) = tasks.join_next() => Err(anyhow!("a task of the control side ended by itself")),
+            () = first => Ok(()),
+        };
+        let abort = CancellationToken::new();
+        let times = Times {
+            announce: args.drain_delay,
+            tunnels: args.drain,
+        };
+        if stop_worthy(&outcome) {
+            let drained = drain::process(&state, times, &stop, &kill, &abort, served);
+            tokio::pin!(drained);
+            tokio::select! {
+                () = &mut drained => {}
+                () = &mut second => {
+                    warn!("second signal");
+                    abort.cancel();
+                    drained.await;
                 }
             }
         }
         end.cancel();
         while tasks.join_next().await.is_some() {}
-        Ok(())
+        outcome
     }
 }
 
