@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use egressway_core::wire::names::PROXY_APP_NAME;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
@@ -28,7 +28,8 @@ use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
 use crate::state::State;
 
-/// Descriptors kept for everything that is not a client connection: health checks, report, look-ups, probes, files.
+/// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
+/// files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// Listeners are bound; nothing is served yet.
@@ -167,9 +168,10 @@ impl App {
             own_ports,
         ));
         let served = server.serve(proxy, stop.clone(), kill.clone());
-        tokio::pin!(served, second);
+        tokio::pin!(served);
         let outcome = tokio::select! {
-            () = &mut served => Err(anyhow!("the data path ended by itself")),
+            () = &mut served => return Err(anyhow!("the data path ended by itself")),
+            // Without the loader a pod would enforce yesterday's policy and look well: better to be replaced.
             Some(_) = tasks.join_next() => Err(anyhow!("a task of the control side ended by itself")),
             () = first => Ok(()),
         };
@@ -178,16 +180,14 @@ impl App {
             announce: args.drain_delay,
             tunnels: args.drain,
         };
-        if stop_worthy(&outcome) {
-            let drained = drain::process(&state, times, &stop, &kill, &abort, served);
-            tokio::pin!(drained);
-            tokio::select! {
-                () = &mut drained => {}
-                () = &mut second => {
-                    warn!("second signal");
-                    abort.cancel();
-                    drained.await;
-                }
+        let drained = drain::process(&state, times, &stop, &kill, &abort, served);
+        tokio::pin!(drained);
+        tokio::select! {
+            () = &mut drained => {}
+            () = second => {
+                warn!("second signal, the drain is aborted");
+                abort.cancel();
+                drained.await;
             }
         }
         end.cancel();
@@ -211,15 +211,30 @@ fn limits() -> Limits {
     .is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let defaults = Limits::default();
-    let connections = descriptors.map_or(defaults.connections, |descriptors| {
-        usize::try_from(descriptors.saturating_sub(DESCRIPTORS_RESERVED) / 2).unwrap_or(defaults.connections)
-    });
+    let connections = descriptors.map_or(defaults.connections, connections);
     Limits {
-        connections: defaults.connections.min(connections.max(1)),
+        connections: defaults.connections.min(connections),
         ..defaults
     }
 }
 
+fn connections(descriptors: u64) -> usize {
+    let reserved = DESCRIPTORS_RESERVED.min(descriptors / 4);
+    usize::try_from(descriptors.saturating_sub(reserved) / 2).unwrap_or(usize::MAX)
+}
+
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_descriptors_for_everything_else() {
+        for (descriptors, expected) in [(1_048_576, 523_776), (20_480, 9_728), (4096, 1536), (1024, 384), (256, 96)] {
+            assert_eq!(connections(descriptors), expected, "{descriptors}");
+        }
+    }
 }
