@@ -490,6 +490,18 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_docs_list_how_requests_end() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
+        let text = std::fs::read_to_string(docs).unwrap();
+        let listed: Vec<&str> = text
+            .lines()
+            .filter(|line| line.matches('|').count() == 3)
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        assert_eq!(listed, crate::tunnel::End::ALL.map(crate::tunnel::End::code));
+    }
+
     fn row(reason: &Reason) -> String {
         format!(
             "| `{}` | {} | `{}` | {} |",
