@@ -3,7 +3,7 @@
 #   docker build --build-arg BINARY=egressway-proxy    -t egressway-proxy:0.1.0 .
 # Alpine's own target is musl, so the binary is static on every platform that buildx builds this for.
 FROM rust:1.95.0-alpine AS build
-RUN apk add --no-cache gcc make musl-dev
+RUN apk add --no-cache cmake gcc make musl-dev
 WORKDIR /src
 COPY . .
 ARG BINARY
