@@ -100,6 +100,10 @@ def basics(crds, pool, policy, cleanup, monitors):
         "restricted": all(restricted(s) for s in [operator_spec] + [pod_of(d) for d in kinds("Job")]),
         "fleets restricted": kinds("Namespace")[0]["metadata"]["labels"]["pod-security.kubernetes.io/enforce"]
         == "restricted",
+        # An account mounts no token by itself; the operator and its hooks ask for theirs, and nothing else runs here.
+        "tokens are asked for": all(d["automountServiceAccountToken"] is False for d in kinds("ServiceAccount"))
+        and {d["kind"] for d in docs if "template" in d.get("spec", {})} <= {"Deployment", "Job"}
+        and not kinds("Secret"),
         "probes": operator()["livenessProbe"]["httpGet"]["path"] == "/livez"
         and operator()["readinessProbe"]["httpGet"]["path"] == "/readyz",
         "selector is in the labels": kinds("Deployment")[0]["spec"]["selector"]["matchLabels"].items()
