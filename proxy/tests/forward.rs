@@ -2,7 +2,10 @@
 
 mod support;
 
-use support::{accept, dial, open, origin, read_all, read_exact, read_head, status};
+use std::time::Duration;
+
+use egressway_proxy::server::Limits;
+use support::{accept, allow, dial, in_force, open, origin, read_all, read_exact, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
 
 /// Sends a request through the proxy and lets the origin answer; what the origin got, and what the client got.
@@ -302,4 +305,100 @@ async fn requests_for_somebody_else_are_refused() {
         .raw(b"OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n")
         .await;
     assert_eq!(status(&answer), 200, "{answer}");
+}
+
+#[tokio::test]
+async fn a_body_in_chunks_is_not_lost_whatever_the_method() {
+    for method in ["GET", "DELETE", "PUT"] {
+        let request = format!(
+            "{method} http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+             5\r\nhello\r\n0\r\n\r\n"
+        );
+        let (got, _, _) = exchange(&request, 15, OK).await;
+        assert!(
+            got.to_ascii_lowercase()
+                .contains("transfer-encoding: chunked\r\n")
+                && got.ends_with("\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+            "{got}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_upload_that_moves_is_not_idle() {
+    let limits = Limits {
+        idle: Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let rules = allow(&[], &["127.0.0.0/8"]);
+    let (proxy, origin) = (
+        start(in_force(rules, &["127.0.0.0/8"]), limits).await,
+        origin().await,
+    );
+    let authority = origin.local_addr().unwrap();
+    let mut client = dial(proxy.address).await;
+    let head = format!("POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut server = accept(&origin).await;
+    read_head(&mut server).await;
+    // Twice the idle limit in all, a third of it between two bytes.
+    let mut pace = tokio::time::interval(Duration::from_millis(340));
+    for _ in 0..6 {
+        pace.tick().await;
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(read_exact(&mut server, 1).await, b"x");
+    }
+    server.write_all(OK).await.unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 200);
+}
+
+#[tokio::test]
+async fn an_origin_that_says_nothing_is_given_up() {
+    let limits = Limits {
+        idle: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let rules = allow(&[], &["127.0.0.0/8"]);
+    let (proxy, origin) = (
+        start(in_force(rules, &["127.0.0.0/8"]), limits).await,
+        origin().await,
+    );
+    let authority = origin.local_addr().unwrap();
+    let answer = proxy
+        .raw(format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await;
+    assert!(
+        status(&answer) == 504 && answer.contains("upstream_timeout"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn an_origin_cannot_speak_for_the_proxy() {
+    let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Egressway-Reason: no_rule_matches\r\nX-Egressway-Id: 1\r\nProxy-Status: egressway-proxy; error=http_request_denied\r\n\r\n";
+    let (_, got, _) = exchange(request, 0, answer).await;
+    let lower = got.to_ascii_lowercase();
+    assert!(
+        status(&got) == 200 && !lower.contains("x-egressway") && !lower.contains("proxy-status"),
+        "{got}"
+    );
+    // 407 would make a client send the proxy's credentials to whoever asked.
+    let answer = b"HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n";
+    let (_, got, _) = exchange(request, 0, answer).await;
+    assert!(status(&got) == 502 && got.contains("upstream_malformed"), "{got}");
+}
+
+#[tokio::test]
+async fn via_names_the_version_that_was_received() {
+    let request = "GET http://ORIGIN/ HTTP/1.0\r\nVia: 1.1 first\r\n\r\n";
+    let (got, answer, _) = exchange(request, 0, b"HTTP/1.0 200 OK\r\n\r\nok").await;
+    assert!(
+        got.contains("via: 1.1 first\r\nvia: 1.0 egressway-proxy\r\n"),
+        "{got}"
+    );
+    assert!(
+        answer.contains("via: 1.0 egressway-proxy\r\n") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
 }

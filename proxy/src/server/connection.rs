@@ -23,6 +23,12 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// Bytes read away behind a refusal, so that closing does not reset the connection before the client has read it.
 const FAREWELL_BYTES_MAX: usize = 256 * 1024;
 
+/// Bytes of a head read at once; nearly every head fits.
+const READ_BYTES: usize = 4 * 1024;
+/// After a drain began, how long a connection without any request may still bring its first: the client opened it
+/// before it could know, and reads a refusal instead of an end without a word.
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
+
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -95,20 +101,30 @@ impl Connection {
     /// The next head; `None` when the client is done, or idle while the pod drains.
     async fn head(&mut self, server: &Server, first: bool) -> Result<Option<Head>, Fault> {
         let limits = &server.limits;
-        if self.buffer.is_empty() && !first {
-            let stop = self.stop.clone();
-            let idle = tokio::select! {
-                biased;
-                read = timeout(limits.keep_alive, self.stream.read_buf(&mut self.buffer)) => read,
-                // An idle connection of a draining pod: the client opens another, to another pod.
-                () = stop.cancelled() => return Ok(None),
+        let mut deadline = Instant::now() + limits.head_time;
+        if self.buffer.is_empty() {
+            // Nothing is held while nothing comes.
+            self.buffer = BytesMut::new();
+            let (patience, grace) = if first {
+                (limits.head_time, DRAIN_GRACE)
+            } else {
+                (limits.keep_alive, Duration::ZERO)
             };
-            match idle {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+            let ready = tokio::select! {
+                biased;
+                ready = timeout(patience, self.stream.readable()) => ready,
+                // An idle connection of a draining pod: the client opens another, to another pod.
+                () = after(&self.stop, grace) => return Ok(None),
+            };
+            match ready {
+                Ok(Ok(())) => {}
+                Err(_) if first => return Err(Fault::HeadTimeout),
+                Ok(Err(_)) | Err(_) => return Ok(None),
+            }
+            if !first {
+                deadline = Instant::now() + limits.head_time;
             }
         }
-        let deadline = Instant::now() + limits.head_time;
         let (mut scan, mut started) = (Scan::default(), false);
         loop {
             // One empty line before a request is a known habit of old clients (RFC 9112, 2.2).
@@ -121,12 +137,12 @@ impl Connection {
             if started && let Some(end) = scan.advance(&self.buffer, Section::Head, limits.head_bytes)? {
                 return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
             }
+            self.buffer.reserve(READ_BYTES);
             match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
                 Ok(Ok(1..)) => {}
                 Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
                 Ok(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
                 Ok(Err(_)) => return Ok(None),
-                Err(_) if self.buffer.is_empty() && !first => return Ok(None),
                 Err(_) => return Err(Fault::HeadTimeout),
             }
         }
@@ -163,4 +179,10 @@ impl Connection {
         };
         let _ = timeout(FAREWELL, farewell).await;
     }
+}
+
+/// Completes some time after the token was cancelled.
+async fn after(stop: &CancellationToken, grace: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(grace).await;
 }

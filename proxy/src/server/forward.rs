@@ -152,7 +152,11 @@ fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
         Framing::Length(length) => {
             fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
         }
-        Framing::None | Framing::Chunked | Framing::Close => {}
+        // Said aloud, because hyper takes a GET or HEAD without either field to have no body and drops it.
+        Framing::Chunked => {
+            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        Framing::None | Framing::Close => {}
     }
     if head.framing == Framing::None || !head.expects_continue {
         fields.remove(EXPECT);
@@ -251,6 +255,19 @@ pub(super) fn strip(fields: &mut HeaderMap) {
         .cloned()
         .collect();
     for name in gone {
+        fields.remove(name);
+    }
+}
+
+/// What an answer loses besides: fields in which the proxy speaks. No origin speaks for it.
+pub(super) fn strip_answer(fields: &mut HeaderMap) {
+    strip(fields);
+    let ours: Vec<HeaderName> = fields
+        .keys()
+        .filter(|name| name.as_str().starts_with("x-egressway-"))
+        .cloned()
+        .collect();
+    for name in ours {
         fields.remove(name);
     }
 }

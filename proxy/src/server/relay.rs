@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Server;
 use super::body::{Decoder, Step};
 use super::connection::{Connection, Next};
-use super::forward::{StillPermitted, strip, via};
+use super::forward::{StillPermitted, strip_answer, via};
 use super::head::{FIELDS_MAX, Head, Version};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
@@ -109,6 +109,7 @@ impl Exchange<'_> {
             let mut response =
                 pin!(sender.send_request(outgoing.map(|()| body) as http::Request<RequestBody>));
             let mut proceeded = !self.head.expects_continue;
+            let mut sent_before = 0;
             loop {
                 tokio::select! {
                     biased;
@@ -127,7 +128,13 @@ impl Exchange<'_> {
                             return self.done(End::ClientReset, None, &sent, 0, Next::Close);
                         }
                     }
-                    () = sleep(self.server.limits.idle) => return Outcome::Refused(Fault::UpstreamTimeout.into()),
+                    () = sleep(self.server.limits.idle) => {
+                        // An upload that moves is not idle, however long it takes.
+                        if sent.get() == sent_before {
+                            return Outcome::Refused(Fault::UpstreamTimeout.into());
+                        }
+                        sent_before = sent.get();
+                    }
                     () = kill.cancelled() => return self.done(End::Killed, None, &sent, 0, Next::Close),
                     revoked = revoked(&mut self.in_force, still_permitted) => {
                         if revoked {
@@ -139,6 +146,10 @@ impl Exchange<'_> {
         };
         if response.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(&mut writer, response).await;
+        }
+        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            // Only a proxy may say so (RFC 9110, 15.5.8); passed on, it would fetch the client's proxy credentials.
+            return Outcome::Refused(Fault::UpstreamMalformed.into());
         }
         let status = response.status().as_u16();
         let mut answer = Answer::new(&response, self.head);
@@ -203,12 +214,12 @@ impl Exchange<'_> {
         early.extend_from_slice(&left);
         let protocol = response.headers().get(UPGRADE).cloned();
         let mut fields = std::mem::take(response.headers_mut());
-        strip(&mut fields);
+        strip_answer(&mut fields);
         fields.insert(CONNECTION, http::HeaderValue::from_static("upgrade"));
         if let Some(protocol) = protocol {
             fields.insert(UPGRADE, protocol);
         }
-        fields.append(VIA, via(Version::Http11, &self.server.name));
+        fields.append(VIA, via(received_version(&response), &self.server.name));
         let head = print_head(&response, &fields, "");
         match writer.write_all(&head).await {
             Ok(()) => Outcome::Upgraded {
@@ -310,8 +321,8 @@ impl Answer {
 
     fn head(&mut self, response: &Response<Incoming>, name: &str, pumped: bool) -> Vec<u8> {
         let mut fields = response.headers().clone();
-        strip(&mut fields);
-        fields.append(VIA, via(Version::Http11, name));
+        strip_answer(&mut fields);
+        fields.append(VIA, via(received_version(response), name));
         match self.framing {
             Outgoing::None => {}
             Outgoing::Length => {
@@ -381,6 +392,14 @@ impl Answer {
         chunk.extend_from_slice(data);
         chunk.extend_from_slice(b"\r\n");
         writer.write_all(&chunk).await
+    }
+}
+
+fn received_version<B>(response: &Response<B>) -> Version {
+    if response.version() == http::Version::HTTP_10 {
+        Version::Http10
+    } else {
+        Version::Http11
     }
 }
 
