@@ -53,7 +53,7 @@ impl ControlMetrics {
         );
         registry.register(
             "observer_errors",
-            "Rounds in which an observer gave no usable answer over a family",
+            "Rounds in which an observer gave no usable answer over any family",
             metrics.observer_errors.clone(),
         );
         registry.register(
@@ -78,7 +78,7 @@ impl ControlMetrics {
         self.reload_failures.inc();
     }
 
-    /// An observer gave no usable answer over a family.
+    /// An observer gave no usable answer over any family.
     pub fn observer_failed(&self, observer: &str) {
         self.observer_errors
             .get_or_create(&[("observer", observer.to_owned())])

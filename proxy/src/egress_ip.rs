@@ -154,13 +154,18 @@ impl EgressIp {
     }
 
     fn record(&mut self, outcome: Outcome) {
-        for (observer, family, failed) in outcome
-            .health
-            .iter()
-            .filter_map(|health| Some((&health.name, &health.family, health.error.as_ref()?)))
-        {
-            debug!(observer, family, error = failed, "no usable answer");
-            self.metrics.observer_failed(observer);
+        for health in &outcome.health {
+            if let Some(error) = &health.error {
+                debug!(observer = health.name, family = health.family, error, "no usable answer");
+            }
+        }
+        // Most observers have one family only, and no address of the other is no failure of theirs.
+        for families in outcome.health.chunk_by(|a, b| a.name == b.name) {
+            if let [first, ..] = families
+                && families.iter().all(|family| family.error.is_some())
+            {
+                self.metrics.observer_failed(&first.name);
+            }
         }
         self.rounds = self.rounds.saturating_add(1);
         self.health = outcome.health;

@@ -1,4 +1,5 @@
 //! Documents on disk against documents in force: all or nothing, the last good ones stay, changes are seen at once.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 #[path = "control/mount.rs"]
 mod mount;

@@ -1,5 +1,5 @@
 //! A mounted ConfigMap in a temporary directory, swapped the way a kubelet swaps it.
-#![allow(dead_code, reason = "each test crate uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -57,6 +57,28 @@ pub fn policies(generation: i64, hosts: &[&str]) -> Policies {
     Policies {
         version: 1,
         policies: vec![Policy::seal("payments", "webhooks", generation, content)],
+    }
+}
+
+/// One policy that allows every address and port.
+pub fn open_policies() -> Policies {
+    let rule = Rule {
+        name: "all".to_owned(),
+        action: Action::Allow,
+        hosts: vec![],
+        cidrs: vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()],
+        ports: vec![PortRange {
+            port: 1,
+            end_port: Some(65535),
+        }],
+    };
+    let content = Content {
+        suspended: false,
+        rules: vec![rule],
+    };
+    Policies {
+        version: 1,
+        policies: vec![Policy::seal("payments", "webhooks", 1, content)],
     }
 }
 
