@@ -233,7 +233,13 @@ mod tests {
 
     #[test]
     fn connections_leave_descriptors_for_everything_else() {
-        for (descriptors, expected) in [(1_048_576, 523_776), (20_480, 9_728), (4096, 1536), (1024, 384), (256, 96)] {
+        for (descriptors, expected) in [
+            (1_048_576, 523_776),
+            (20_480, 9_728),
+            (4096, 1536),
+            (1024, 384),
+            (256, 96),
+        ] {
             assert_eq!(connections(descriptors), expected, "{descriptors}");
         }
     }
