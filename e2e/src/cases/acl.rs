@@ -19,6 +19,9 @@ use crate::fixtures;
 
 /// Changes measured; the figures of docs/measurements.md are of this many.
 const CHANGES: usize = 50;
+/// Between two changes. A kubelet syncs a pod at most once per relist of its containers (1 s), so changes on each
+/// other's heels measure that second; EGRESSWAY_E2E_PACE=0 does.
+const PACE: Duration = Duration::from_millis(1300);
 
 pub(super) async fn as_written(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
@@ -172,7 +175,13 @@ pub(super) async fn latency(cluster: Cluster) -> Result<()> {
     .applied_objects()
     .boxed();
     let (mut enforced, mut programmed) = (Vec::new(), Vec::new());
+    let pace = if std::env::var("EGRESSWAY_E2E_PACE").is_ok_and(|pace| pace == "0") {
+        Duration::ZERO
+    } else {
+        PACE
+    };
     for change in 0..CHANGES {
+        tokio::time::sleep(pace).await;
         let deny = change % 2 == 0;
         let action = if deny { "Deny" } else { "Allow" };
         let rules = json!([{"name": "echo", "action": action, "hosts": ["*.example.test"], "ports": [{"port": 80}, {"port": 443}]}]);
