@@ -156,7 +156,12 @@ impl EgressIp {
     fn record(&mut self, outcome: Outcome) {
         for health in &outcome.health {
             if let Some(error) = &health.error {
-                debug!(observer = health.name, family = health.family, error, "no usable answer");
+                debug!(
+                    observer = health.name,
+                    family = health.family,
+                    error,
+                    "no usable answer"
+                );
             }
         }
         // Most observers have one family only, and no address of the other is no failure of theirs.
