@@ -103,6 +103,9 @@ spec:
     observers:
       {{- toYaml .observers | nindent 6 }}
     {{- with .quorum }}
+    {{- if gt (int .) (len $.Values.defaultPool.observation.observers) }}
+    {{- fail "defaultPool.observation.quorum is larger than the number of observers: name more, or lower it" }}
+    {{- end }}
     quorum: {{ . }}
     {{- end }}
     interval: {{ .interval }}

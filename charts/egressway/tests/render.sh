@@ -92,6 +92,13 @@ refused "names without names" names --set defaultPool.namespaces.from=Names
 refused "no range" internalCIDRs --set 'operator.internalCIDRs={10.0.0.1}'
 refused "fleets in kube-system" fleetNamespace --set fleetNamespace.name=kube-system
 refused "observer without scheme" url --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=a.test'
+if ! render --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=http://a.test/' &&
+  grep -q 'quorum is larger than the number of observers' "$out.err"; then ok "a quorum that nobody can reach"; else
+  bad "a quorum larger than the number of observers: $(tail -3 "$out.err")"
+fi
+if python3 "$chart/tests/values_doc.py" | cmp -s - "$chart/../../docs/reference/chart.md"; then ok "the manual of values"; else
+  bad "docs/reference/chart.md is not what values.yaml says: python3 charts/egressway/tests/values_doc.py >docs/reference/chart.md"
+fi
 if ! "$helm" template x "$chart" --kube-version 1.30.0 >"$out" 2>&1 && grep -q kubeVersion "$out"; then ok "an old cluster"; else bad "an old cluster is accepted"; fi
 
 echo "$passed passed, $failed failed"
