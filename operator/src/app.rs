@@ -31,6 +31,8 @@ use crate::{egress_policy, egress_pool};
 
 /// Objects reconciled at one time; each waits for the API server most of the time.
 const CONCURRENCY: u16 = 16;
+/// Time for discovery's caches to be filled.
+const DISCOVERY: Duration = Duration::from_secs(5);
 /// Time for runs under way to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -65,6 +67,14 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         () = caches.ready() => {}
         () = &mut stop => return Ok(()),
     }
+    // A floor without ranges that are about to be found would be written, and written again a moment later. Not for
+    // ever: a cluster may lack the kind.
+    if tokio::time::timeout(DISCOVERY, caches.discovered())
+        .await
+        .is_err()
+    {
+        tracing::warn!("not everything about the cluster's own ranges could be read; going on without");
+    }
     let known = discover::knows_pod_ranges(&caches, &settings);
     metrics.pod_ranges(known);
     if !known {
@@ -96,6 +106,7 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         events: Events::new(client, std::env::var("HOSTNAME").ok()),
         failures: Failures::default(),
         now: Timestamp::now,
+        since: Timestamp::now(),
     });
     ctx.wakes.everything();
     let controllers = controllers(&ctx, &end);

@@ -60,6 +60,8 @@ pub struct Context {
     pub failures: Failures,
     /// The clock.
     pub now: fn() -> Timestamp,
+    /// When this operator began.
+    pub since: Timestamp,
 }
 
 /// Who to wake on which change.

@@ -145,3 +145,6 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         hashes,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ pub mod observe;
 pub mod publish;
 pub mod resources;
 pub mod retry;
+pub mod rollout;
 pub mod status;
 pub mod validate;
 
@@ -174,7 +175,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
         finalize::claim(policy, ctx).await?;
     }
-    let observed = observe::observe(ctx, policy);
+    let observed = observe::observe(ctx, policy).await?;
     if policy.spec.pool_ref.is_none()
         && let PoolFact::Found(pool) = observed.pool_fact(policy)
     {
@@ -211,7 +212,10 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     match failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
-            observed.next_look().unwrap_or(RESYNC).min(RESYNC),
+            observed
+                .next_look(ctx, &policy.uid().unwrap_or_default())
+                .unwrap_or(RESYNC)
+                .min(RESYNC),
         )),
     }
 }

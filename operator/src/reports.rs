@@ -25,6 +25,8 @@ pub struct Answered {
     pub report: Option<Report>,
     /// It left several questions in a row unanswered.
     pub unreachable: bool,
+    /// It has been asked at all since this operator runs.
+    pub asked: bool,
 }
 
 /// Reports by pod, and what the pods of each policy should have in force.
@@ -68,6 +70,7 @@ impl Reports {
         Answered {
             report: state.report.clone(),
             unreachable: state.failures >= FAILURES_MAX,
+            asked: true,
         }
     }
 
@@ -109,7 +112,7 @@ impl Reports {
     }
 
     /// Notes an answer; true when it says something that status shows.
-    fn answered(&self, pod_uid: &str, report: Report) -> bool {
+    pub fn answered(&self, pod_uid: &str, report: Report) -> bool {
         let mut inner = self.lock();
         let state = inner.pods.entry(pod_uid.to_owned()).or_default();
         let was_unreachable = state.failures >= FAILURES_MAX;
@@ -119,12 +122,13 @@ impl Reports {
         news
     }
 
-    /// Notes a question without an answer; true when the pod turns unreachable by it.
-    fn unanswered(&self, pod_uid: &str) -> bool {
+    /// Notes a question without an answer; true when it was the first one ever, or the pod turns unreachable by it.
+    pub fn unanswered(&self, pod_uid: &str) -> bool {
         let mut inner = self.lock();
+        let first = !inner.pods.contains_key(pod_uid);
         let state = inner.pods.entry(pod_uid.to_owned()).or_default();
         state.failures = state.failures.saturating_add(1);
-        state.failures == FAILURES_MAX
+        first || state.failures == FAILURES_MAX
     }
 
     /// Forgets pods that are gone.

@@ -3,7 +3,7 @@
 //! Who to wake on a change is decided here too, because only here is it known what changed. A copy may be behind:
 //! [`super::apply::Memory`] knows what the operator wrote last and makes a reader ask the API server in that case.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -112,8 +112,7 @@ owned! {
 }
 
 impl Caches {
-    /// Waits until every copy that a reconcile needs has been filled once. Discovery's copies are not waited for: a
-    /// cluster may lack the kind, or the permission.
+    /// Waits until every copy of what the operator owns or serves has been filled once.
     pub async fn ready(&self) {
         // The writing ends live as long as the process, so waiting cannot fail.
         let _ = futures::join!(
@@ -131,6 +130,44 @@ impl Caches {
             self.service_accounts.wait_until_ready(),
             self.network_policies.wait_until_ready(),
             self.disruption_budgets.wait_until_ready(),
+        );
+    }
+}
+
+/// What a policy's outcome depends on in a pod. The nudge of a kubelet changes an annotation and nothing of this.
+#[derive(Debug, PartialEq)]
+struct PodSeen {
+    labels: BTreeMap<String, String>,
+    terminating: bool,
+    node: Option<String>,
+    phase: Option<String>,
+    ip: Option<String>,
+    conditions: Vec<(String, String, Option<String>)>,
+}
+
+impl PodSeen {
+    fn of(pod: &Pod) -> Self {
+        let status = pod.status.clone().unwrap_or_default();
+        let conditions = status.conditions.unwrap_or_default().into_iter();
+        Self {
+            labels: pod.labels().clone(),
+            terminating: pod.metadata.deletion_timestamp.is_some(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            phase: status.phase,
+            ip: status.pod_ip,
+            conditions: conditions.map(|c| (c.type_, c.status, c.message)).collect(),
+        }
+    }
+}
+
+impl Caches {
+    /// Waits until discovery's copies have been filled once, which may be never.
+    pub async fn discovered(&self) {
+        let _ = futures::join!(
+            self.service_cidrs.wait_until_ready(),
+            self.api_endpoints.wait_until_ready(),
+            self.api_services.wait_until_ready(),
+            self.dns_services.wait_until_ready(),
         );
     }
 }
@@ -202,16 +239,31 @@ impl Writers {
             },
         ));
         let w = Arc::clone(wakes);
+        let mut pods = HashMap::new();
         tasks.spawn(reflect(
             Api::<Pod>::namespaced(client.clone(), fleet_namespace),
             ours(),
             self.pods,
             move |event| {
                 if let Event::Delete(pod) = event {
+                    pods.remove(&pod.metadata.uid);
                     w.owned_changed(pod);
+                    w.pods.notify_one();
                 }
-                each(event, |pod| w.owned_changed(pod));
-                w.pods.notify_one();
+                each(event, |pod| {
+                    let seen = PodSeen::of(pod);
+                    if pods.get(&pod.metadata.uid) != Some(&seen) {
+                        pods.insert(pod.metadata.uid.clone(), seen);
+                        w.owned_changed(pod);
+                        w.pods.notify_one();
+                    }
+                });
+                if matches!(event, Event::InitDone) {
+                    // A relist may have dropped pods without a word.
+                    pods.clear();
+                    w.everything();
+                    w.pods.notify_one();
+                }
             },
         ));
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use egressway_core::wire::names;
 use kube::ResourceExt as _;
-use kube::api::{DeleteParams, Preconditions};
+use kube::api::{DeleteParams, ListParams, Preconditions};
 
 use super::apply::{Object, api, kind};
 use crate::context::Context;
@@ -35,6 +35,27 @@ pub async fn prune<K: Object>(ctx: &Context, policy_uid: &str, keep: &BTreeSet<S
         if !keep.contains(&object.name_any()) && object.meta().deletion_timestamp.is_none() {
             delete(ctx, object.as_ref()).await?;
         }
+    }
+    Ok(())
+}
+
+/// Deletes everything of this kind that belongs to the policy, the API server's word counting instead of the cache's:
+/// what was written a moment ago is found too, and nothing outlives its policy.
+///
+/// # Errors
+/// The API server refused.
+pub async fn sweep<K: Object>(ctx: &Context, policy_uid: &str) -> Result<(), Error> {
+    let params = ListParams::default().labels(&format!("{}={policy_uid}", names::POLICY_UID_LABEL));
+    let found = api::<K>(ctx)
+        .list(&params)
+        .await
+        .map_err(|source| Error::read(kind::<K>(), "list", source))?;
+    for object in found
+        .items
+        .iter()
+        .filter(|object| object.meta().deletion_timestamp.is_none())
+    {
+        delete(ctx, object).await?;
     }
     Ok(())
 }

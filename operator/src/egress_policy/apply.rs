@@ -6,11 +6,11 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 
-use super::{Error, observe};
+use super::Error;
+use super::rollout::{self, View};
 use crate::cluster::apply::{current, ensure};
 use crate::cluster::prune::{owned, prune};
 use crate::context::Context;
-use crate::desired::deployment::TEMPLATE_HASH;
 use crate::desired::{Cell, Desired, Identity};
 
 /// Applies it. The ConfigMap goes before the rest and the pods hear of it at once: an ACL change waits for nothing.
@@ -55,29 +55,30 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
     prune::<PodDisruptionBudget>(ctx, &id.uid, &keep_budgets).await
 }
 
-/// Applies the Deployments. One whose pods would be replaced waits until all others have settled; a change of their
-/// status brings the next run.
-async fn roll(ctx: &Context, id: &Identity, deployments: Vec<Deployment>) -> Result<(), Error> {
-    let mut rolling: Option<String> = None;
-    for deployment in deployments {
-        let name = deployment.name_any();
-        let live = current::<Deployment>(ctx, &name).await?;
-        if live.is_some_and(|live| replaces_pods(&deployment, &live)) {
-            let others = owned::<Deployment>(ctx, &id.uid);
-            let busy = others
-                .iter()
-                .find(|other| other.name_any() != name && !observe::settled(other));
-            if let Some(busy) = rolling.clone().or_else(|| busy.map(|other| other.name_any())) {
-                tracing::info!(deployment = name, busy, "rollout waits for another cell");
-                continue;
-            }
-            rolling = Some(name);
+/// Applies the Deployments. Where pods would be replaced, [`rollout`] says which cell's turn it is; a change of the
+/// Deployments' status brings the next run.
+async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>) -> Result<(), Error> {
+    let mut views: Vec<View> = Vec::with_capacity(wanted.len());
+    for deployment in &wanted {
+        if let Some(live) = current::<Deployment>(ctx, &deployment.name_any()).await? {
+            views.push(View::new(&live, Some(deployment)));
         }
-        ensure(ctx, deployment).await?;
+    }
+    let going = owned::<Deployment>(ctx, &id.uid);
+    let going = going
+        .iter()
+        .filter(|live| wanted.iter().all(|other| other.name_any() != live.name_any()));
+    views.extend(going.map(|live| View::new(live, None)));
+    let turn = rollout::may_roll(&views);
+    for deployment in wanted {
+        let name = deployment.name_any();
+        let waits =
+            views.iter().any(|view| view.name == name && view.replaces) && !turn.contains(&name.as_str());
+        if waits {
+            tracing::info!(deployment = name, "rollout waits for another cell");
+        } else {
+            ensure(ctx, deployment).await?;
+        }
     }
     Ok(())
-}
-
-fn replaces_pods(wanted: &Deployment, live: &Deployment) -> bool {
-    wanted.annotations().get(TEMPLATE_HASH) != live.annotations().get(TEMPLATE_HASH)
 }

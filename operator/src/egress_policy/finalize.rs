@@ -2,11 +2,11 @@
 //!
 //! The finalizer is there before the first child, so no fleet outlives its policy by accident.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use egressway_core::wire::names;
 use egressway_crds::EgressPolicy;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -22,11 +22,13 @@ use super::publish;
 use super::status::{self, Facts};
 use super::validate::Validated;
 use super::{Error, object_key};
-use crate::cluster::prune::prune;
+use crate::cluster::prune::sweep;
 use crate::context::Context;
 
 /// Field manager of the finalizer.
 const MANAGER: &str = "egressway-operator-finalizer";
+/// After so long past its grace period a pod is taken for lost.
+const LOST_AFTER: SignedDuration = SignedDuration::from_mins(2);
 /// Pods that go wake the controller; this is for when nobody does.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
@@ -47,32 +49,40 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
         return Ok(Action::await_change());
     }
     let uid = policy.uid().unwrap_or_default();
-    let nothing = BTreeSet::new();
     // Deployments first: their pods get SIGTERM and drain, while Service and ACL are still there for them.
-    prune::<PodDisruptionBudget>(ctx, &uid, &nothing).await?;
-    prune::<Deployment>(ctx, &uid, &nothing).await?;
+    sweep::<PodDisruptionBudget>(ctx, &uid).await?;
+    sweep::<Deployment>(ctx, &uid).await?;
+    let now = (ctx.now)();
     let left = ctx
         .caches
         .pods
-        .state_filter(|pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
+        .state_filter(|pod: &Pod| pod.labels().get(names::POLICY_UID_LABEL) == Some(&uid) && !lost(pod, now));
     if !left.is_empty() {
         draining(policy, ctx).await?;
         return Ok(Action::requeue(LOOK_AGAIN));
     }
-    prune::<Service>(ctx, &uid, &nothing).await?;
-    prune::<NetworkPolicy>(ctx, &uid, &nothing).await?;
-    prune::<ConfigMap>(ctx, &uid, &nothing).await?;
-    prune::<Secret>(ctx, &uid, &nothing).await?;
-    prune::<ServiceAccount>(ctx, &uid, &nothing).await?;
+    sweep::<Service>(ctx, &uid).await?;
+    sweep::<NetworkPolicy>(ctx, &uid).await?;
+    sweep::<ConfigMap>(ctx, &uid).await?;
+    sweep::<Secret>(ctx, &uid).await?;
+    sweep::<ServiceAccount>(ctx, &uid).await?;
     ctx.reports.forget(&uid);
     set(policy, ctx, &[]).await?;
     tracing::info!(policy = %object_key(policy), "fleet deleted");
     Ok(Action::await_change())
 }
 
+/// Whether a pod should have ended long ago: its node is gone or cut off, and a policy cannot wait for that.
+///
+/// The deletion timestamp already lies the grace period ahead of the deletion.
+fn lost(pod: &Pod, now: Timestamp) -> bool {
+    let deadline = pod.metadata.deletion_timestamp.as_ref();
+    deadline.is_some_and(|deadline| now.duration_since(deadline.0) > LOST_AFTER)
+}
+
 /// Says how far it is.
 async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
-    let observed = observe(ctx, policy);
+    let observed = observe(ctx, policy).await?;
     let validated = Validated {
         valid: None,
         accepted: true,

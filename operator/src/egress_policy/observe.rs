@@ -1,6 +1,7 @@
 //! In: everything that a policy's outcome follows from, read from the caches in one go.
 //!
-//! It asks the API server nothing and decides nothing.
+//! It decides nothing, and asks the API server only where a cache is known to be behind our own write: a report key
+//! drawn twice would roll the pods, and an older document taken for the accepted one would bring a revoked rule back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +9,17 @@ use std::time::Duration;
 
 use egressway_core::wire::{document, names};
 use egressway_crds::{EgressPolicy, EgressPool};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
 
 use super::Error;
-use super::status::{CellView, PodView};
+use super::status::verdicts::PROPAGATION;
+use super::status::{self, CellView, PodView};
 use super::validate::{self, Facts, PoolFact, Validated};
+use crate::cluster::apply::current;
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::discover;
 use crate::context::Context;
@@ -49,27 +52,25 @@ pub struct Observed {
 }
 
 /// Reads it.
-#[must_use]
-pub fn observe(ctx: &Context, policy: &EgressPolicy) -> Observed {
+///
+/// # Errors
+/// The API server had to be asked and did not answer.
+pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, Error> {
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let fleet = names::fleet_name(&namespace, &name);
-    let in_fleet = &ctx.settings.fleet_namespace;
-    let config = ctx
-        .caches
-        .config_maps
-        .get(&ObjectRef::<ConfigMap>::new(&fleet).within(in_fleet));
-    let key = ctx
-        .caches
-        .secrets
-        .get(&ObjectRef::<Secret>::new(&fleet).within(in_fleet));
     let uid = policy.uid().unwrap_or_default();
-    let config = config.filter(|config| config.labels().get(names::POLICY_UID_LABEL) == Some(&uid));
+    let config = current::<ConfigMap>(ctx, &fleet)
+        .await?
+        .filter(|config| belongs(config.as_ref(), &uid));
+    let key = current::<Secret>(ctx, &fleet)
+        .await?
+        .filter(|secret| belongs(secret.as_ref(), &uid));
     let (pool, defaults) = match &policy.spec.pool_ref {
         Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), 0),
         None => default_pool(ctx),
     };
     let namespace_ref = ObjectRef::new(&namespace);
-    Observed {
+    Ok(Observed {
         now: (ctx.now)(),
         floor: discover::floor(&ctx.caches, &ctx.settings),
         kept_pool: config.as_deref().and_then(config_map::pool),
@@ -90,7 +91,14 @@ pub fn observe(ctx: &Context, policy: &EgressPolicy) -> Observed {
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
         key: key.as_deref().and_then(secret::key),
-    }
+    })
+}
+
+fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
+    let labels = object.meta().labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(names::POLICY_UID_LABEL))
+        .is_some_and(|uid| uid == policy_uid)
 }
 
 impl Observed {
@@ -130,16 +138,34 @@ impl Observed {
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// When time alone changes the outcome: a promise begins or ends, or a condition turns from about to into late.
+    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked.
     #[must_use]
-    pub fn next_look(&self) -> Option<Duration> {
-        let next = self.valid_pool.as_ref()?.next_change(self.now)?;
-        let wait = next.duration_since(self.now);
-        Some(
-            Duration::try_from(wait)
-                .unwrap_or(Duration::ZERO)
-                .max(Duration::from_millis(100)),
-        )
+    pub fn next_look(&self, ctx: &Context, policy_uid: &str) -> Option<Duration> {
+        let promise = self
+            .valid_pool
+            .as_ref()
+            .and_then(|pool| pool.next_change(self.now));
+        let late = ctx
+            .reports
+            .wanted_since(policy_uid)
+            .map(|since| since + PROPAGATION);
+        let asked = self
+            .too_early(ctx)
+            .then(|| self.now + SignedDuration::from_secs(1));
+        let next = [promise, late, asked]
+            .into_iter()
+            .flatten()
+            .filter(|time| *time > self.now)
+            .min()?;
+        let wait = Duration::try_from(next.duration_since(self.now)).unwrap_or(Duration::ZERO);
+        // Status counts in whole seconds, so a look at the very moment would come too early.
+        Some(wait.saturating_add(Duration::from_secs(1)))
+    }
+
+    /// Whether a pod that runs has not been asked yet.
+    #[must_use]
+    pub fn too_early(&self, ctx: &Context) -> bool {
+        status::too_early(&self.pods, ctx.since, self.now)
     }
 }
 
@@ -156,11 +182,7 @@ fn default_pool(ctx: &Context) -> (Option<Arc<Pool>>, usize) {
 }
 
 fn pods(ctx: &Context, policy_uid: &str) -> Vec<PodView> {
-    let of_policy = |pod: &Pod| {
-        pod.labels()
-            .get(names::POLICY_UID_LABEL)
-            .is_some_and(|uid| uid == policy_uid)
-    };
+    let of_policy = |pod: &Pod| belongs(pod, policy_uid);
     let mut pods: Vec<PodView> = ctx
         .caches
         .pods
@@ -199,6 +221,8 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         unschedulable: unschedulable.and_then(|condition| condition.message.clone()),
         report: answered.report,
         unreachable: answered.unreachable,
+        asked: answered.asked,
+        started: status.start_time.map(|time| time.0),
     })
 }
 

@@ -20,7 +20,7 @@ pub fn api(ctx: &Context, policy: &EgressPolicy) -> Api<EgressPolicy> {
     Api::namespaced(ctx.client.clone(), &policy.namespace().unwrap_or_default())
 }
 
-/// Computes the status and writes it if anything moved.
+/// Computes the status and writes it if anything moved, and if it is not too early to say.
 ///
 /// # Errors
 /// The API server refused.
@@ -32,6 +32,9 @@ pub async fn publish(
     hashes: Option<&Hashes>,
     failure: Option<&Error>,
 ) -> Result<(), Error> {
+    if policy.status.is_some() && observed.too_early(ctx) {
+        return Ok(());
+    }
     let fleet = names::fleet_name(&policy.namespace().unwrap_or_default(), &policy.name_any());
     let facts = Facts {
         policy,

@@ -8,7 +8,7 @@ pub mod verdicts;
 
 use egressway_core::wire::report::{Phase, Report};
 use egressway_crds::{ConfigStatus, EgressPolicy, EgressPolicyStatus, PodStatus};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::validate::{ValidPolicy, Validated};
 use crate::desired::Hashes;
@@ -40,6 +40,10 @@ pub struct PodView {
     pub report: Option<Report>,
     /// It ran and answered no question several times in a row.
     pub unreachable: bool,
+    /// It was asked at least once, answer or not.
+    pub asked: bool,
+    /// When it started.
+    pub started: Option<Timestamp>,
 }
 
 /// One Deployment.
@@ -122,6 +126,23 @@ impl PodView {
             },
         }
     }
+}
+
+/// So long after its start a pod that could not even be asked is no longer waited for.
+const ASKED_WITHIN: SignedDuration = SignedDuration::from_secs(5);
+
+/// Whether it is too early to say anything: a pod that runs has not been asked yet, be it new or the operator.
+///
+/// Without this a restart of the operator would take every address back and give it again. `operator_since` is when
+/// this operator began to ask.
+#[must_use]
+pub fn too_early(pods: &[PodView], operator_since: Timestamp, now: Timestamp) -> bool {
+    pods.iter().any(|pod| {
+        let since = pod
+            .started
+            .map_or(operator_since, |started| started.max(operator_since));
+        pod.counts() && pod.running && !pod.asked && now.duration_since(since) < ASKED_WITHIN
+    })
 }
 
 /// The policy in force, if there is one.

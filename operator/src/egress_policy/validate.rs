@@ -106,9 +106,21 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
             return withdraw(facts, Reason::PoolNotFound, message, None);
         }
     };
-    let valid_pool = match pools::validate(pool) {
-        Ok(valid) => valid,
-        Err(problems) => {
+    let namespace = facts.policy.namespace().unwrap_or_default();
+    let allowed = pools::allows(&pool.spec.allowed_namespaces, &namespace, facts.namespace_labels);
+    let denied = (allowed == Ok(false)).then(|| {
+        format!(
+            "EgressPool {} does not allow namespace {namespace}: ask its owner to add it to spec.allowedNamespaces",
+            pool.name_any()
+        )
+    });
+    let valid_pool = match (pools::validate(pool), &denied) {
+        (Ok(valid), _) => valid,
+        // A withdrawn permission counts even where the same edit broke the pool.
+        (Err(_), Some(message)) => {
+            return withdraw(facts, Reason::NamespaceNotAllowed, message.clone(), None);
+        }
+        (Err(problems), None) => {
             let message = format!("EgressPool {} is not accepted: {problems}", pool.name_any());
             return keep(facts, Reason::PoolNotAccepted, message, None);
         }
@@ -127,13 +139,7 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         pool: valid_pool,
         fleet,
     });
-    let namespace = facts.policy.namespace().unwrap_or_default();
-    let allowed = pools::allows(&pool.spec.allowed_namespaces, &namespace, facts.namespace_labels);
-    if !allowed.unwrap_or(false) {
-        let message = format!(
-            "EgressPool {} does not allow namespace {namespace}: ask its owner to add it to spec.allowedNamespaces",
-            pool.name_any()
-        );
+    if let Some(message) = denied {
         return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
     }
     if bad_fleet {
@@ -386,6 +392,17 @@ pub(crate) mod tests {
                 .valid
                 .is_none()
         );
+    }
+
+    #[test]
+    fn a_pool_that_withdraws_and_breaks_in_one_edit_withdraws() {
+        let broken = pool(json!({
+            "allowedNamespaces": {"from": "Names", "names": ["other"]},
+            "cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}],
+        }));
+        let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
+        assert_eq!(outcome.reason, Reason::NamespaceNotAllowed);
+        assert!(outcome.valid.unwrap().document.content.suspended);
     }
 
     #[test]

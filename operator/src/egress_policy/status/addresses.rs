@@ -52,6 +52,13 @@ impl CellSeen<'_> {
         reports.flat_map(|(pod, report)| report.egress.seen.iter().map(move |seen| (pod, seen)))
     }
 
+    /// There are pods, and none of them has finished a round yet: a rollout that replaced all of a cell's pods says
+    /// nothing about its addresses.
+    fn nobody_looked(&self) -> bool {
+        let rounds = |pod: &&PodView| pod.report.as_ref().map_or(0, |report| report.egress.rounds);
+        !self.pods.is_empty() && self.pods.iter().all(|pod| rounds(&pod) == 0)
+    }
+
     fn last_seen(&self, ip: IpAddr) -> Option<Timestamp> {
         let last = self
             .entries()
@@ -78,7 +85,7 @@ pub fn addresses(facts: &Facts<'_>, previous: &EgressPolicyStatus) -> Addresses 
         let pods = facts
             .pods
             .iter()
-            .filter(|pod| pod.cell == cell.name && pod.counts())
+            .filter(|pod| pod.cell == cell.name && pod.counts() && !pod.unreachable)
             .collect();
         let seen = CellSeen { pods };
         let entries = match &cell.promises {
@@ -154,9 +161,12 @@ fn promised(
         for ip in within {
             let was_seen = old(previous, cell, &ip.to_string())
                 .is_some_and(|old| matches!(old.state.as_str(), "Verified" | "Unconfirmed" | "Stale"));
+            let was_verified =
+                old(previous, cell, &ip.to_string()).is_some_and(|old| old.state == "Verified");
             let state = match (planned, confirmed.contains(&ip), was_seen) {
                 (true, _, _) => "Planned",
                 (false, true, _) => "Verified",
+                (false, false, true) if was_verified && seen.nobody_looked() => "Verified",
                 (false, false, true) => retiring_or(promise, "Stale"),
                 (false, false, false) => retiring_or(promise, "Declared"),
             };
@@ -201,7 +211,8 @@ fn discovered(
     };
     let mut entries = Vec::new();
     for ip in confirmed.union(&remembered) {
-        let now = confirmed.contains(ip);
+        let was = old(previous, cell, &ip.to_string()).is_some_and(|old| old.state == "Unconfirmed");
+        let now = confirmed.contains(ip) || (was && seen.nobody_looked());
         let last_seen = (!now).then(|| stale_since(facts, cell, seen, *ip, previous));
         let too_old =
             last_seen.is_some_and(|last| facts.now.as_second() - last.as_second() > STALE_SECONDS_MAX);

@@ -12,7 +12,7 @@ use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict};
 use crate::egress_pool::validate::CellState;
 
 /// After so long a pod that still enforces an older ACL is no longer just about to.
-const PROPAGATION: SignedDuration = SignedDuration::from_secs(15);
+pub const PROPAGATION: SignedDuration = SignedDuration::from_secs(15);
 /// Most pods or addresses named in one message.
 const NAMED_MAX: usize = 5;
 

@@ -1,0 +1,166 @@
+//! Snapshots of every object of a fleet: what a reviewer reads when an object changes, and what an upgrade would roll.
+//!
+//! The policy is not called like the product, so that a swapped label shows.
+
+use std::collections::BTreeMap;
+
+use egressway_core::acl::compile;
+use egressway_core::wire::document;
+use k8s_openapi::api::apps::v1::Deployment;
+use serde::Serialize;
+use serde_json::json;
+
+use super::deployment::TEMPLATE_HASH;
+use super::{Desired, Inputs, config_map, desired, secret};
+use crate::context::Settings;
+use crate::egress_policy::validate::tests::{policy, pool};
+use crate::egress_policy::validate::{Accepted, Facts, PoolFact, ValidPolicy, validate};
+
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+
+fn settings() -> Settings {
+    Settings {
+        fleet_namespace: "fleets".to_owned(),
+        operator_namespace: "system".to_owned(),
+        proxy_image: "registry.example/proxy:1".to_owned(),
+        proxy_image_pull_policy: "IfNotPresent".to_owned(),
+        image_pull_secrets: vec!["pull".to_owned()],
+        cluster_domain: "cluster.local".to_owned(),
+        internal_cidrs: vec![],
+        never_cidrs: vec![],
+    }
+}
+
+fn floor() -> document::Floor {
+    document::Floor {
+        version: document::VERSION,
+        internal_cidrs: vec!["10.96.0.0/16".to_owned()],
+        never_cidrs: vec!["10.10.0.2/32".to_owned()],
+        never_hosts: vec!["*.cluster.local".to_owned()],
+    }
+}
+
+fn valid(policy_spec: serde_json::Value, pool_spec: serde_json::Value) -> ValidPolicy {
+    let outcome = validate(&Facts {
+        policy: &policy(policy_spec),
+        pool: PoolFact::Found(&pool(pool_spec)),
+        namespace_labels: &BTreeMap::new(),
+        accepted: None,
+    });
+    outcome.valid.unwrap_or_else(|| panic!("{}", outcome.message))
+}
+
+fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
+    let inputs = Inputs {
+        floor: &floor(),
+        kept_pool: None,
+        key: KEY,
+        settings,
+        now: "2027-01-01T00:00:00Z".parse().unwrap(),
+    };
+    desired(policy, &inputs)
+}
+
+fn fleet() -> Desired {
+    let policy = valid(
+        json!({"rules": [
+            {"name": "echo", "hosts": ["*.example.test"]},
+            {"name": "net", "action": "Deny", "cidrs": ["192.175.48.0/24"], "ports": [{"port": 8000, "endPort": 8999}]},
+        ], "fleet": {"drain": "90s"}}),
+        json!({"cells": [
+            {"name": "a", "nodeSelector": {"pool": "edge", "zone": "a"},
+             "tolerations": [{"key": "pool", "operator": "Equal", "value": "edge", "effect": "NoExecute", "tolerationSeconds": 30}],
+             "addresses": [{"cidr": "192.31.196.10/32"}, {"cidr": "192.31.196.11/32", "notBefore": "2028-01-01T00:00:00Z"}]},
+            {"name": "b", "nodeSelector": {"pool": "edge", "zone": "b"}, "state": "Draining"},
+            {"name": "c", "nodeSelector": {"pool": "edge", "zone": "c"}, "state": "Disabled"},
+        ]}),
+    );
+    render(&policy, &settings())
+}
+
+fn yaml(object: &impl Serialize) -> String {
+    serde_saphyr::to_string(object).unwrap()
+}
+
+#[test]
+fn every_object_of_a_fleet() {
+    let Desired { service_account, secret, config_map, service, network_policy, cells, hashes: _ } = fleet();
+    insta::assert_snapshot!("service_account", yaml(&service_account));
+    insta::assert_snapshot!("secret", yaml(&secret));
+    insta::assert_snapshot!("config_map", yaml(&config_map));
+    insta::assert_snapshot!("service", yaml(&service));
+    insta::assert_snapshot!("network_policy", yaml(&network_policy));
+    let cells = cells.unwrap();
+    assert_eq!(cells.iter().map(|cell| &*cell.name).collect::<Vec<_>>(), ["a", "b"], "a Disabled cell has no pods");
+    insta::assert_snapshot!("deployment", yaml(&cells[0].deployment));
+    insta::assert_snapshot!("disruption_budget", yaml(&cells[0].disruption_budget));
+}
+
+#[test]
+fn what_is_rendered_is_what_proxies_compile() {
+    let config_map = fleet().config_map;
+    let data = config_map.data.unwrap();
+    let policies: document::Policies = serde_json::from_str(&data["policies.json"]).unwrap();
+    assert_eq!(compile::policies(&policies).unwrap().len(), 1);
+    let floor: document::Floor = serde_json::from_str(&data["floor.json"]).unwrap();
+    compile::floor(&floor, &[]).unwrap();
+    let pool: document::Pool = serde_json::from_str(&data["pool.json"]).unwrap();
+    let cells: Vec<_> =
+        pool.cells.iter().map(|c| (&*c.name, c.promised.len(), c.declared, c.draining)).collect();
+    // What is promised from 2028 on is not promised yet, and a pod of a Draining cell is told so.
+    assert_eq!(cells, [("a", 1, true, false), ("b", 0, false, true), ("c", 0, false, false)]);
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes() {
+    assert_eq!(fleet(), fleet());
+}
+
+#[test]
+fn the_config_map_remembers_what_was_accepted_even_while_the_pool_withdraws() {
+    let mut policy = valid(json!({}), json!({}));
+    let accepted = |policy: &ValidPolicy| {
+        config_map::accepted(&render(policy, &settings()).config_map, "payments", "webhooks")
+    };
+    let before = accepted(&policy).unwrap();
+    assert_eq!(before, Accepted(policy.document.clone()));
+    let content = document::Content { suspended: true, ..policy.document.content.clone() };
+    policy.document = document::Policy::seal("payments", "webhooks", 7, content);
+    policy.withdrawn = true;
+    assert_eq!(accepted(&policy).unwrap(), before, "the suspension was the pool's, not the policy's");
+    policy.withdrawn = false;
+    assert!(accepted(&policy).unwrap().0.content.suspended, "and here it is the policy's own");
+    let mut forged = render(&policy, &settings()).config_map;
+    let data = forged.data.as_mut().unwrap();
+    let text = data["policies.json"].replace("*.example.test", "*");
+    data.insert("policies.json".to_owned(), text);
+    assert_eq!(config_map::accepted(&forged, "payments", "webhooks"), None, "the hash must match the content");
+}
+
+#[test]
+fn only_what_pods_are_made_of_rolls_them() {
+    let template = |desired: &Desired| -> String {
+        let deployment: &Deployment = &desired.cells.as_ref().unwrap()[0].deployment;
+        deployment.metadata.annotations.as_ref().unwrap()[TEMPLATE_HASH].clone()
+    };
+    let base = template(&render(&valid(json!({}), json!({})), &settings()));
+    let same = |spec| template(&render(&valid(spec, json!({})), &settings())) == base;
+    assert!(same(json!({"rules": [{"name": "other", "hosts": ["a.example"]}]})), "an ACL restarts nobody");
+    assert!(same(json!({"suspend": true})));
+    assert!(same(json!({"fleet": {"replicasPerCell": 5}})), "scaling replaces nobody");
+    assert!(!same(json!({"fleet": {"drain": "1s"}})));
+    assert!(!same(json!({"fleet": {"resources": {"requests": {"cpu": "1"}}}})));
+    let image = Settings { proxy_image: "registry.example/proxy:2".to_owned(), ..settings() };
+    assert_ne!(template(&render(&valid(json!({}), json!({})), &image)), base);
+}
+
+#[test]
+fn a_broken_key_is_no_key() {
+    let live = fleet().secret;
+    assert_eq!(secret::key(&live).as_deref(), Some(KEY));
+    for broken in [&b""[..], b"short", &[b'g'; 64], &[0xff; 64]] {
+        let mut live = live.clone();
+        live.data.as_mut().unwrap().get_mut("report.key").unwrap().0 = broken.to_vec();
+        assert_eq!(secret::key(&live), None, "{broken:?}");
+    }
+}
