@@ -172,12 +172,13 @@ impl Permit {
         let ip = address::canonical(ip);
         self.floor.check_address(ip)?;
         let port = self.target.port();
-        let denied = self
+        let matching = self
             .policy
             .index
             .by_address(ip)
             .filter_map(|id| self.policy.rule(id));
-        for rule in denied.filter(|rule| rule.action == Action::Deny && rule.ports.contains(port)) {
+        let mut denying = matching.filter(|rule| rule.action == Action::Deny && rule.ports.contains(port));
+        if let Some(rule) = denying.next() {
             return Err(Deny::AddressDeniedByRule {
                 rule: Arc::clone(&rule.name),
             });

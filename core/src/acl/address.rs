@@ -198,7 +198,6 @@ fn shift128(bits: u128, len: u8) -> u128 {
         .unwrap_or(0)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "masked to 32 bits")]
 fn low32(bits: u128) -> u32 {
     (bits & 0xffff_ffff) as u32
 }
