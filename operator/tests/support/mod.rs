@@ -1,0 +1,311 @@
+//! An API server in memory: it records calls, answers server-side apply, fails where it is told to, and fills caches.
+//!
+//! It merges as far as the operator's own objects need (maps by key, lists whole), and counts resource versions, so
+//! that "nothing was written" and "the same objects in the end" can be asked of it.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use egressway_operator::cluster::apply::Memory;
+use egressway_operator::cluster::caches::{Caches, Writers, caches};
+use egressway_operator::context::{Context, Settings, Wakes};
+use egressway_operator::egress_policy::retry::Failures;
+use egressway_operator::events::Events;
+use egressway_operator::metrics::Metrics;
+use egressway_operator::reports::Reports;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use kube_runtime::reflector::Lookup;
+use kube_runtime::reflector::store::Writer;
+use kube_runtime::watcher::Event;
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Where fleets run in these tests.
+pub const FLEETS: &str = "fleets";
+
+/// The server's state.
+#[derive(Default)]
+pub struct State {
+    /// Objects by path.
+    pub objects: BTreeMap<String, Value>,
+    /// Calls since the last [`World::calls`].
+    pub calls: Vec<String>,
+    /// Calls ever.
+    pub count: usize,
+    /// The call that fails, and how.
+    pub fail: Option<(usize, u16)>,
+    version: u64,
+}
+
+/// The server, the operator's context on it, and the caches' writing ends.
+pub struct World {
+    /// The server.
+    pub api: Arc<Mutex<State>>,
+    /// What reconciles get.
+    pub ctx: Arc<Context>,
+    writers: Writers,
+}
+
+/// The time in these tests.
+pub fn now() -> Timestamp {
+    "2027-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
+    let state = Arc::clone(api);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let state = Arc::clone(&state);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let (status, answer) = state.lock().unwrap().answer(&head.method, head.uri.path(), head.uri.query(), &body);
+            let response = Response::builder().status(status).header("content-type", "application/json");
+            Ok::<_, Infallible>(response.body(Body::from(answer.to_string().into_bytes())).unwrap())
+        }
+    });
+    let client = Client::new(service, "system");
+    let (caches, writers): (Caches, Writers) = caches();
+    let context = Context {
+        client: client.clone(),
+        wakes: Arc::new(Wakes::new(&caches)),
+        caches,
+        memory: Memory::default(),
+        reports: Arc::new(Reports::default()),
+        settings: Settings {
+            fleet_namespace: FLEETS.to_owned(),
+            operator_namespace: "system".to_owned(),
+            proxy_image: "registry.example/proxy:1".to_owned(),
+            proxy_image_pull_policy: "IfNotPresent".to_owned(),
+            image_pull_secrets: vec![],
+            cluster_domain: "cluster.local".to_owned(),
+            internal_cidrs: vec![],
+            never_cidrs: vec![],
+        },
+        metrics: Metrics::register(&mut Registry::default()),
+        events: Events::new(client, None),
+        failures: Failures::default(),
+        now,
+        since: "2026-12-31T00:00:00Z".parse().unwrap(),
+    };
+    (context, writers)
+}
+
+impl World {
+    /// A server with these objects, and caches that have seen them.
+    pub fn new(objects: &[(&str, Value)]) -> Self {
+        let api = Arc::new(Mutex::new(State::default()));
+        for (path, object) in objects {
+            api.lock().unwrap().put(path, object.clone());
+        }
+        let (ctx, writers) = context(&api);
+        let mut world = Self { api, ctx: Arc::new(ctx), writers };
+        world.sync();
+        world
+    }
+
+    /// The operator starts anew: nothing but the server's objects is left.
+    pub fn restart(&mut self) {
+        let (ctx, writers) = context(&self.api);
+        (self.ctx, self.writers) = (Arc::new(ctx), writers);
+        self.sync();
+    }
+
+    /// Caches see what the server has.
+    pub fn sync(&mut self) {
+        let state = self.api.lock().unwrap();
+        let writers = &mut self.writers;
+        fill(&state, "/egresspolicies/", &mut writers.policies);
+        fill(&state, "/egresspools/", &mut writers.pools);
+        fill(&state, "/api/v1/namespaces/", &mut writers.namespaces);
+        fill(&state, "/nodes/", &mut writers.nodes);
+        fill(&state, "/pods/", &mut writers.pods);
+        fill(&state, "/deployments/", &mut writers.deployments);
+        fill(&state, "/services/", &mut writers.services);
+        fill(&state, "/configmaps/", &mut writers.config_maps);
+        fill(&state, "/secrets/", &mut writers.secrets);
+        fill(&state, "/serviceaccounts/", &mut writers.service_accounts);
+        fill(&state, "/networkpolicies/", &mut writers.network_policies);
+        fill(&state, "/poddisruptionbudgets/", &mut writers.disruption_budgets);
+    }
+
+    /// The calls since the last time, without the Events.
+    pub fn calls(&self) -> Vec<String> {
+        let calls = std::mem::take(&mut self.api.lock().unwrap().calls);
+        calls.into_iter().filter(|call| !call.contains("/events")).collect()
+    }
+
+    /// The calls since the last time that write.
+    pub fn writes(&self) -> Vec<String> {
+        self.calls().into_iter().filter(|call| !call.starts_with("GET")).collect()
+    }
+
+    /// An object, changed in place as somebody else would.
+    pub fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut state = self.api.lock().unwrap();
+        let mut object = state.objects[path].clone();
+        change(&mut object);
+        state.put(path, object);
+    }
+
+    /// An object.
+    pub fn get(&self, path: &str) -> Option<Value> {
+        self.api.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// The path of the only object of a kind in the fleet namespace whose name begins so.
+    pub fn path(&self, plural: &str, name: &str) -> String {
+        let state = self.api.lock().unwrap();
+        let part = format!("/{plural}/{name}");
+        let found: Vec<&String> = state.objects.keys().filter(|path| path.contains(&part)).collect();
+        assert_eq!(found.len(), 1, "{part}: {found:?}");
+        found[0].clone()
+    }
+
+    /// The fleet's objects without what the server counts: for comparing ends of different ways.
+    pub fn fleet(&self) -> BTreeMap<String, Value> {
+        let state = self.api.lock().unwrap();
+        let ours = state.objects.iter().filter(|(path, _)| path.contains(&format!("/namespaces/{FLEETS}/")));
+        ours.map(|(path, object)| {
+            let mut object = object.clone();
+            for field in ["resourceVersion", "uid", "generation"] {
+                object["metadata"].as_object_mut().unwrap().remove(field);
+            }
+            (path.clone(), object)
+        })
+        .collect()
+    }
+}
+
+fn fill<K>(state: &State, part: &str, writer: &mut Writer<K>)
+where
+    K: Lookup<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+{
+    writer.apply_watcher_event(&Event::Init);
+    for (path, object) in &state.objects {
+        let of_kind = match part {
+            "/api/v1/namespaces/" => path.strip_prefix(part).is_some_and(|name| !name.contains('/')),
+            _ => path.contains(part),
+        };
+        if of_kind {
+            let object = serde_json::from_value(object.clone()).unwrap();
+            writer.apply_watcher_event(&Event::InitApply(object));
+        }
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}
+
+impl State {
+    fn put(&mut self, path: &str, mut object: Value) {
+        self.version += 1;
+        let old = self.objects.get(path);
+        let moved = old.is_none_or(|old| old["spec"] != object["spec"]);
+        let generation = old.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
+        let uid = old.map_or(json!(format!("uid-{}", self.version)), |old| old["metadata"]["uid"].clone());
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        if metadata["uid"].is_null() {
+            metadata["uid"] = uid;
+        }
+        if !object["spec"].is_null() {
+            object["metadata"]["generation"] = json!(generation + i64::from(moved));
+        }
+        self.objects.insert(path.to_owned(), object);
+    }
+
+    fn answer(&mut self, method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> (StatusCode, Value) {
+        self.calls.push(format!("{method} {path}"));
+        self.count += 1;
+        if let Some((at, code)) = self.fail
+            && at == self.count
+        {
+            return failure(code);
+        }
+        match *method {
+            Method::GET if self.is_list(path) => self.list(path, query.unwrap_or_default()),
+            Method::GET => self.objects.get(path).map_or(failure(404), |object| (StatusCode::OK, object.clone())),
+            Method::POST => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
+            Method::DELETE => match self.objects.remove(path) {
+                Some(_) => (StatusCode::OK, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+                None => failure(404),
+            },
+            Method::PATCH => self.patch(path, &serde_json::from_slice(body).unwrap()),
+            _ => failure(405),
+        }
+    }
+
+    fn is_list(&self, path: &str) -> bool {
+        path.rsplit('/').next().is_some_and(|last| last.ends_with('s')) && !self.objects.contains_key(path)
+            && path.contains(&format!("/namespaces/{FLEETS}/")) && path.split('/').count() <= 7 && !path.contains("services/")
+    }
+
+    fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
+        // labelSelector=key%3Dvalue, and the value is enough to tell.
+        let uid = query.split("%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
+        let inside = self.objects.iter().filter(|(other, _)| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+        let items: Vec<&Value> =
+            inside.map(|(_, object)| object).filter(|object| object["metadata"]["labels"]["egressway.dev/policy-uid"] == uid).collect();
+        (StatusCode::OK, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+    }
+
+    fn patch(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
+        let (target, status) = match path.strip_suffix("/status") {
+            Some(target) => (target, true),
+            None => (path, false),
+        };
+        let policy = target.contains("/egressp");
+        let before = self.objects.get(target).cloned();
+        if before.is_none() && policy {
+            return failure(404);
+        }
+        let mut object = before.clone().unwrap_or(json!({}));
+        if status {
+            object["status"] = body["status"].clone();
+        } else {
+            let mut body = body.clone();
+            if policy && body["metadata"]["finalizers"].is_array() {
+                // Each manager owns its own entries of the list.
+                let finalizers = body["metadata"].as_object_mut().unwrap().remove("finalizers").unwrap();
+                object["metadata"]["finalizers"] = finalizers;
+            }
+            merge(&mut object, &body);
+        }
+        if before.as_ref() != Some(&object) {
+            self.put(target, object);
+        }
+        let object = self.objects[target].clone();
+        let gone = !object["metadata"]["deletionTimestamp"].is_null() && object["metadata"]["finalizers"] == json!([]);
+        if gone {
+            self.objects.remove(target);
+        }
+        (StatusCode::OK, object)
+    }
+}
+
+/// Server-side apply with force: maps by key, everything else whole.
+fn merge(into: &mut Value, from: &Value) {
+    match (into, from) {
+        (Value::Object(into), Value::Object(from)) => {
+            for (key, value) in from {
+                merge(into.entry(key.clone()).or_insert(Value::Null), value);
+            }
+        }
+        (into, from) => *into = from.clone(),
+    }
+}
+
+fn failure(code: u16) -> (StatusCode, Value) {
+    let reason = match code {
+        404 => "NotFound",
+        409 => "Conflict",
+        403 => "Forbidden",
+        _ => "InternalError",
+    };
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": reason, "code": code});
+    (StatusCode::from_u16(code).unwrap(), status)
+}
