@@ -131,4 +131,43 @@ mod tests {
             assert!(Args::try_parse_from(args).is_err(), "{args:?}");
         }
     }
+
+    /// The chart and the binary are released together, and a flag that one of them lacks shows only at run time.
+    #[test]
+    fn every_flag_of_the_chart_is_known() {
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/egressway/templates");
+        let flags = |file: &str| -> Vec<String> {
+            let text = std::fs::read_to_string(format!("{chart}/{file}")).unwrap();
+            let after = text.split("--").skip(1);
+            let names = after.filter_map(|rest| rest.split_once('=').map(|(name, _)| name.to_owned()));
+            names
+                .filter(|name| name.chars().all(|c| c.is_ascii_lowercase() || c == '-'))
+                .collect()
+        };
+        let known = |command: &clap::Command| -> Vec<String> {
+            command
+                .get_arguments()
+                .filter_map(|arg| arg.get_long().map(ToOwned::to_owned))
+                .collect()
+        };
+        let command = <Args as clap::CommandFactory>::command();
+        for (file, subcommand, at_least) in [
+            ("deployment.yaml", None, 7),
+            ("hooks/cleanup.yaml", Some("cleanup"), 4),
+            ("hooks/default-pool.yaml", Some("apply-pool"), 2),
+        ] {
+            let known = known(subcommand.map_or(&command, |name| command.find_subcommand(name).unwrap()));
+            let used = flags(file);
+            assert!(
+                used.len() >= at_least,
+                "{file} has only {used:?}: does this test still read it right?"
+            );
+            for flag in used {
+                assert!(
+                    known.contains(&flag),
+                    "{file} says --{flag}, which is none of {known:?}"
+                );
+            }
+        }
+    }
 }

@@ -135,3 +135,6 @@ fn normal<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
         .collect();
     nets.iter().map(ToString::to_string).collect()
 }
+
+#[cfg(test)]
+mod tests;

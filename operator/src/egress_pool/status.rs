@@ -253,3 +253,6 @@ fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
 fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

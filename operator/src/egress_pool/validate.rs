@@ -415,3 +415,6 @@ fn observation(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Obse
         on_mismatch,
     }
 }
+
+#[cfg(test)]
+mod tests;

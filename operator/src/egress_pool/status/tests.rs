@@ -1,0 +1,204 @@
+//! Rows for a pool's status: the sum of its policies' statuses.
+
+use serde_json::{Value, json};
+
+use super::super::validate::validate;
+use super::*;
+
+const NOW: &str = "2027-01-01T00:00:00Z";
+
+fn pool(cells: Value) -> EgressPool {
+    serde_json::from_value(json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool",
+        "metadata": {"name": "edge", "generation": 3}, "spec": {"allowedNamespaces": {"from": "All"}, "cells": cells}}))
+    .unwrap()
+}
+
+fn two_cells() -> EgressPool {
+    pool(json!([
+        {"name": "b", "nodeSelector": {"zone": "b"}, "addresses": [{"cidr": "192.31.196.20/32"}, {"cidr": "192.31.196.9/32", "notAfter": "2028-01-01T00:00:00Z"}]},
+        {"name": "a", "nodeSelector": {"zone": "a"}, "addresses": [{"cidr": "192.31.196.10/32"}, {"cidr": "192.31.196.11/32", "notBefore": "2028-01-01T00:00:00Z"}]},
+    ]))
+}
+
+fn policy(
+    name: &str,
+    ips: &[(&str, &str, &str)],
+    unexpected: &[&str],
+    verified: (&str, &str),
+) -> EgressPolicy {
+    let since = "2026-12-01T00:00:00Z";
+    let ips: Vec<Value> = ips
+        .iter()
+        .map(|(ip, cell, state)| json!({"ip": ip, "family": "IPv4", "cell": cell, "state": state, "since": since}))
+        .collect();
+    let unexpected: Vec<Value> = unexpected
+        .iter()
+        .map(|ip| json!({"ip": ip, "family": "IPv4", "confirmed": true, "pods": [], "observers": [], "since": since, "lastSeen": since}))
+        .collect();
+    let condition = json!({"type": "EgressIPsVerified", "status": verified.0, "reason": "R", "message": verified.1, "lastTransitionTime": since});
+    serde_json::from_value(json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": name, "namespace": "payments"}, "spec": {"poolRef": {"name": "edge"}, "rules": []},
+        "status": {"egressIPs": ips, "unexpectedIPs": unexpected, "conditions": [condition]}}))
+    .unwrap()
+}
+
+fn node(zone: &str) -> Arc<Node> {
+    Arc::new(serde_json::from_value(json!({"metadata": {"name": zone, "labels": {"zone": zone}}})).unwrap())
+}
+
+fn pod(cell: &str, ready: &str) -> Arc<Pod> {
+    Arc::new(
+        serde_json::from_value(json!({"metadata": {"labels": {"egressway.dev/cell": cell}},
+            "status": {"conditions": [{"type": "Ready", "status": ready}]}}))
+        .unwrap(),
+    )
+}
+
+fn status(pool: &EgressPool, policies: &[EgressPolicy]) -> EgressPoolStatus {
+    let policies: Vec<&EgressPolicy> = policies.iter().collect();
+    next(&Facts {
+        pool,
+        valid: validate(pool),
+        policies: &policies,
+        nodes: &[node("a"), node("b"), node("elsewhere")],
+        pods: &[pod("a", "True"), pod("a", "False"), pod("b", "True")],
+        now: NOW.parse().unwrap(),
+    })
+}
+
+fn states(status: &EgressPoolStatus) -> Vec<String> {
+    status
+        .egress_ips
+        .iter()
+        .map(|entry| format!("{} {} {}", entry.ip, entry.cell, entry.state))
+        .collect()
+}
+
+fn condition(status: &EgressPoolStatus, kind: Kind) -> (&str, &str, &str) {
+    let found = find(&status.conditions, kind).unwrap();
+    (&found.status, &found.reason, &found.message)
+}
+
+#[test]
+fn promises_stand_there_before_anybody_uses_the_pool() {
+    let status = status(&two_cells(), &[]);
+    assert_eq!(
+        states(&status),
+        [
+            "192.31.196.9 b Retiring",
+            "192.31.196.10 a Declared",
+            "192.31.196.11 a Planned",
+            "192.31.196.20 b Declared"
+        ],
+        "sorted by number"
+    );
+    assert_eq!(
+        status.egress_ip_summary.as_deref(),
+        Some("192.31.196.9,192.31.196.10,192.31.196.11,192.31.196.20")
+    );
+    assert_eq!(condition(&status, Kind::EgressIpsVerified).0, "Unknown");
+    assert_eq!(condition(&status, Kind::Accepted).0, "True");
+    let cells: Vec<_> = status
+        .cells
+        .iter()
+        .map(|c| (&*c.name, c.nodes, c.ready_pods))
+        .collect();
+    assert_eq!(cells, [("a", 1, 1), ("b", 1, 1)]);
+    assert_eq!((status.policies, status.observed_generation), (0, Some(3)));
+}
+
+#[test]
+fn the_best_that_any_policy_saw_counts() {
+    let one = policy(
+        "one",
+        &[
+            ("192.31.196.10", "a", "Verified"),
+            ("192.31.196.20", "b", "Stale"),
+        ],
+        &[],
+        ("True", ""),
+    );
+    let two = policy(
+        "two",
+        &[
+            ("192.31.196.10", "a", "Declared"),
+            ("192.31.196.20", "b", "Declared"),
+        ],
+        &[],
+        ("True", ""),
+    );
+    for policies in [[one.clone(), two.clone()], [two, one]] {
+        let status = status(&two_cells(), &policies);
+        assert!(
+            states(&status).contains(&"192.31.196.10 a Verified".to_owned()),
+            "{:?}",
+            states(&status)
+        );
+        assert!(
+            states(&status).contains(&"192.31.196.20 b Stale".to_owned()),
+            "{:?}",
+            states(&status)
+        );
+        assert_eq!(status.policies, 2);
+    }
+}
+
+#[test]
+fn a_policy_adds_nothing_for_a_cell_that_is_gone() {
+    let old = policy("one", &[("192.31.196.99", "gone", "Verified")], &[], ("True", ""));
+    assert!(
+        states(&status(&two_cells(), &[old]))
+            .iter()
+            .all(|entry| !entry.contains("192.31.196.99"))
+    );
+}
+
+#[test]
+fn drift_of_one_policy_is_drift_of_the_pool_and_names_it() {
+    let good = policy("good", &[("192.31.196.10", "a", "Verified")], &[], ("True", ""));
+    let bad = policy(
+        "bad",
+        &[("192.31.196.10", "a", "Verified")],
+        &["192.31.196.110"],
+        ("False", "pod x leaves from y"),
+    );
+    let status = status(&two_cells(), &[good, bad]);
+    let (truth, reason, message) = condition(&status, Kind::EgressIpsVerified);
+    assert_eq!((truth, reason), ("False", "UnexpectedIP"));
+    assert!(
+        message.contains("payments/bad") && message.contains("pod x leaves from y"),
+        "{message}"
+    );
+    assert_eq!(status.unexpected_ip_summary.as_deref(), Some("192.31.196.110"));
+}
+
+#[test]
+fn a_pool_that_means_nothing_says_so_and_takes_no_address_back() {
+    let mut broken = pool(
+        json!([{"name": "a", "nodeSelector": {"zone": "a"}, "addresses": [{"cidr": "192.31.196.1/24"}]}]),
+    );
+    broken.status = Some(status(&two_cells(), &[]));
+    let status = status(&broken, &[]);
+    let (truth, reason, message) = condition(&status, Kind::Accepted);
+    assert_eq!((truth, reason), ("False", "InvalidPool"));
+    assert!(message.contains("192.31.196.0/24"), "{message}");
+    assert_eq!(condition(&status, Kind::Ready).0, "False");
+    assert_eq!(status.egress_ips.len(), 4);
+}
+
+#[test]
+fn a_cell_without_nodes_is_named() {
+    let lonely = pool(json!([{"name": "moon", "nodeSelector": {"zone": "moon"}}]));
+    let status = status(&lonely, &[]);
+    let (truth, reason, message) = condition(&status, Kind::Ready);
+    assert_eq!((truth, reason), ("False", "Unschedulable"));
+    assert!(message.contains("moon"), "{message}");
+}
+
+#[test]
+fn the_same_facts_give_the_same_status() {
+    let mut pool = two_cells();
+    let first = status(&pool, &[]);
+    pool.status = Some(first.clone());
+    assert_eq!(status(&pool, &[]), first);
+}

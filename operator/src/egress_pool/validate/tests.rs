@@ -1,0 +1,204 @@
+//! Rows for pools: each problem with its field and what to write instead, and what defaults and times mean.
+
+use serde_json::{Value, json};
+
+use super::*;
+
+fn pool(patch: Value) -> EgressPool {
+    let mut pool = json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool", "metadata": {"name": "edge"},
+        "spec": {"allowedNamespaces": {"from": "All"}, "cells": [{"name": "a", "nodeSelector": {"pool": "edge"}}]}});
+    for (key, value) in patch.as_object().unwrap() {
+        pool["spec"][key] = value.clone();
+    }
+    serde_json::from_value(pool).unwrap()
+}
+
+fn cell(name: &str, addresses: Value) -> Value {
+    json!({"name": name, "nodeSelector": {"pool": "edge"}, "addresses": addresses})
+}
+
+fn observers(count: usize, rest: Value) -> Value {
+    let list: Vec<Value> = (0..count)
+        .map(|n| json!({"name": format!("o{n}"), "url": "http://o.example/"}))
+        .collect();
+    let mut observation = json!({"observers": list});
+    for (key, value) in rest.as_object().unwrap() {
+        observation[key] = value.clone();
+    }
+    json!({"observation": observation})
+}
+
+#[track_caller]
+fn refused(patch: Value, words: &[&str]) {
+    let problems = validate(&pool(patch.clone()))
+        .expect_err("a pool that means nothing")
+        .to_string();
+    for word in words {
+        assert!(
+            problems.contains(word),
+            "{patch}: {problems:?} says nothing of {word:?}"
+        );
+    }
+}
+
+#[test]
+fn problems_name_the_field_and_what_to_write() {
+    let net = |cidr: &str| json!([{"cidr": cidr}]);
+    refused(json!({"cells": []}), &["spec.cells", "at least one"]);
+    refused(
+        json!({"cells": [cell("a", net("192.31.196.1/24"))]}),
+        &["spec.cells[a].addresses[0].cidr", "192.31.196.0/24"],
+    );
+    refused(
+        json!({"cells": [cell("a", net("192.31.196.300/32"))]}),
+        &["spec.cells[a].addresses[0].cidr"],
+    );
+    refused(
+        json!({"cells": [cell("a", Value::Null), cell("a", Value::Null)]}),
+        &["spec.cells[a]", "stands twice"],
+    );
+    refused(
+        json!({"cells": [{"name": "a", "nodeSelector": {}}]}),
+        &["spec.cells[a].nodeSelector"],
+    );
+    refused(
+        json!({"cells": [{"name": "a", "nodeSelector": {"p": "e"}, "state": "Off"}]}),
+        &["spec.cells[a].state", "Active, Draining or Disabled"],
+    );
+    refused(
+        json!({"allowedNamespaces": {"from": "Selector"}}),
+        &["spec.allowedNamespaces", "selector"],
+    );
+    refused(
+        json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchExpressions": [{"key": "a", "operator": "Near"}]}}}),
+        &["spec.allowedNamespaces"],
+    );
+    refused(
+        json!({"allowedNamespaces": {"from": "Some"}}),
+        &["spec.allowedNamespaces", "All, Selector or Names"],
+    );
+    refused(json!({"fleet": {"drain": "2h"}}), &["spec.fleet.drain", "1h"]);
+    refused(json!({"fleet": {"drain": "soon"}}), &["spec.fleet.drain", "300s"]);
+    refused(
+        json!({"fleet": {"replicasPerCell": 0}}),
+        &["spec.fleet.replicasPerCell"],
+    );
+    refused(
+        observers(2, json!({"interval": "often"})),
+        &["spec.observation.interval"],
+    );
+    refused(
+        observers(2, json!({"quorum": 3})),
+        &["spec.observation.quorum", "1 to 2"],
+    );
+    refused(
+        observers(2, json!({"onMismatch": "Panic"})),
+        &["spec.observation.onMismatch"],
+    );
+}
+
+#[test]
+fn times_are_read_and_must_make_sense() {
+    let with = |times: Value| {
+        let mut address = times;
+        address["cidr"] = json!("192.31.196.10/32");
+        json!({"cells": [cell("a", json!([address]))]})
+    };
+    refused(
+        with(json!({"notBefore": "tomorrow"})),
+        &["spec.cells[a].addresses[0].notBefore", "2027-03-01T00:00:00Z"],
+    );
+    refused(
+        with(json!({"notAfter": "2027-13-01T00:00:00Z"})),
+        &["addresses[0].notAfter"],
+    );
+    refused(
+        with(json!({"notBefore": "2027-03-01T00:00:00Z", "notAfter": "2027-03-01T00:00:00Z"})),
+        &["not after notBefore"],
+    );
+    let valid = validate(&pool(with(
+        json!({"notBefore": "2027-03-01T00:00:00Z", "notAfter": "2027-04-01T00:00:00+02:00"}),
+    )))
+    .unwrap();
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let promise = &valid.cells[0].promises.as_ref().unwrap()[0];
+    for (time, in_force, over) in [
+        ("2027-02-28T23:59:59Z", false, false),
+        ("2027-03-01T00:00:00Z", true, false),
+        ("2027-03-31T21:59:59Z", true, false),
+        ("2027-03-31T22:00:00Z", false, true),
+    ] {
+        assert_eq!(
+            (promise.in_force(at(time)), promise.over(at(time))),
+            (in_force, over),
+            "{time}"
+        );
+    }
+    assert_eq!(
+        valid.next_change(at("2027-01-01T00:00:00Z")),
+        Some(at("2027-03-01T00:00:00Z"))
+    );
+    assert_eq!(
+        valid.next_change(at("2027-03-01T00:00:00Z")),
+        Some(at("2027-03-31T22:00:00Z"))
+    );
+    assert_eq!(valid.next_change(at("2027-04-02T00:00:00Z")), None);
+}
+
+#[test]
+fn an_address_behind_two_nats_is_a_mistake() {
+    let two = |a: &str, b: &str| json!({"cells": [cell("a", json!([{"cidr": a}])), cell("b", json!([{"cidr": b}]))]});
+    for (a, b) in [
+        ("192.31.196.10/32", "192.31.196.10/32"),
+        ("192.31.196.0/28", "192.31.196.10/32"),
+        ("192.31.196.10/32", "192.31.196.0/28"),
+        ("2620:4f:8000:2::/64", "2620:4f:8000:2::10/128"),
+    ] {
+        refused(two(a, b), &["spec.cells[b].addresses", "overlaps", "of cell a"]);
+    }
+    assert!(validate(&pool(two("192.31.196.0/28", "192.31.196.16/28"))).is_ok());
+}
+
+#[test]
+fn every_problem_is_told_at_once() {
+    let problems = validate(&pool(json!({
+        "cells": [cell("a", json!([{"cidr": "192.31.196.1/24"}])), {"name": "b", "nodeSelector": {}}],
+        "fleet": {"drain": "soon"},
+    })));
+    assert_eq!(problems.unwrap_err().list().len(), 3);
+}
+
+#[test]
+fn defaults() {
+    let valid = validate(&pool(json!({}))).unwrap();
+    assert_eq!(
+        (valid.fleet.replicas_per_cell, valid.fleet.drain),
+        (2, Duration::from_secs(300))
+    );
+    assert!(
+        valid.observation.observers.is_empty(),
+        "nobody is asked unless somebody is named"
+    );
+    assert_eq!(valid.cells[0].promises, None, "discovery");
+    for (count, quorum) in [(1, 1), (2, 2), (3, 2), (4, 3)] {
+        let valid = validate(&pool(observers(count, json!({})))).unwrap();
+        assert_eq!(valid.observation.quorum, quorum, "of {count}");
+    }
+    let mut declared = observers(2, json!({}));
+    assert_eq!(
+        validate(&pool(declared.clone())).unwrap().observation.on_mismatch,
+        OnMismatch::Warn
+    );
+    declared["cells"] = json!([cell("a", json!([{"cidr": "192.31.196.10/32"}]))]);
+    assert_eq!(
+        validate(&pool(declared)).unwrap().observation.on_mismatch,
+        OnMismatch::Quarantine
+    );
+}
+
+#[test]
+fn the_order_of_cells_means_nothing() {
+    let (a, b) = (cell("a", Value::Null), cell("b", Value::Null));
+    let order = |cells: Value| validate(&pool(json!({"cells": cells}))).unwrap();
+    assert_eq!(order(json!([a, b])), order(json!([b, a])));
+}
