@@ -11,6 +11,14 @@
     clippy::unwrap_used,
     clippy::expect_used
 )]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::indexing_slicing,
+        clippy::arithmetic_side_effects,
+        reason = "a test fails by panicking"
+    )
+)]
 
 pub mod acl;
 pub mod duration;

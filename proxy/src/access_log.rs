@@ -232,7 +232,6 @@ fn milliseconds(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
-#[expect(clippy::ref_option, reason = "serde's serialize_with passes a reference")]
 fn host<S: Serializer>(host: &Option<&Host>, serializer: S) -> Result<S::Ok, S::Error> {
     match host {
         Some(Host::Name(name)) => serializer.serialize_str(name),
@@ -292,7 +291,7 @@ mod tests {
     }
 
     /// Blocks every write until the test lets go.
-    struct Stuck(mpsc::Receiver<()>);
+    struct Stuck(Receiver<()>);
 
     impl Write for Stuck {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

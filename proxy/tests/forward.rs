@@ -1,4 +1,5 @@
 //! Forwarded `http://` requests on real sockets: fields, bodies, ends, upgrades.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

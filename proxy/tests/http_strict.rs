@@ -1,5 +1,6 @@
 //! Messages that two parsers could read differently are refused, the connection is closed, and nothing reaches an
 //! origin.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod support;
 

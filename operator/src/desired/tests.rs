@@ -84,14 +84,26 @@ fn yaml(object: &impl Serialize) -> String {
 
 #[test]
 fn every_object_of_a_fleet() {
-    let Desired { service_account, secret, config_map, service, network_policy, cells, hashes: _ } = fleet();
+    let Desired {
+        service_account,
+        secret,
+        config_map,
+        service,
+        network_policy,
+        cells,
+        hashes: _,
+    } = fleet();
     insta::assert_snapshot!("service_account", yaml(&service_account));
     insta::assert_snapshot!("secret", yaml(&secret));
     insta::assert_snapshot!("config_map", yaml(&config_map));
     insta::assert_snapshot!("service", yaml(&service));
     insta::assert_snapshot!("network_policy", yaml(&network_policy));
     let cells = cells.unwrap();
-    assert_eq!(cells.iter().map(|cell| &*cell.name).collect::<Vec<_>>(), ["a", "b"], "a Disabled cell has no pods");
+    assert_eq!(
+        cells.iter().map(|cell| &*cell.name).collect::<Vec<_>>(),
+        ["a", "b"],
+        "a Disabled cell has no pods"
+    );
     insta::assert_snapshot!("deployment", yaml(&cells[0].deployment));
     insta::assert_snapshot!("disruption_budget", yaml(&cells[0].disruption_budget));
 }
@@ -105,10 +117,20 @@ fn what_is_rendered_is_what_proxies_compile() {
     let floor: document::Floor = serde_json::from_str(&data["floor.json"]).unwrap();
     compile::floor(&floor, &[]).unwrap();
     let pool: document::Pool = serde_json::from_str(&data["pool.json"]).unwrap();
-    let cells: Vec<_> =
-        pool.cells.iter().map(|c| (&*c.name, c.promised.len(), c.declared, c.draining)).collect();
+    let cells: Vec<_> = pool
+        .cells
+        .iter()
+        .map(|c| (&*c.name, c.promised.len(), c.declared, c.draining))
+        .collect();
     // What is promised from 2028 on is not promised yet, and a pod of a Draining cell is told so.
-    assert_eq!(cells, [("a", 1, true, false), ("b", 0, false, true), ("c", 0, false, false)]);
+    assert_eq!(
+        cells,
+        [
+            ("a", 1, true, false),
+            ("b", 0, false, true),
+            ("c", 0, false, false)
+        ]
+    );
 }
 
 #[test]
@@ -124,17 +146,31 @@ fn the_config_map_remembers_what_was_accepted_even_while_the_pool_withdraws() {
     };
     let before = accepted(&policy).unwrap();
     assert_eq!(before, Accepted(policy.document.clone()));
-    let content = document::Content { suspended: true, ..policy.document.content.clone() };
+    let content = document::Content {
+        suspended: true,
+        ..policy.document.content.clone()
+    };
     policy.document = document::Policy::seal("payments", "webhooks", 7, content);
     policy.withdrawn = true;
-    assert_eq!(accepted(&policy).unwrap(), before, "the suspension was the pool's, not the policy's");
+    assert_eq!(
+        accepted(&policy).unwrap(),
+        before,
+        "the suspension was the pool's, not the policy's"
+    );
     policy.withdrawn = false;
-    assert!(accepted(&policy).unwrap().0.content.suspended, "and here it is the policy's own");
+    assert!(
+        accepted(&policy).unwrap().0.content.suspended,
+        "and here it is the policy's own"
+    );
     let mut forged = render(&policy, &settings()).config_map;
     let data = forged.data.as_mut().unwrap();
     let text = data["policies.json"].replace("*.example.test", "*");
     data.insert("policies.json".to_owned(), text);
-    assert_eq!(config_map::accepted(&forged, "payments", "webhooks"), None, "the hash must match the content");
+    assert_eq!(
+        config_map::accepted(&forged, "payments", "webhooks"),
+        None,
+        "the hash must match the content"
+    );
 }
 
 #[test]
@@ -145,12 +181,21 @@ fn only_what_pods_are_made_of_rolls_them() {
     };
     let base = template(&render(&valid(json!({}), json!({})), &settings()));
     let same = |spec| template(&render(&valid(spec, json!({})), &settings())) == base;
-    assert!(same(json!({"rules": [{"name": "other", "hosts": ["a.example"]}]})), "an ACL restarts nobody");
+    assert!(
+        same(json!({"rules": [{"name": "other", "hosts": ["a.example"]}]})),
+        "an ACL restarts nobody"
+    );
     assert!(same(json!({"suspend": true})));
-    assert!(same(json!({"fleet": {"replicasPerCell": 5}})), "scaling replaces nobody");
+    assert!(
+        same(json!({"fleet": {"replicasPerCell": 5}})),
+        "scaling replaces nobody"
+    );
     assert!(!same(json!({"fleet": {"drain": "1s"}})));
     assert!(!same(json!({"fleet": {"resources": {"requests": {"cpu": "1"}}}})));
-    let image = Settings { proxy_image: "registry.example/proxy:2".to_owned(), ..settings() };
+    let image = Settings {
+        proxy_image: "registry.example/proxy:2".to_owned(),
+        ..settings()
+    };
     assert_ne!(template(&render(&valid(json!({}), json!({})), &image)), base);
 }
 

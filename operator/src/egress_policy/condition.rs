@@ -261,7 +261,11 @@ mod tests {
     fn the_transition_time_moves_with_the_status_only() {
         let verdict = |truth, reason| Verdict::new(Kind::Ready, truth, reason, "m");
         let first = verdict(Truth::False, Reason::NoPods).condition(&[], Some(1), at(1));
-        let same = verdict(Truth::False, Reason::NoReadyPods).condition(&[first.clone()], Some(2), at(2));
+        let same = verdict(Truth::False, Reason::NoReadyPods).condition(
+            std::slice::from_ref(&first),
+            Some(2),
+            at(2),
+        );
         assert_eq!(
             (
                 same.last_transition_time.0,

@@ -180,7 +180,7 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
         .collect();
     EgressPolicyStatus {
         observed_generation: generation,
-        proxy_url: in_force(facts).and(facts.proxy_url.clone()),
+        proxy_url: in_force(facts).and_then(|_| facts.proxy_url.clone()),
         replicas: facts.cells.iter().map(|cell| cell.wanted).sum(),
         ready_replicas: count(counted.iter().filter(|pod| pod.ready).count()),
         config,

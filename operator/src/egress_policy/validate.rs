@@ -135,7 +135,7 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         &mut problems,
     );
     let bad_fleet = !problems.list().is_empty();
-    let shape = (!bad_fleet).then(|| Shape {
+    let shape = (!bad_fleet).then_some(Shape {
         pool: valid_pool,
         fleet,
     });
@@ -200,7 +200,7 @@ fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
         .policies
         .into_iter()
         .next()
-        .ok_or((Reason::InvalidRule, "the document is empty".to_owned()))
+        .ok_or_else(|| (Reason::InvalidRule, "the document is empty".to_owned()))
 }
 
 /// Refused, and what was accepted last stays in force.

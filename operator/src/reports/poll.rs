@@ -74,7 +74,7 @@ struct Due {
 enum Done {
     Asked {
         pod: Target,
-        outcome: Result<Report, ask::Error>,
+        outcome: Box<Result<Report, ask::Error>>,
     },
     Nudged,
 }
@@ -130,7 +130,7 @@ impl Poller {
                     (state.asked, state.asking) = (Some(now), true);
                     let pod = target.clone();
                     running.spawn(async move {
-                        let outcome = ask::ask(pod.ip, &pod.uid, &pod.key).await;
+                        let outcome = Box::new(ask::ask(pod.ip, &pod.uid, &pod.key).await);
                         Done::Asked { pod, outcome }
                     });
                 }
@@ -157,7 +157,7 @@ impl Poller {
                         if let Some(state) = due.get_mut(&pod.uid) {
                             state.asking = false;
                         }
-                        if self.note(&pod, outcome) {
+                        if self.note(&pod, *outcome) {
                             held.insert(pod.policy_uid.clone(), pod.policy.clone());
                         }
                         self.measure(&pod, &mut in_sync);

@@ -25,7 +25,7 @@ impl Connection {
     pub(super) async fn connect(self, server: &Server, mut request: Request, head: &Head) {
         let routed = match target(head) {
             Ok(target) => server.route(&mut request, target).await,
-            Err(fault) => Err(fault.into()),
+            Err(reason) => Err(reason),
         };
         match routed {
             Ok(routed) => self.tunnel(server, request, routed).await,

@@ -31,7 +31,7 @@ enum Plan {
     /// Send it on.
     Forward {
         target: Target,
-        outgoing: http::Request<()>,
+        outgoing: Box<http::Request<()>>,
         upgrade: bool,
     },
     /// Answer it here.
@@ -87,7 +87,13 @@ impl Connection {
             in_force: server.state.watch_in_force(),
         };
         let outcome = exchange
-            .run(&mut self, routed.stream, outgoing, &mut request, &still_permitted)
+            .run(
+                &mut self,
+                routed.stream,
+                *outgoing,
+                &mut request,
+                &still_permitted,
+            )
             .await;
         match outcome {
             Outcome::Refused(reason) => {
@@ -173,7 +179,7 @@ fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
     *outgoing.headers_mut() = fields;
     Ok(Plan::Forward {
         target,
-        outgoing,
+        outgoing: Box::new(outgoing),
         upgrade: upgrade.is_some(),
     })
 }

@@ -55,8 +55,8 @@ impl CellSeen<'_> {
     /// There are pods, and none of them has finished a round yet: a rollout that replaced all of a cell's pods says
     /// nothing about its addresses.
     fn nobody_looked(&self) -> bool {
-        let rounds = |pod: &&PodView| pod.report.as_ref().map_or(0, |report| report.egress.rounds);
-        !self.pods.is_empty() && self.pods.iter().all(|pod| rounds(&pod) == 0)
+        let rounds = |pod: &PodView| pod.report.as_ref().map_or(0, |report| report.egress.rounds);
+        !self.pods.is_empty() && self.pods.iter().all(|pod| rounds(pod) == 0)
     }
 
     fn last_seen(&self, ip: IpAddr) -> Option<Timestamp> {
@@ -114,7 +114,10 @@ struct IpAddrKey(IpAddr);
 
 fn key(text: &str) -> (IpAddr, String) {
     let address = text.split('/').next().and_then(|ip| ip.parse().ok());
-    (address.unwrap_or(IpAddr::from([0, 0, 0, 0])), text.to_owned())
+    (
+        address.unwrap_or_else(|| IpAddr::from([0, 0, 0, 0])),
+        text.to_owned(),
+    )
 }
 
 fn promised(
@@ -277,7 +280,7 @@ fn entry(
         family: family(net.addr()).to_owned(),
         cell: cell.name.clone(),
         state: state.to_owned(),
-        since: since.unwrap_or(Time(whole_seconds(facts.now))),
+        since: since.unwrap_or_else(|| Time(whole_seconds(facts.now))),
         not_after: promise.not_after_text.clone(),
         last_seen: last_seen.map(|time| Time(whole_seconds(time))),
     }
@@ -316,7 +319,7 @@ fn drifted(
             confirmed: false,
             pods: Vec::new(),
             observers: Vec::new(),
-            since: since.unwrap_or(Time(whole_seconds(facts.now))),
+            since: since.unwrap_or_else(|| Time(whole_seconds(facts.now))),
             last_seen: Time(minute),
         });
         entry.confirmed |= sighting.confirmed;
