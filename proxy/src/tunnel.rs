@@ -96,6 +96,15 @@ pub struct Side {
     pub early: Bytes,
 }
 
+impl Side {
+    /// Copies what was read already, so that the buffer it came in can go.
+    #[must_use]
+    pub fn new(stream: TcpStream, early: &[u8]) -> Self {
+        let early = Bytes::copy_from_slice(early);
+        Self { stream, early }
+    }
+}
+
 /// What can cut a tunnel.
 #[derive(Debug)]
 pub struct Cuts {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
+use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -16,7 +17,9 @@ use tokio_util::sync::CancellationToken;
 use super::Server;
 use super::head::{Head, Scan, Section};
 use super::reason::{Fault, Reason};
-use super::request::Request;
+use super::request::{Ending, Request};
+use crate::state::InForce;
+use crate::tunnel::{self, Counters, Cuts, Side};
 
 /// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -40,12 +43,69 @@ pub(super) struct Connection {
 }
 
 /// What follows a forwarded request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Next {
     /// Another head may follow.
-    KeepAlive,
+    KeepAlive(Box<Connection>),
     /// Nothing is read any more.
-    Close,
+    Close(Box<Connection>),
+    /// The connection has ended.
+    Ended,
+    /// The protocol changed.
+    Tunnel(Box<Tunnel>),
+}
+
+/// A connection that has become a tunnel, and what is still to be known about it.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) client: Side,
+    pub(super) origin: Side,
+    pub(super) request: Request,
+    pub(super) target: Target,
+    pub(super) address: VettedAddr,
+    /// What the client was told.
+    pub(super) status: u16,
+}
+
+impl Tunnel {
+    async fn run(self: Box<Self>, server: &Server, kill: CancellationToken) {
+        let Self {
+            client,
+            origin,
+            request,
+            target,
+            address,
+            status,
+        } = *self;
+        let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
+        let cuts = Cuts {
+            idle: server.limits.idle,
+            deadline: None,
+            in_force: server.state.watch_in_force(),
+            kill,
+        };
+        let counters = Counters {
+            sent: server.metrics.bytes_sent.clone(),
+            received: server.metrics.bytes_received.clone(),
+        };
+        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
+        let outcome = tunnel::run(client, origin, cuts, counters, permitted).await;
+        let ending = Ending {
+            end: outcome.end,
+            status: Some(status),
+            sent: outcome.sent,
+            received: outcome.received,
+        };
+        request.served(server, ending);
+    }
+}
+
+/// Whether documents let something that is open go on: its target, and the very address that it leads to.
+pub(super) fn still_permitted(in_force: &InForce, target: &Target, address: VettedAddr) -> bool {
+    in_force.policy().is_some_and(|policy| {
+        let permit = policy.permit(&in_force.floor, target.clone());
+        permit.is_ok_and(|permit| permit.vet(address.socket_addr().ip()).is_ok())
+    })
 }
 
 impl Connection {
@@ -66,22 +126,29 @@ impl Connection {
 
     pub(super) async fn run(self, server: &Server) {
         let kill = self.kill.clone();
-        // A tunnel hears of the kill itself, in order to log its end; this ends whatever does not listen.
-        tokio::select! {
-            () = self.requests(server) => {}
-            () = async { kill.cancelled().await; tokio::time::sleep(FAREWELL).await } => {}
+        // Apart, because a tunnel lives for hours: what it took to open it is gone by then, buffers and all.
+        let requests = Box::pin(self.requests(server));
+        let tunnel = tokio::select! {
+            tunnel = requests => tunnel,
+            // A forwarded request hears of the kill itself, in order to log its end; this ends what does not listen.
+            () = after(&kill, FAREWELL) => None,
+        };
+        if let Some(tunnel) = tunnel {
+            tunnel.run(server, kill).await;
         }
     }
 
-    async fn requests(mut self, server: &Server) {
+    /// Serves requests until the connection ends or becomes a tunnel.
+    async fn requests(mut self, server: &Server) -> Option<Box<Tunnel>> {
         let mut first = true;
         loop {
             let head = match self.head(server, first).await {
                 Ok(Some(head)) => head,
-                Ok(None) => return,
+                Ok(None) => return None,
                 Err(fault) => {
                     let request = Request::new(server, self.peer);
-                    return self.refuse(server, request, fault.into()).await;
+                    self.refuse(server, request, fault.into()).await;
+                    return None;
                 }
             };
             first = false;
@@ -91,9 +158,13 @@ impl Connection {
                 return self.connect(server, request, &head).await;
             }
             match self.forward(server, request, head).await {
-                Some((connection, Next::KeepAlive)) => self = connection,
-                Some((mut connection, Next::Close)) => return connection.close().await,
-                None => return,
+                Next::KeepAlive(connection) => self = *connection,
+                Next::Close(mut connection) => {
+                    connection.close().await;
+                    return None;
+                }
+                Next::Ended => return None,
+                Next::Tunnel(tunnel) => return Some(tunnel),
             }
         }
     }

@@ -14,13 +14,13 @@ use http::{Method, Uri};
 use tokio::io::AsyncWriteExt as _;
 
 use super::Server;
-use super::connect::still_permitted;
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Tunnel, still_permitted};
 use super::head::{Framing, Head, Version, tokens};
 use super::reason::{Fault, Reason};
 use super::relay::{Exchange, Outcome};
 use super::request::{Ending, Request};
-use crate::tunnel::{self, Counters, Cuts, End, Side};
+use crate::state::InForce;
+use crate::tunnel::{End, Side};
 
 /// The answer to an OPTIONS that may travel no further (RFC 9110, 7.6.2).
 const OPTIONS_HERE: &[u8] =
@@ -39,13 +39,8 @@ enum Plan {
 }
 
 impl Connection {
-    /// Serves one request; `None` when the connection has ended with it.
-    pub(super) async fn forward(
-        mut self,
-        server: &Server,
-        mut request: Request,
-        head: Head,
-    ) -> Option<(Self, Next)> {
+    /// Serves one request.
+    pub(super) async fn forward(mut self, server: &Server, mut request: Request, head: Head) -> Next {
         let (target, outgoing, upgrade) = match plan(&head, &server.name) {
             Ok(Plan::Forward {
                 target,
@@ -55,89 +50,63 @@ impl Connection {
             Ok(Plan::OptionsHere(target)) => {
                 request.target = Some(target);
                 let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
-                request.served(
-                    server,
-                    Ending {
-                        end: End::Completed,
-                        status,
-                        sent: 0,
-                        received: 0,
-                    },
-                );
-                return Some((self, Next::Close));
+                let ending = Ending {
+                    end: End::Completed,
+                    status,
+                    sent: 0,
+                    received: 0,
+                };
+                request.served(server, ending);
+                return Next::Close(Box::new(self));
             }
-            Err(reason) => {
-                self.refuse(server, request, reason).await;
-                return None;
-            }
+            Err(reason) => return self.refused(server, request, reason).await,
         };
-        let routed = match server.route(&mut request, target).await {
+        let routed = match server.route(&mut request, target.clone()).await {
             Ok(routed) => routed,
-            Err(reason) => {
-                self.refuse(server, request, reason).await;
-                return None;
-            }
+            Err(reason) => return self.refused(server, request, reason).await,
         };
-        let _active = server.state.track();
-        let still_permitted = still_permitted(&routed.permit, routed.address);
+        let active = server.state.track();
+        let address = routed.address;
         let exchange = Exchange {
             server,
             head: &head,
             upgrade,
             in_force: server.state.watch_in_force(),
         };
+        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
         let outcome = exchange
-            .run(
-                &mut self,
-                routed.stream,
-                *outgoing,
-                &mut request,
-                &still_permitted,
-            )
+            .run(&mut self, routed.stream, *outgoing, &mut request, &permitted)
             .await;
+        drop(active);
         match outcome {
-            Outcome::Refused(reason) => {
-                self.refuse(server, request, reason).await;
-                None
-            }
-            Outcome::Done { ending, next } => {
+            Outcome::Refused(reason) => self.refused(server, request, reason).await,
+            Outcome::Done { ending, keep_alive } => {
+                request.served(server, ending);
                 if ending.end != End::Completed {
                     // Whoever reads a truncated answer must notice; a clean end would hide it.
                     let _ = self.stream.set_zero_linger();
-                    request.served(server, ending);
-                    return None;
+                    return Next::Ended;
                 }
-                request.served(server, ending);
-                Some((self, next))
+                if keep_alive {
+                    Next::KeepAlive(Box::new(self))
+                } else {
+                    Next::Close(Box::new(self))
+                }
             }
-            Outcome::Upgraded { stream, early } => {
-                let cuts = Cuts {
-                    idle: server.limits.idle,
-                    deadline: None,
-                    in_force: server.state.watch_in_force(),
-                    kill: self.kill.clone(),
-                };
-                let counters = Counters {
-                    sent: server.metrics.bytes_sent.clone(),
-                    received: server.metrics.bytes_received.clone(),
-                };
-                let _tunnel = server.metrics.tunnel();
-                let client = Side {
-                    stream: self.stream,
-                    early: self.buffer.freeze(),
-                };
-                let outcome =
-                    tunnel::run(client, Side { stream, early }, cuts, counters, still_permitted).await;
-                let ending = Ending {
-                    end: outcome.end,
-                    status: Some(101),
-                    sent: outcome.sent,
-                    received: outcome.received,
-                };
-                request.served(server, ending);
-                None
-            }
+            Outcome::Upgraded { stream, early } => Next::Tunnel(Box::new(Tunnel {
+                client: Side::new(self.stream, &self.buffer),
+                origin: Side::new(stream, &early),
+                request,
+                target,
+                address,
+                status: 101,
+            })),
         }
+    }
+
+    async fn refused(self, server: &Server, request: Request, reason: Reason) -> Next {
+        self.refuse(server, request, reason).await;
+        Next::Ended
     }
 }
 
@@ -173,7 +142,7 @@ fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
     } else {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut outgoing = http::Request::new(());
+    let mut outgoing = Box::new(http::Request::new(()));
     *outgoing.method_mut() = head.method.clone();
     *outgoing.uri_mut() = path;
     *outgoing.headers_mut() = fields;
@@ -299,4 +268,4 @@ pub(super) fn via(version: Version, name: &str) -> HeaderValue {
 }
 
 /// Shared by value with the relay: a forwarded request's question to new documents.
-pub(super) type StillPermitted<'a> = &'a (dyn Fn(&crate::state::InForce) -> bool + Send + Sync);
+pub(super) type StillPermitted<'a> = &'a (dyn Fn(&InForce) -> bool + Send + Sync);

@@ -28,7 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Server;
 use super::body::{Decoder, Step};
-use super::connection::{Connection, Next};
+use super::connection::Connection;
 use super::forward::{StillPermitted, strip_answer, via};
 use super::head::{FIELDS_MAX, Head, Version};
 use super::reason::{Fault, Reason};
@@ -58,7 +58,7 @@ pub(super) enum Outcome {
     /// Nothing was written to the client yet.
     Refused(Reason),
     /// An answer was written, to its end or not.
-    Done { ending: Ending, next: Next },
+    Done { ending: Ending, keep_alive: bool },
     /// The protocol changed; a tunnel follows.
     Upgraded { stream: TcpStream, early: Bytes },
 }
@@ -120,12 +120,12 @@ impl Exchange<'_> {
                     stalled = &mut pump, if !pumped => match stalled {
                         Ok(()) => pumped = true,
                         Err(Stalled::Malformed(fault)) => return Outcome::Refused(fault.into()),
-                        Err(Stalled::Gone) => return self.done(End::ClientReset, None, &sent, 0, Next::Close),
+                        Err(Stalled::Gone) => return self.done(End::ClientReset, None, &sent, 0, false),
                     },
                     () = findings.proceed.notified(), if !proceeded => {
                         proceeded = true;
                         if writer.write_all(PROCEED).await.is_err() {
-                            return self.done(End::ClientReset, None, &sent, 0, Next::Close);
+                            return self.done(End::ClientReset, None, &sent, 0, false);
                         }
                     }
                     () = sleep(self.server.limits.idle) => {
@@ -135,10 +135,10 @@ impl Exchange<'_> {
                         }
                         sent_before = sent.get();
                     }
-                    () = kill.cancelled() => return self.done(End::Killed, None, &sent, 0, Next::Close),
+                    () = kill.cancelled() => return self.done(End::Killed, None, &sent, 0, false),
                     revoked = revoked(&mut self.in_force, still_permitted) => {
                         if revoked {
-                            return self.done(End::PolicyRevoked, None, &sent, 0, Next::Close);
+                            return self.done(End::PolicyRevoked, None, &sent, 0, false);
                         }
                     }
                 }
@@ -176,15 +176,18 @@ impl Exchange<'_> {
             }
         };
         self.server.metrics.bytes_received.inc_by(received.get());
-        let next = if pumped && !answer.closes && !self.head.closes {
-            Next::KeepAlive
-        } else {
-            Next::Close
-        };
-        self.done(end, Some(status), &sent, received.get(), next)
+        let keep_alive = pumped && !answer.closes && !self.head.closes;
+        self.done(end, Some(status), &sent, received.get(), keep_alive)
     }
 
-    fn done(&self, end: End, status: Option<u16>, sent: &Counter, received: u64, next: Next) -> Outcome {
+    fn done(
+        &self,
+        end: End,
+        status: Option<u16>,
+        sent: &Counter,
+        received: u64,
+        keep_alive: bool,
+    ) -> Outcome {
         self.server.metrics.bytes_sent.inc_by(sent.get());
         Outcome::Done {
             ending: Ending {
@@ -193,7 +196,7 @@ impl Exchange<'_> {
                 sent: sent.get(),
                 received,
             },
-            next,
+            keep_alive,
         }
     }
 
@@ -226,7 +229,7 @@ impl Exchange<'_> {
                 stream,
                 early: early.freeze(),
             },
-            Err(_) => self.done(End::ClientReset, None, &Counter::default(), 0, Next::Close),
+            Err(_) => self.done(End::ClientReset, None, &Counter::default(), 0, false),
         }
     }
 }
