@@ -142,7 +142,7 @@ fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
     } else {
         fields.insert(CONNECTION, HeaderValue::from_static("close"));
     }
-    let mut outgoing = Box::new(http::Request::new(()));
+    let mut outgoing = http::Request::new(());
     *outgoing.method_mut() = head.method.clone();
     *outgoing.uri_mut() = path;
     *outgoing.headers_mut() = fields;
