@@ -21,7 +21,7 @@ step "tools and binaries of the lab"
 "$LAB" build
 step "format"
 cargo fmt --check
-for workspace in core/fuzz; do (cd $workspace && cargo fmt --check); done
+(cd core/fuzz && cargo fmt --check)
 step "lint"
 quietly "$logs/clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 git ls-files -z '*.sh' e2e/lab/lab .ci/run | xargs -0 shellcheck -x -e SC1091

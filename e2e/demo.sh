@@ -9,7 +9,11 @@ keep=no
 logs=$(mktemp -d)
 finish() {
   local status=$?
-  [ $keep = yes ] && [ $status = 0 ] || { step "taking the lab down"; "$LAB" down && "$LAB" check-clean; }
+  if [ $keep = no ] || [ $status != 0 ]; then
+    step "taking the lab down"
+    "$LAB" down
+    "$LAB" check-clean
+  fi
   rm -rf "$logs"
 }
 trap finish EXIT

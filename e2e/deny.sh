@@ -4,7 +4,9 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/env.sh"
 version=0.20.2
-root=$CACHE_HOME/tools
-[ -x "$root/bin/cargo-deny" ] && "$root/bin/cargo-deny" --version | grep -qF $version ||
-  cargo install --locked --quiet --root "$root" --no-default-features --version $version cargo-deny
-cd "$ROOT" && "$root/bin/cargo-deny" check licenses bans sources
+tools=$CACHE_HOME/tools
+if ! "$tools/bin/cargo-deny" --version 2>/dev/null | grep -qF $version; then
+  cargo install --locked --quiet --root "$tools" --no-default-features --version $version cargo-deny
+fi
+cd "$ROOT"
+"$tools/bin/cargo-deny" check licenses bans sources

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # What the scripts beside this file share: where things are. It starts nothing.
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 CACHE_HOME=${EGRESSWAY_CACHE:-$HOME/.cache/egressway}
