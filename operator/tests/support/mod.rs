@@ -27,33 +27,33 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 /// Where fleets run in these tests.
-pub const FLEETS: &str = "fleets";
+pub(crate) const FLEETS: &str = "fleets";
 
 /// The server's state.
 #[derive(Default)]
-pub struct State {
+pub(crate) struct State {
     /// Objects by path.
-    pub objects: BTreeMap<String, Value>,
+    pub(crate) objects: BTreeMap<String, Value>,
     /// Calls since the last [`World::calls`].
-    pub calls: Vec<String>,
+    pub(crate) calls: Vec<String>,
     /// Calls ever.
-    pub count: usize,
+    pub(crate) count: usize,
     /// The call that fails, and how.
-    pub fail: Option<(usize, u16)>,
+    pub(crate) fail: Option<(usize, u16)>,
     version: u64,
 }
 
 /// The server, the operator's context on it, and the caches' writing ends.
-pub struct World {
+pub(crate) struct World {
     /// The server.
-    pub api: Arc<Mutex<State>>,
+    pub(crate) api: Arc<Mutex<State>>,
     /// What reconciles get.
-    pub ctx: Arc<Context>,
+    pub(crate) ctx: Arc<Context>,
     writers: Writers,
 }
 
 /// The time in these tests.
-pub fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     "2027-01-01T00:00:00Z".parse().unwrap()
 }
 
@@ -64,9 +64,19 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
-            let (status, answer) = state.lock().unwrap().answer(&head.method, head.uri.path(), head.uri.query(), &body);
-            let response = Response::builder().status(status).header("content-type", "application/json");
-            Ok::<_, Infallible>(response.body(Body::from(answer.to_string().into_bytes())).unwrap())
+            let (status, answer) =
+                state
+                    .lock()
+                    .unwrap()
+                    .answer(&head.method, head.uri.path(), head.uri.query(), &body);
+            let response = Response::builder()
+                .status(status)
+                .header("content-type", "application/json");
+            Ok::<_, Infallible>(
+                response
+                    .body(Body::from(answer.to_string().into_bytes()))
+                    .unwrap(),
+            )
         }
     });
     let client = Client::new(service, "system");
@@ -98,26 +108,30 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
 
 impl World {
     /// A server with these objects, and caches that have seen them.
-    pub fn new(objects: &[(&str, Value)]) -> Self {
+    pub(crate) fn new(objects: &[(&str, Value)]) -> Self {
         let api = Arc::new(Mutex::new(State::default()));
         for (path, object) in objects {
             api.lock().unwrap().put(path, object.clone());
         }
         let (ctx, writers) = context(&api);
-        let mut world = Self { api, ctx: Arc::new(ctx), writers };
+        let mut world = Self {
+            api,
+            ctx: Arc::new(ctx),
+            writers,
+        };
         world.sync();
         world
     }
 
     /// The operator starts anew: nothing but the server's objects is left.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let (ctx, writers) = context(&self.api);
         (self.ctx, self.writers) = (Arc::new(ctx), writers);
         self.sync();
     }
 
     /// Caches see what the server has.
-    pub fn sync(&mut self) {
+    pub(crate) fn sync(&mut self) {
         let state = self.api.lock().unwrap();
         let writers = &mut self.writers;
         fill(&state, "/egresspolicies/", &mut writers.policies);
@@ -135,18 +149,24 @@ impl World {
     }
 
     /// The calls since the last time, without the Events.
-    pub fn calls(&self) -> Vec<String> {
+    pub(crate) fn calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut self.api.lock().unwrap().calls);
-        calls.into_iter().filter(|call| !call.contains("/events")).collect()
+        calls
+            .into_iter()
+            .filter(|call| !call.contains("/events"))
+            .collect()
     }
 
     /// The calls since the last time that write.
-    pub fn writes(&self) -> Vec<String> {
-        self.calls().into_iter().filter(|call| !call.starts_with("GET")).collect()
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.calls()
+            .into_iter()
+            .filter(|call| !call.starts_with("GET"))
+            .collect()
     }
 
     /// An object, changed in place as somebody else would.
-    pub fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+    pub(crate) fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
         let mut state = self.api.lock().unwrap();
         let mut object = state.objects[path].clone();
         change(&mut object);
@@ -154,12 +174,12 @@ impl World {
     }
 
     /// An object.
-    pub fn get(&self, path: &str) -> Option<Value> {
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.api.lock().unwrap().objects.get(path).cloned()
     }
 
     /// The path of the only object of a kind in the fleet namespace whose name begins so.
-    pub fn path(&self, plural: &str, name: &str) -> String {
+    pub(crate) fn path(&self, plural: &str, name: &str) -> String {
         let state = self.api.lock().unwrap();
         let part = format!("/{plural}/{name}");
         let found: Vec<&String> = state.objects.keys().filter(|path| path.contains(&part)).collect();
@@ -168,9 +188,12 @@ impl World {
     }
 
     /// The fleet's objects without what the server counts: for comparing ends of different ways.
-    pub fn fleet(&self) -> BTreeMap<String, Value> {
+    pub(crate) fn fleet(&self) -> BTreeMap<String, Value> {
         let state = self.api.lock().unwrap();
-        let ours = state.objects.iter().filter(|(path, _)| path.contains(&format!("/namespaces/{FLEETS}/")));
+        let ours = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains(&format!("/namespaces/{FLEETS}/")));
         ours.map(|(path, object)| {
             let mut object = object.clone();
             for field in ["resourceVersion", "uid", "generation"] {
@@ -206,7 +229,9 @@ impl State {
         let old = self.objects.get(path);
         let moved = old.is_none_or(|old| old["spec"] != object["spec"]);
         let generation = old.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
-        let uid = old.map_or(json!(format!("uid-{}", self.version)), |old| old["metadata"]["uid"].clone());
+        let uid = old.map_or(json!(format!("uid-{}", self.version)), |old| {
+            old["metadata"]["uid"].clone()
+        });
         let metadata = &mut object["metadata"];
         metadata["resourceVersion"] = json!(self.version.to_string());
         if metadata["uid"].is_null() {
@@ -218,7 +243,13 @@ impl State {
         self.objects.insert(path.to_owned(), object);
     }
 
-    fn answer(&mut self, method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> (StatusCode, Value) {
+    fn answer(
+        &mut self,
+        method: &Method,
+        path: &str,
+        query: Option<&str>,
+        body: &[u8],
+    ) -> (StatusCode, Value) {
         self.calls.push(format!("{method} {path}"));
         self.count += 1;
         if let Some((at, code)) = self.fail
@@ -228,10 +259,16 @@ impl State {
         }
         match *method {
             Method::GET if self.is_list(path) => self.list(path, query.unwrap_or_default()),
-            Method::GET => self.objects.get(path).map_or(failure(404), |object| (StatusCode::OK, object.clone())),
+            Method::GET => self
+                .objects
+                .get(path)
+                .map_or(failure(404), |object| (StatusCode::OK, object.clone())),
             Method::POST => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
             Method::DELETE => match self.objects.remove(path) {
-                Some(_) => (StatusCode::OK, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"})),
+                Some(_) => (
+                    StatusCode::OK,
+                    json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
+                ),
                 None => failure(404),
             },
             Method::PATCH => self.patch(path, &serde_json::from_slice(body).unwrap()),
@@ -240,17 +277,34 @@ impl State {
     }
 
     fn is_list(&self, path: &str) -> bool {
-        path.rsplit('/').next().is_some_and(|last| last.ends_with('s')) && !self.objects.contains_key(path)
-            && path.contains(&format!("/namespaces/{FLEETS}/")) && path.split('/').count() <= 7 && !path.contains("services/")
+        path.rsplit('/').next().is_some_and(|last| last.ends_with('s'))
+            && !self.objects.contains_key(path)
+            && path.contains(&format!("/namespaces/{FLEETS}/"))
+            && path.split('/').count() <= 7
+            && !path.contains("services/")
     }
 
     fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
         // labelSelector=key%3Dvalue, and the value is enough to tell.
-        let uid = query.split("%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
-        let inside = self.objects.iter().filter(|(other, _)| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
-        let items: Vec<&Value> =
-            inside.map(|(_, object)| object).filter(|object| object["metadata"]["labels"]["egressway.dev/policy-uid"] == uid).collect();
-        (StatusCode::OK, json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
+        let uid = query
+            .split("%3D")
+            .nth(1)
+            .unwrap_or_default()
+            .split('&')
+            .next()
+            .unwrap_or_default();
+        let inside = self
+            .objects
+            .iter()
+            .filter(|(other, _)| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
+        let items: Vec<&Value> = inside
+            .map(|(_, object)| object)
+            .filter(|object| object["metadata"]["labels"]["egressway.dev/policy-uid"] == uid)
+            .collect();
+        (
+            StatusCode::OK,
+            json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}),
+        )
     }
 
     fn patch(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
@@ -270,7 +324,11 @@ impl State {
             let mut body = body.clone();
             if policy && body["metadata"]["finalizers"].is_array() {
                 // Each manager owns its own entries of the list.
-                let finalizers = body["metadata"].as_object_mut().unwrap().remove("finalizers").unwrap();
+                let finalizers = body["metadata"]
+                    .as_object_mut()
+                    .unwrap()
+                    .remove("finalizers")
+                    .unwrap();
                 object["metadata"]["finalizers"] = finalizers;
             }
             merge(&mut object, &body);
@@ -279,7 +337,8 @@ impl State {
             self.put(target, object);
         }
         let object = self.objects[target].clone();
-        let gone = !object["metadata"]["deletionTimestamp"].is_null() && object["metadata"]["finalizers"] == json!([]);
+        let gone = !object["metadata"]["deletionTimestamp"].is_null()
+            && object["metadata"]["finalizers"] == json!([]);
         if gone {
             self.objects.remove(target);
         }
