@@ -74,6 +74,12 @@ impl Reports {
         }
     }
 
+    /// Looks at a pod's last report without copying it.
+    fn with<R>(&self, pod_uid: &str, look: impl FnOnce(Option<&Report>) -> R) -> R {
+        let inner = self.lock();
+        look(inner.pods.get(pod_uid).and_then(|state| state.report.as_ref()))
+    }
+
     /// The pods of a policy should have these documents from now on; they are nudged and asked at once if that is news.
     pub fn want(&self, policy_uid: &str, hashes: &Hashes) {
         let mut inner = self.lock();

@@ -25,8 +25,12 @@ use crate::context::Wakes;
 use crate::desired::secret;
 use crate::metrics::Metrics;
 
-/// How often it is looked who is due.
+/// How often it is looked who is due while some pod has not what it should have, and when all have.
 const TICK: Duration = Duration::from_millis(25);
+/// See [`TICK`]. A tick costs a look at every pod; a thousand settled ones must not cost a core.
+const TICK_SETTLED: Duration = Duration::from_millis(200);
+/// How often the list of pods is made anew when no watch asks for it: a report key may have changed.
+const LIST: Duration = Duration::from_secs(1);
 /// Between two questions to a pod that has what it should have. A quarantine shows this much later at most.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Between two questions to a pod that has not.
@@ -36,12 +40,16 @@ const PENDING_FOR: Duration = Duration::from_secs(20);
 /// From a written ConfigMap to the first nudge: a kubelet that syncs the pod before it has heard of the ConfigMap
 /// writes the old one, and the nudge is lost.
 const NUDGE_FIRST: Duration = Duration::from_millis(50);
-/// Between two nudges at first, and from [`NUDGE_SLOW_AFTER`] on. A kubelet takes 0.2 s from nudge to file.
+/// Between two nudges at first. A kubelet takes 0.2 s from nudge to file.
 const NUDGE: Duration = Duration::from_millis(300);
-/// See [`NUDGE`].
-const NUDGE_SLOW: Duration = Duration::from_secs(10);
-/// See [`NUDGE`].
-const NUDGE_SLOW_AFTER: Duration = Duration::from_secs(5);
+/// From the wish to the end of a pace of nudges, and the pace. A pod that refuses its documents would be written for
+/// ever; a kubelet comes by itself after a minute or two.
+const NUDGE_PACES: [(Duration, Duration); 2] = [
+    (Duration::from_secs(5), NUDGE),
+    (Duration::from_secs(120), Duration::from_secs(10)),
+];
+/// Between two nudges after that.
+const NUDGE_LAST: Duration = Duration::from_secs(600);
 /// While an ACL is on its way, news of single pods waits so long for the rest: one status instead of one per pod.
 const TOGETHER: Duration = Duration::from_secs(2);
 /// Questions and nudges at one time.
@@ -73,13 +81,13 @@ struct Due {
 
 enum Done {
     Asked {
-        pod: Target,
+        pod: Arc<Target>,
         outcome: Box<Result<Report, ask::Error>>,
     },
     Nudged,
 }
 
-#[derive(Clone)]
+#[derive(Debug)]
 struct Target {
     uid: String,
     name: String,
@@ -93,11 +101,22 @@ impl Poller {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let (mut due, mut running): (HashMap<String, Due>, JoinSet<Done>) = Default::default();
-        let mut in_sync: HashSet<String> = HashSet::new();
+        let mut measured: HashMap<String, Instant> = HashMap::new();
         let mut held: HashMap<String, (String, String)> = HashMap::new();
+        let mut targets: Vec<Arc<Target>> = Vec::new();
+        let mut listed: Option<Instant> = None;
         let mut nudges: u64 = 0;
         loop {
-            let targets = self.targets();
+            let now = Instant::now();
+            if listed.is_none_or(|at| now.duration_since(at) >= LIST) {
+                listed = Some(now);
+                targets = self.targets();
+                let alive: HashSet<&str> = targets.iter().map(|target| target.uid.as_str()).collect();
+                let fleets: HashSet<&str> = targets.iter().map(|target| target.policy_uid.as_str()).collect();
+                due.retain(|uid, _| alive.contains(uid.as_str()));
+                measured.retain(|policy, _| fleets.contains(policy.as_str()));
+                self.reports.retain(|uid| alive.contains(uid));
+            }
             held.retain(|policy, (namespace, name)| {
                 let wait = self.on_its_way(policy, &targets);
                 if !wait {
@@ -105,45 +124,35 @@ impl Poller {
                 }
                 wait
             });
-            due.retain(|uid, _| targets.iter().any(|target| target.uid == *uid));
-            in_sync.retain(|policy| targets.iter().any(|target| target.policy_uid == *policy));
-            self.reports
-                .retain(|uid| due.contains_key(uid) || targets.iter().any(|target| target.uid == uid));
-            let now = Instant::now();
+            let mut tick = TICK_SETTLED;
             for target in &targets {
                 let wanted = self.reports.wanted(&target.policy_uid);
-                let report = self.reports.of(&target.uid).report;
-                let synced = wanted
-                    .as_ref()
-                    .is_none_or(|wanted| has(report.as_ref(), target, wanted));
+                let (answered, synced) = self.has(target, wanted.as_ref());
                 let since = wanted.map_or(Duration::ZERO, |wanted| now.duration_since(wanted.at));
                 let state = due.entry(target.uid.clone()).or_default();
-                let pause = if synced || since > PENDING_FOR {
-                    SETTLED
-                } else {
-                    PENDING
-                };
+                let pending = !synced && since <= PENDING_FOR;
+                let pause = if pending { PENDING } else { SETTLED };
+                if pending || state.asked.is_none() {
+                    tick = TICK;
+                }
                 if running.len() >= IN_FLIGHT_MAX {
                     break;
                 }
                 if !state.asking && state.asked.is_none_or(|at| now.duration_since(at) >= pause) {
                     (state.asked, state.asking) = (Some(now), true);
-                    let pod = target.clone();
+                    let pod = Arc::clone(target);
                     running.spawn(async move {
                         let outcome = Box::new(ask::ask(pod.ip, &pod.uid, &pod.key).await);
                         Done::Asked { pod, outcome }
                     });
                 }
                 // A pod that never answered has not started; it mounts what is there when it does.
-                let again = if since > NUDGE_SLOW_AFTER {
-                    NUDGE_SLOW
-                } else {
-                    NUDGE
-                };
                 if !synced
+                    && answered
                     && since >= NUDGE_FIRST
-                    && report.is_some()
-                    && state.nudged.is_none_or(|at| now.duration_since(at) >= again)
+                    && state
+                        .nudged
+                        .is_none_or(|at| now.duration_since(at) >= nudge_pause(since))
                 {
                     state.nudged = Some(now);
                     nudges += 1;
@@ -160,28 +169,36 @@ impl Poller {
                         if self.note(&pod, *outcome) {
                             held.insert(pod.policy_uid.clone(), pod.policy.clone());
                         }
-                        self.measure(&pod, &mut in_sync);
+                        self.measure(&pod, &targets, &mut measured);
                     }
                 }
                 () = self.reports.changed.notified() => {
-                    // News for some policy: everybody of it is due at once.
+                    // News for some policy; who has what it should have is not nudged anyway.
                     for state in due.values_mut() {
                         state.nudged = None;
                     }
-                    in_sync.clear();
                 }
-                () = sleep(TICK) => {}
+                () = self.wakes.pods.notified() => listed = None,
+                () = sleep(tick) => {}
             }
         }
     }
 
     /// Pods that run and have an address, each with its fleet's key.
-    fn targets(&self) -> Vec<Target> {
+    fn targets(&self) -> Vec<Arc<Target>> {
         let mut keys: HashMap<String, Option<String>> = HashMap::new();
         let pods = self.caches.pods.state();
         pods.iter()
-            .filter_map(|pod| self.target(pod, &mut keys))
+            .filter_map(|pod| self.target(pod, &mut keys).map(Arc::new))
             .collect()
+    }
+
+    /// Whether a pod ever answered, and whether it has what it should have.
+    fn has(&self, target: &Target, wanted: Option<&Wanted>) -> (bool, bool) {
+        self.reports.with(&target.uid, |report| {
+            let synced = wanted.is_none_or(|wanted| has(report, target, wanted));
+            (report.is_some(), synced)
+        })
     }
 
     fn target(&self, pod: &Pod, keys: &mut HashMap<String, Option<String>>) -> Option<Target> {
@@ -212,13 +229,12 @@ impl Poller {
     }
 
     /// Whether some pods of a policy are still about to get what they should have.
-    fn on_its_way(&self, policy_uid: &str, targets: &[Target]) -> bool {
+    fn on_its_way(&self, policy_uid: &str, targets: &[Arc<Target>]) -> bool {
         let Some(wanted) = self.reports.wanted(policy_uid) else {
             return false;
         };
         let mut fleet = targets.iter().filter(|target| target.policy_uid == policy_uid);
-        wanted.at.elapsed() < TOGETHER
-            && fleet.any(|target| !has(self.reports.of(&target.uid).report.as_ref(), target, &wanted))
+        wanted.at.elapsed() < TOGETHER && fleet.any(|target| !self.has(target, Some(&wanted)).1)
     }
 
     /// Notes an answer; true when status shows it.
@@ -239,18 +255,17 @@ impl Poller {
         }
     }
 
-    /// Once all pods of a policy have what they should have: how long that took.
-    fn measure(&self, pod: &Target, in_sync: &mut HashSet<String>) {
-        if in_sync.contains(&pod.policy_uid) {
-            return;
-        }
+    /// Once all pods of a policy have what they should have: how long that took, once per wish.
+    fn measure(&self, pod: &Target, targets: &[Arc<Target>], measured: &mut HashMap<String, Instant>) {
         let Some(wanted) = self.reports.wanted(&pod.policy_uid) else {
             return;
         };
-        let all = self.targets();
-        let mut fleet = all.iter().filter(|other| other.policy_uid == pod.policy_uid);
-        if fleet.all(|other| has(self.reports.of(&other.uid).report.as_ref(), other, &wanted)) {
-            in_sync.insert(pod.policy_uid.clone());
+        if measured.get(&pod.policy_uid) == Some(&wanted.at) {
+            return;
+        }
+        let mut fleet = targets.iter().filter(|other| other.policy_uid == pod.policy_uid);
+        if fleet.all(|other| self.has(other, Some(&wanted)).1) {
+            measured.insert(pod.policy_uid.clone(), wanted.at);
             self.metrics.propagated(wanted.at.elapsed());
         }
     }
@@ -288,6 +303,12 @@ impl Poller {
     }
 }
 
+/// Between two nudges, so long after the wish.
+fn nudge_pause(since: Duration) -> Duration {
+    let pace = NUDGE_PACES.iter().find(|(until, _)| since <= *until);
+    pace.map_or(NUDGE_LAST, |(_, pause)| *pause)
+}
+
 fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
     report.is_some_and(|report| {
         let (namespace, name) = &target.policy;
@@ -299,4 +320,52 @@ fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
             && report.floor_hash == wanted.hashes.floor
             && report.pool_hash == wanted.hashes.pool
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_that_refuses_is_not_written_for_ever() {
+        let pauses =
+            [0, 5, 6, 120, 121, 100_000].map(|since| nudge_pause(Duration::from_secs(since)).as_millis());
+        assert_eq!(pauses, [300, 300, 10_000, 10_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn a_pod_has_what_it_should_have_when_all_three_documents_are_in_force() {
+        let target = Target {
+            uid: "uid".to_owned(),
+            name: "pod".to_owned(),
+            ip: IpAddr::from([127, 0, 0, 1]),
+            policy: ("payments".to_owned(), "webhooks".to_owned()),
+            policy_uid: "policy".to_owned(),
+            key: String::new(),
+        };
+        let wanted = |policy: &str, floor: &str, pool: &str| Wanted {
+            hashes: crate::desired::Hashes {
+                policy: policy.to_owned(),
+                floor: floor.to_owned(),
+                pool: pool.to_owned(),
+            },
+            since: jiff::Timestamp::UNIX_EPOCH,
+            at: Instant::now(),
+        };
+        let report = super::super::tests::report("h", &[]);
+        assert!(has(Some(&report), &target, &wanted("h", "floor", "pool")));
+        for other in [
+            wanted("x", "floor", "pool"),
+            wanted("h", "x", "pool"),
+            wanted("h", "floor", "x"),
+        ] {
+            assert!(!has(Some(&report), &target, &other));
+        }
+        assert!(!has(None, &target, &wanted("h", "floor", "pool")));
+        let stranger = Target {
+            policy: ("other".to_owned(), "webhooks".to_owned()),
+            ..target
+        };
+        assert!(!has(Some(&report), &stranger, &wanted("h", "floor", "pool")));
+    }
 }
