@@ -1,5 +1,7 @@
 //! Whole reconciles against an API server in memory: the exact calls, failures at every call, crashes, drift, deletion.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
+
 mod support;
 
 use std::collections::BTreeMap;

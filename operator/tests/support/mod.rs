@@ -229,9 +229,10 @@ impl State {
         let old = self.objects.get(path);
         let moved = old.is_none_or(|old| old["spec"] != object["spec"]);
         let generation = old.map_or(0, |old| old["metadata"]["generation"].as_i64().unwrap_or(0));
-        let uid = old.map_or(json!(format!("uid-{}", self.version)), |old| {
-            old["metadata"]["uid"].clone()
-        });
+        let uid = old.map_or_else(
+            || json!(format!("uid-{}", self.version)),
+            |old| old["metadata"]["uid"].clone(),
+        );
         let metadata = &mut object["metadata"];
         metadata["resourceVersion"] = json!(self.version.to_string());
         if metadata["uid"].is_null() {
@@ -262,7 +263,7 @@ impl State {
             Method::GET => self
                 .objects
                 .get(path)
-                .map_or(failure(404), |object| (StatusCode::OK, object.clone())),
+                .map_or_else(|| failure(404), |object| (StatusCode::OK, object.clone())),
             Method::POST => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
             Method::DELETE => match self.objects.remove(path) {
                 Some(_) => (
@@ -317,7 +318,7 @@ impl State {
         if before.is_none() && policy {
             return failure(404);
         }
-        let mut object = before.clone().unwrap_or(json!({}));
+        let mut object = before.clone().unwrap_or_else(|| json!({}));
         if status {
             object["status"] = body["status"].clone();
         } else {
