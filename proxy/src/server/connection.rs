@@ -174,23 +174,21 @@ impl Connection {
         let limits = &server.limits;
         let mut deadline = Instant::now() + limits.head_time;
         if self.buffer.is_empty() {
-            // Nothing is held while nothing comes.
-            self.buffer = BytesMut::new();
             let (patience, grace) = if first {
                 (limits.head_time, DRAIN_GRACE)
             } else {
                 (limits.keep_alive, Duration::ZERO)
             };
-            let ready = tokio::select! {
+            let read = tokio::select! {
                 biased;
-                ready = timeout(patience, self.stream.readable()) => ready,
+                read = timeout(patience, first_bytes(&self.stream, &mut self.buffer)) => read,
                 // An idle connection of a draining pod: the client opens another, to another pod.
                 () = after(&self.stop, grace) => return Ok(None),
             };
-            match ready {
-                Ok(Ok(())) => {}
+            match read {
+                Ok(Ok(1..)) => {}
                 Err(_) if first => return Err(Fault::HeadTimeout),
-                Ok(Err(_)) | Err(_) => return Ok(None),
+                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
             }
             if !first {
                 deadline = Instant::now() + limits.head_time;
@@ -249,6 +247,20 @@ impl Connection {
             std::io::Result::Ok(())
         };
         let _ = timeout(FAREWELL, farewell).await;
+    }
+}
+
+/// Waits for bytes without holding a buffer, since most connections wait most of the time.
+async fn first_bytes(stream: &TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    loop {
+        *buffer = BytesMut::new();
+        stream.readable().await?;
+        buffer.reserve(READ_BYTES);
+        match stream.try_read_buf(buffer) {
+            // Readiness is a hint.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
     }
 }
 
