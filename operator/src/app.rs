@@ -20,7 +20,7 @@ use crate::admin::{self, Admin};
 use crate::args::OperatorArgs;
 use crate::cluster::apply::Memory;
 use crate::cluster::caches::{Caches, Writers, caches};
-use crate::cluster::discover;
+use crate::cluster::{discover, orphans};
 use crate::context::{Context, Wakes};
 use crate::egress_policy::retry::Failures;
 use crate::events::Events;
@@ -31,6 +31,8 @@ use crate::{egress_policy, egress_pool};
 
 /// Objects reconciled at one time; each waits for the API server most of the time.
 const CONCURRENCY: u16 = 16;
+/// Between two looks for fleets whose policy is gone.
+const ORPHANS: Duration = Duration::from_secs(60);
 /// Time for discovery's caches to be filled.
 const DISCOVERY: Duration = Duration::from_secs(5);
 /// Time for runs under way to end after a signal.
@@ -109,6 +111,7 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         since: Timestamp::now(),
     });
     ctx.wakes.everything();
+    tasks.spawn(collect_orphans(Arc::clone(&ctx)));
     let controllers = controllers(&ctx, &end);
     tokio::pin!(controllers);
     tokio::select! {
@@ -122,6 +125,19 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     }
     tasks.abort_all();
     Ok(())
+}
+
+/// Rare by nature, so seldom; not at once, so that a restart has better things to do first.
+async fn collect_orphans(ctx: Arc<Context>) {
+    loop {
+        tokio::time::sleep(ORPHANS).await;
+        if let Err(error) = orphans::collect(&ctx).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to delete a fleet whose policy is gone"
+            );
+        }
+    }
 }
 
 async fn controllers(ctx: &Arc<Context>, end: &CancellationToken) {

@@ -31,5 +31,6 @@
 pub mod apply;
 pub mod caches;
 pub mod discover;
+pub mod orphans;
 pub mod prune;
 pub mod subset;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use egressway_core::wire::names;
 use egressway_core::wire::report::{Egress, Phase, PolicyInForce, Report, Seen, VERSION};
 use egressway_operator::cluster::caches::policy_ref;
+use egressway_operator::cluster::orphans;
 use egressway_operator::egress_policy;
 use serde_json::{Value, json};
 use support::{FLEETS, World};
@@ -483,6 +484,34 @@ async fn a_deletion_finds_what_the_cache_has_not_seen_yet() {
     egress_policy::reconcile(going, Arc::clone(&world.ctx))
         .await
         .unwrap();
+    assert!(world.fleet().is_empty(), "{:?}", world.fleet().keys());
+}
+
+#[tokio::test]
+async fn a_fleet_without_policy_is_deleted_once_the_api_server_says_so() {
+    let mut world = settled().await;
+    world
+        .api
+        .lock()
+        .unwrap()
+        .objects
+        .retain(|path, _| !path.contains("/pods/"));
+    world.sync();
+    assert!(orphans::collect(&world.ctx).await.unwrap().is_empty());
+    assert!(world.calls().is_empty(), "nothing to suspect costs no call");
+    let policy = world.api.lock().unwrap().objects.remove(POLICY).unwrap();
+    world.sync();
+    // The cache has lost the policy, the API server has not.
+    world
+        .api
+        .lock()
+        .unwrap()
+        .objects
+        .insert(POLICY.to_owned(), policy);
+    assert!(orphans::collect(&world.ctx).await.unwrap().is_empty());
+    assert_eq!(world.fleet().len(), 9);
+    world.api.lock().unwrap().objects.remove(POLICY);
+    assert_eq!(orphans::collect(&world.ctx).await.unwrap(), ["policy-uid"]);
     assert!(world.fleet().is_empty(), "{:?}", world.fleet().keys());
 }
 

@@ -278,29 +278,33 @@ impl State {
     }
 
     fn is_list(&self, path: &str) -> bool {
-        path.rsplit('/').next().is_some_and(|last| last.ends_with('s'))
-            && !self.objects.contains_key(path)
-            && path.contains(&format!("/namespaces/{FLEETS}/"))
-            && path.split('/').count() <= 7
-            && !path.contains("services/")
+        // A list's path ends with the plural: after the namespace, or after the version.
+        let parts: Vec<&str> = path.split('/').collect();
+        let list = match parts.iter().position(|part| *part == "namespaces") {
+            Some(at) => parts.len() == at + 3,
+            None => path.ends_with("/egresspolicies"),
+        };
+        list && !self.objects.contains_key(path)
     }
 
     fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
+        let inside = |other: &str| match path.strip_suffix("/egresspolicies") {
+            Some(_) => other.contains("/egresspolicies/"),
+            None => other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
+        };
         // labelSelector=key%3Dvalue, and the value is enough to tell.
         let uid = query
             .split("%3D")
             .nth(1)
-            .unwrap_or_default()
-            .split('&')
-            .next()
-            .unwrap_or_default();
-        let inside = self
+            .map(|rest| rest.split('&').next().unwrap_or_default());
+        let wanted = |object: &Value| {
+            uid.is_none_or(|uid| object["metadata"]["labels"]["egressway.dev/policy-uid"] == uid)
+        };
+        let items: Vec<&Value> = self
             .objects
             .iter()
-            .filter(|(other, _)| other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')));
-        let items: Vec<&Value> = inside
-            .map(|(_, object)| object)
-            .filter(|object| object["metadata"]["labels"]["egressway.dev/policy-uid"] == uid)
+            .filter(|(other, o)| inside(other) && wanted(o))
+            .map(|(_, o)| o)
             .collect();
         (
             StatusCode::OK,
