@@ -1,7 +1,8 @@
 //! Health and metrics: unauthenticated, nothing secret.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -35,12 +36,25 @@ pub struct Admin {
     pub registry: Registry,
 }
 
-/// Binds the port.
+/// Binds the port. `[::]` means every address of the pod, also where the node's kernel has no IPv6.
 ///
 /// # Errors
 /// The operating system's.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
-    TcpListener::bind(address).await
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => match instead(address, &error) {
+            Some(address) => TcpListener::bind(address).await,
+            None => Err(error),
+        },
+    }
+}
+
+/// Every IPv4 address instead of every address, unless the port itself is what is wrong.
+fn instead(address: SocketAddr, error: &std::io::Error) -> Option<SocketAddr> {
+    let every = address.is_ipv6() && address.ip().is_unspecified();
+    let port = matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied);
+    (every && !port).then(|| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()))
 }
 
 impl Admin {
@@ -110,5 +124,72 @@ impl Admin {
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[test]
+    fn a_node_without_ipv6_gets_every_ipv4_address() {
+        let (no_family, in_use) = (Error::from_raw_os_error(97), Error::from(ErrorKind::AddrInUse));
+        let instead = |address: &str, error| instead(address.parse().unwrap(), error).map(|a| a.to_string());
+        assert_eq!(instead("[::]:8080", &no_family).as_deref(), Some("0.0.0.0:8080"));
+        assert_eq!(
+            instead("[::]:8080", &in_use),
+            None,
+            "somebody else has the port, and that must show"
+        );
+        assert_eq!(
+            instead("[::1]:8080", &no_family),
+            None,
+            "an address that was asked for is not widened"
+        );
+        assert_eq!(instead("0.0.0.0:8080", &no_family), None);
+    }
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let socket = TcpSocket::new_v4().unwrap();
+        #[expect(clippy::disallowed_methods, reason = "a test asks its own listener")]
+        let mut stream = socket.connect(address).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn it_is_alive_at_once_and_ready_when_the_caches_are() {
+        let mut registry = Registry::default();
+        let metrics = crate::metrics::Metrics::register(&mut registry);
+        drop(metrics.reconcile("egresspolicy"));
+        let admin = Arc::new(Admin {
+            ready: AtomicBool::new(false),
+            registry,
+        });
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let server = tokio::spawn(Arc::clone(&admin).serve(listener, stop.clone()));
+        assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        admin.ready.store(true, Ordering::Relaxed);
+        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        let metrics = get(address, "/metrics").await;
+        assert!(
+            metrics.contains("controller_runtime_reconcile_total{controller=\"egresspolicy\"} 1"),
+            "{metrics}"
+        );
+        assert!(get(address, "/").await.starts_with("HTTP/1.1 404"));
+        stop.cancel();
+        server.await.unwrap();
     }
 }
