@@ -202,3 +202,35 @@ fn the_order_of_cells_means_nothing() {
     let order = |cells: Value| validate(&pool(json!({"cells": cells}))).unwrap();
     assert_eq!(order(json!([a, b])), order(json!([b, a])));
 }
+
+#[test]
+fn namespaces_are_allowed_by_name_or_by_label() {
+    let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
+    let not_a = json!({"matchExpressions": [{"key": "team", "operator": "NotIn", "values": ["a"]}]});
+    for (value, expected) in [
+        (json!({"from": "All"}), true),
+        (json!({"from": "Names", "names": ["payments"]}), true),
+        (
+            json!({"from": "Names", "names": ["payment", "payments-2"]}),
+            false,
+        ),
+        (json!({"from": "Names"}), false),
+        (
+            json!({"from": "Selector", "selector": {"matchLabels": {"team": "a"}}}),
+            true,
+        ),
+        (json!({"from": "Selector", "selector": not_a}), false),
+    ] {
+        let allowed: AllowedNamespaces = serde_json::from_value(value.clone()).unwrap();
+        assert_eq!(allows(&allowed, "payments", &labels), Ok(expected), "{value}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_in_a_pool_panics(state in ".{0,12}", cidr in ".{0,20}", time in ".{0,20}", drain in ".{0,8}") {
+        let mut cell = cell("a", json!([{"cidr": cidr, "notBefore": time}]));
+        cell["state"] = json!(state);
+        let _ = validate(&pool(json!({"cells": [cell], "fleet": {"drain": drain}})));
+    }
+}
