@@ -42,7 +42,7 @@ const PENDING_FOR: Duration = Duration::from_secs(20);
 const NUDGE_FIRST: Duration = Duration::from_millis(50);
 /// Between two nudges at first. A kubelet takes 0.2 s from nudge to file.
 const NUDGE: Duration = Duration::from_millis(300);
-/// From the wish to the end of a pace of nudges, and the pace. A pod that refuses its documents would be written for
+/// How long a pod is behind at most for a pace of nudges, and the pace. A pod that refuses its documents would be written for
 /// ever; a kubelet comes by itself after a minute or two.
 const NUDGE_PACES: [(Duration, Duration); 2] = [
     (Duration::from_secs(5), NUDGE),
@@ -72,11 +72,31 @@ pub struct Poller {
     pub metrics: Metrics,
 }
 
+/// Where one pod stands.
 #[derive(Default)]
 struct Due {
     asked: Option<Instant>,
     nudged: Option<Instant>,
     asking: bool,
+    /// The wish that the rest is about.
+    wish: Option<Instant>,
+    /// Since when it has not what it should have.
+    behind: Option<Instant>,
+}
+
+impl Due {
+    /// For how long the pod has not had what it should have: a new wish begins anew, and so does a new pod under an
+    /// old wish.
+    fn behind(&mut self, wish: Option<Instant>, synced: bool, now: Instant) -> Duration {
+        if self.wish != wish {
+            (self.wish, self.behind, self.nudged) = (wish, None, None);
+        }
+        if synced {
+            self.behind = None;
+            return Duration::ZERO;
+        }
+        now.duration_since(*self.behind.get_or_insert(now))
+    }
 }
 
 enum Done {
@@ -128,9 +148,10 @@ impl Poller {
             for target in &targets {
                 let wanted = self.reports.wanted(&target.policy_uid);
                 let (answered, synced) = self.has(target, wanted.as_ref());
-                let since = wanted.map_or(Duration::ZERO, |wanted| now.duration_since(wanted.at));
+                let wish = wanted.map(|wanted| wanted.at);
                 let state = due.entry(target.uid.clone()).or_default();
-                let pending = !synced && since <= PENDING_FOR;
+                let behind = state.behind(wish, synced, now);
+                let pending = !synced && behind <= PENDING_FOR;
                 let pause = if pending { PENDING } else { SETTLED };
                 if pending || state.asked.is_none() {
                     tick = TICK;
@@ -149,10 +170,10 @@ impl Poller {
                 // A pod that never answered has not started; it mounts what is there when it does.
                 if !synced
                     && answered
-                    && since >= NUDGE_FIRST
+                    && wish.is_some_and(|at| now.duration_since(at) >= NUDGE_FIRST)
                     && state
                         .nudged
-                        .is_none_or(|at| now.duration_since(at) >= nudge_pause(since))
+                        .is_none_or(|at| now.duration_since(at) >= nudge_pause(behind))
                 {
                     state.nudged = Some(now);
                     nudges += 1;
@@ -172,12 +193,7 @@ impl Poller {
                         self.measure(&pod, &targets, &mut measured);
                     }
                 }
-                () = self.reports.changed.notified() => {
-                    // News for some policy; who has what it should have is not nudged anyway.
-                    for state in due.values_mut() {
-                        state.nudged = None;
-                    }
-                }
+                () = self.reports.changed.notified() => {}
                 () = self.wakes.pods.notified() => listed = None,
                 () = sleep(tick) => {}
             }
@@ -303,7 +319,7 @@ impl Poller {
     }
 }
 
-/// Between two nudges, so long after the wish.
+/// Between two nudges, when a pod has been behind for so long.
 fn nudge_pause(since: Duration) -> Duration {
     let pace = NUDGE_PACES.iter().find(|(until, _)| since <= *until);
     pace.map_or(NUDGE_LAST, |(_, pause)| *pause)
@@ -331,6 +347,32 @@ mod tests {
         let pauses =
             [0, 5, 6, 120, 121, 100_000].map(|since| nudge_pause(Duration::from_secs(since)).as_millis());
         assert_eq!(pauses, [300, 300, 10_000, 10_000, 600_000, 600_000]);
+    }
+
+    #[test]
+    fn a_new_wish_and_a_new_pod_begin_anew() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut due = Due::default();
+        assert_eq!(
+            due.behind(Some(at(0)), false, at(100)),
+            Duration::ZERO,
+            "a new pod under an old wish"
+        );
+        due.nudged = Some(at(100));
+        assert_eq!(due.behind(Some(at(0)), false, at(130)), Duration::from_secs(30));
+        assert_eq!(
+            due.behind(Some(at(131)), false, at(131)),
+            Duration::ZERO,
+            "a new wish"
+        );
+        assert_eq!(due.nudged, None);
+        assert_eq!(due.behind(Some(at(131)), true, at(140)), Duration::ZERO);
+        assert_eq!(
+            due.behind(Some(at(131)), false, at(150)),
+            Duration::ZERO,
+            "fell behind just now"
+        );
     }
 
     #[test]
