@@ -5,7 +5,7 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/env.sh"
 cd "$ROOT"
 musl=x86_64-unknown-linux-musl gnu=x86_64-unknown-linux-gnu
-if command -v musl-gcc >/dev/null && { rustup target list --installed | grep -qx $musl || rustup target add $musl; } >&2; then
+if need musl-gcc musl-tools && { rustup target list --installed | grep -qx $musl || rustup target add $musl; } >&2; then
   target=$musl
 else
   target=$gnu

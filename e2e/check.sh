@@ -24,6 +24,7 @@ cargo fmt --check
 (cd core/fuzz && cargo fmt --check)
 step "lint"
 quietly "$logs/clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
+need shellcheck shellcheck
 git ls-files -z '*.sh' e2e/lab/lab .ci/run | xargs -0 shellcheck -x -e SC1091
 step "unit, property, snapshot and socket tests"
 quietly "$logs/test-build" cargo test --locked --workspace --no-run

@@ -24,3 +24,10 @@ quietly() {
   done
   wait "$pid" || { tail -n 60 "$log"; echo "failed: $*"; return 1; }
 }
+
+# need COMMAND PACKAGE: installs the Debian package where the command is missing; fails where it cannot.
+need() {
+  command -v "$1" >/dev/null && return 0
+  echo "installing $2" >&2
+  { apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq -y --no-install-recommends install "$2"; } >&2
+}
