@@ -22,7 +22,7 @@ step "tools and binaries of the lab (a new machine builds Kubernetes from Go mod
 "$LAB" build
 step "operator and proxy (a new machine compiles their dependencies first)"
 quietly "$logs/binaries" e2e/binaries.sh
-step "cluster: five nodes, three NAT gateways, an internet with DNS, echo servers and observers"
+step "cluster: five nodes, a NAT gateway per cell, an internet with DNS, echo servers and observers"
 EGRESSWAY_PROXY_BIN=$(sed -n 's/^egressway-proxy=//p' "$logs/binaries") "$LAB" up
 step "helm install"
 quietly "$logs/install" e2e/install.sh
