@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use egressway_core::acl::{Floor, Host, Permit, Policy, Target, address, compile};
+use egressway_core::acl::{Ask, Floor, Host, Permit, Policy, Target, Wall, address, compile};
 use egressway_core::wire::document::{Action, Content, Policies, PortRange, Rule, VERSION};
 use proptest::prelude::*;
 
@@ -14,8 +14,8 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         "name",
         1,
         Content {
-            suspended: false,
             rules,
+            ..Content::default()
         },
     );
     let document = Policies {
@@ -23,6 +23,10 @@ fn policy(rules: Vec<Rule>) -> Arc<Policy> {
         policies: vec![sealed],
     };
     Arc::clone(&compile::policies(&document).unwrap()[0])
+}
+
+fn wall() -> Arc<Wall> {
+    Wall::of(Arc::new(Floor::new(&[])))
 }
 
 fn rule(name: usize, action: Action, hosts: Vec<String>, cidrs: Vec<String>) -> Rule {
@@ -35,11 +39,12 @@ fn rule(name: usize, action: Action, hosts: Vec<String>, cidrs: Vec<String>) -> 
             port: 443,
             end_port: None,
         }],
+        ..Rule::default()
     }
 }
 
 fn permits(policy: &Arc<Policy>, target: &str) -> bool {
-    Target::parse(target).is_ok_and(|target| policy.permit(&Arc::new(Floor::new(&[])), target).is_ok())
+    Target::parse(target).is_ok_and(|target| policy.permit(&wall(), Ask::tunnel(target)).is_ok())
 }
 
 /// Few labels, so that patterns and names really meet.
@@ -170,5 +175,5 @@ fn allow_all() -> Permit {
     let any = policy(vec![rule(0, Action::Allow, vec!["*".to_owned()], vec![])]);
     let target = Target::parse("www.example:443").unwrap();
     assert!(matches!(target.host(), Host::Name(_)));
-    any.permit(&Arc::new(Floor::new(&[])), target).unwrap()
+    any.permit(&wall(), Ask::tunnel(target)).unwrap()
 }

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use egressway_core::acl::{Floor, Policy, Target, address, compile};
+use egressway_core::acl::{Ask, Floor, Policy, Target, Wall, address, compile};
 use egressway_core::wire::document::{self, Action, Content, PortRange, Rule, VERSION};
 use libfuzzer_sys::fuzz_target;
 
@@ -19,12 +19,12 @@ fuzz_target!(|input: (Vec<(bool, String, u16)>, String, u128)| {
     let (Some(policy), Ok(target)) = (compiled(rules.clone()), Target::parse(&target)) else {
         return;
     };
-    let floor = Arc::new(Floor::new(&[]));
-    let verdict = policy.permit(&floor, target.clone());
+    let wall = Wall::of(Arc::new(Floor::new(&[])));
+    let verdict = policy.permit(&wall, Ask::tunnel(target.clone()));
     let mut stricter = rules;
     stricter.push(into_rule(99, (true, "*".to_owned(), target.port())));
     if let Some(stricter) = compiled(stricter) {
-        let denied = stricter.permit(&floor, target);
+        let denied = stricter.permit(&wall, Ask::tunnel(target));
         assert!(denied.is_err() || verdict.is_ok());
     }
     if let Ok(permit) = verdict
@@ -45,6 +45,7 @@ fn into_rule(n: usize, (deny, text, port): (bool, String, u16)) -> Rule {
         hosts: if cidr { vec![] } else { vec![text.clone()] },
         cidrs: if cidr { vec![text] } else { vec![] },
         ports: vec![PortRange { port, end_port: None }],
+        ..Rule::default()
     }
 }
 
@@ -54,8 +55,8 @@ fn compiled(rules: Vec<Rule>) -> Option<Arc<Policy>> {
         "name",
         1,
         Content {
-            suspended: false,
             rules,
+            ..Content::default()
         },
     );
     let document = document::Policies {
