@@ -16,15 +16,18 @@ pub mod drain;
 pub mod egress_ip;
 pub mod endpoint;
 mod error_chain;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod observer;
+pub mod proxy_protocol;
 pub mod report;
 pub mod resolve;
 pub mod server;
 pub mod state;
 pub mod stream;
 pub mod tunnel;
+pub mod would_deny;
 pub mod workers;
 
 pub(crate) use error_chain::error_chain;
