@@ -27,7 +27,7 @@ pub mod server;
 pub mod state;
 pub mod stream;
 pub mod tunnel;
-pub mod would_deny;
 pub mod workers;
+pub mod would_deny;
 
 pub(crate) use error_chain::error_chain;

@@ -87,8 +87,14 @@ fn v1(header: &[u8]) -> Result<Option<SocketAddr>, Error> {
         ["PROXY", "UNKNOWN", ..] => Ok(None),
         ["PROXY", family, source, destination, from, to] => {
             let (source, destination) = match *family {
-                "TCP4" => (source.parse().map(IpAddr::V4), destination.parse().map(IpAddr::V4)),
-                "TCP6" => (source.parse().map(IpAddr::V6), destination.parse().map(IpAddr::V6)),
+                "TCP4" => (
+                    source.parse().map(IpAddr::V4),
+                    destination.parse().map(IpAddr::V4),
+                ),
+                "TCP6" => (
+                    source.parse().map(IpAddr::V6),
+                    destination.parse().map(IpAddr::V6),
+                ),
                 _ => return Err(Error::Malformed),
             };
             match (source, destination, port(from), port(to)) {
@@ -178,13 +184,28 @@ mod tests {
     #[tokio::test]
     async fn headers_are_read_to_their_last_byte() {
         let v4 = [192, 0, 2, 1, 192, 0, 2, 2, 0x04, 0xd2, 0x01, 0xbb];
-        let v6: Vec<u8> = [&[0x20, 0x01, 0x0d, 0xb8], &[0; 12][..], &[0; 16], &[0x04, 0xd2, 0, 80]].concat();
+        let v6: Vec<u8> = [
+            &[0x20, 0x01, 0x0d, 0xb8],
+            &[0; 12][..],
+            &[0; 16],
+            &[0x04, 0xd2, 0, 80],
+        ]
+        .concat();
         let with_extension = [&v4[..], &[0x04, 0, 1, 7]].concat();
         for (header, expected) in [
-            (b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n".to_vec(), Some("192.0.2.1:1234")),
-            (b"PROXY TCP6 2001:db8:: ::1 1234 443\r\n".to_vec(), Some("[2001:db8::]:1234")),
+            (
+                b"PROXY TCP4 192.0.2.1 192.0.2.2 1234 443\r\n".to_vec(),
+                Some("192.0.2.1:1234"),
+            ),
+            (
+                b"PROXY TCP6 2001:db8:: ::1 1234 443\r\n".to_vec(),
+                Some("[2001:db8::]:1234"),
+            ),
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
-            (b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n".to_vec(), None),
+            (
+                b"PROXY UNKNOWN ffff:f...f:ffff ffff:f...f:ffff 65535 65535\r\n".to_vec(),
+                None,
+            ),
             (binary(0x21, 0x11, &v4), Some("192.0.2.1:1234")),
             (binary(0x21, 0x11, &with_extension), Some("192.0.2.1:1234")),
             (binary(0x21, 0x21, &v6), Some("[2001:db8::]:1234")),
@@ -196,7 +217,11 @@ mod tests {
                 let bytes = [&header[..], b"GET"].concat();
                 let (read, rest) = read_in_steps(&bytes, step).await;
                 let expected = expected.map(|text| text.parse().unwrap());
-                assert_eq!((read.unwrap(), &rest[..]), (expected, &b"GET"[..]), "{header:?} by {step}");
+                assert_eq!(
+                    (read.unwrap(), &rest[..]),
+                    (expected, &b"GET"[..]),
+                    "{header:?} by {step}"
+                );
             }
         }
     }

@@ -263,12 +263,7 @@ impl Direction {
         }
     }
 
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
-    ) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Stream, to: &mut Stream) -> Poll<Result<(), Broken>> {
         loop {
             while !self.kept.is_empty() {
                 let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.kept));

@@ -90,7 +90,12 @@ mod tests {
     fn policy(name: &str) -> Arc<Policy> {
         let policies = document::Policies {
             version: document::VERSION,
-            policies: vec![document::Policy::seal("ns", name, 1, document::Content::default())],
+            policies: vec![document::Policy::seal(
+                "ns",
+                name,
+                1,
+                document::Content::default(),
+            )],
         };
         compile::policies(&policies).unwrap().remove(0)
     }
@@ -108,7 +113,10 @@ mod tests {
         }
         let listed = denies.of(&policy);
         assert_eq!(listed.len(), WOULD_DENY_MAX);
-        let first = listed.iter().find(|deny| deny.target == "often.example:443").unwrap();
+        let first = listed
+            .iter()
+            .find(|deny| deny.target == "often.example:443")
+            .unwrap();
         assert!(first.count >= 100 && first.reason == "denied_by_rule");
         assert_eq!(denies.lock().values().next().unwrap().len(), COUNTERS);
     }

@@ -22,9 +22,7 @@ impl Places {
     #[must_use]
     pub fn take(&self, max: usize) -> Option<Place> {
         let more = |taken: usize| (taken < max).then_some(taken + 1);
-        let taken = self
-            .0
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.ok().map(|_| Place(Arc::clone(&self.0)))
     }
 }
@@ -108,7 +106,11 @@ mod tests {
     fn destinations_are_counted_apart_and_forgotten() {
         let destinations = Destinations::default();
         let (a, b) = ("192.0.2.1:443".parse().unwrap(), "192.0.2.1:80".parse().unwrap());
-        let held = [destinations.take(a, 2), destinations.take(a, 2), destinations.take(b, 2)];
+        let held = [
+            destinations.take(a, 2),
+            destinations.take(a, 2),
+            destinations.take(b, 2),
+        ];
         assert!(held.iter().all(Option::is_some));
         assert!(destinations.take(a, 2).is_none() && !destinations.has_room(a, 2));
         assert!(destinations.has_room(b, 2) && destinations.take(b, 0).is_none());

@@ -127,7 +127,10 @@ impl Bucket {
 }
 
 /// A second's worth.
-#[expect(clippy::cast_precision_loss, reason = "rates are at most a million, see the core's bounds")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates are at most a million, see the core's bounds"
+)]
 fn size(rate: u64) -> f64 {
     rate as f64
 }
@@ -177,7 +180,10 @@ mod tests {
             advance(Duration::from_millis(step as u64 % 17)).await;
         }
         // About eight seconds: the first second's worth, and five a second.
-        assert!(passed.iter().all(|passed| (40..=46).contains(passed)), "{passed:?}");
+        assert!(
+            passed.iter().all(|passed| (40..=46).contains(passed)),
+            "{passed:?}"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -199,6 +205,10 @@ mod tests {
         assert_eq!(lock(&rates.clients).own.len(), CLIENTS_MAX);
         advance(Duration::from_secs(1)).await;
         assert!(rates.admits_client(client(late), 2));
-        assert_eq!(lock(&rates.clients).own.len(), 1, "those that filled up are forgotten");
+        assert_eq!(
+            lock(&rates.clients).own.len(),
+            1,
+            "those that filled up are forgotten"
+        );
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     pub(super) upgrade: bool,
     /// The origin's connection has served before.
     pub(super) reused: bool,
+    /// Longest time in which nothing moves.
+    pub(super) idle: Duration,
     /// Most bytes of the answer's body.
     pub(super) response_bytes_max: Option<u64>,
 }
@@ -100,7 +102,7 @@ impl Exchange<'_> {
                 moved = now;
                 moved_at = Instant::now();
             }
-            let deadline = moved_at + self.server.limits.idle;
+            let deadline = moved_at + self.idle;
             client.timer.poll(cx, deadline).map(|()| Event::Idle)
         })
         .await;

@@ -6,9 +6,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::stream::Stream;
 use bytes::BytesMut;
 use http::StatusCode;
-use tokio::net::TcpStream;
 
 use super::flow::{Broken, Encoding, Flow};
 use crate::server::head::{Framing, Head, ResponseHead, Scan, Section, Version, tokens};
@@ -127,7 +127,7 @@ impl Answer {
         cx: &mut Context<'_>,
         rules: Rules<'_>,
         origin: &mut Origin,
-        client: &mut TcpStream,
+        client: &mut Stream,
         sent: bool,
     ) -> Poll<Finish> {
         while self.stage == Stage::Head {
@@ -297,7 +297,9 @@ fn patience(head: &ResponseHead) -> Option<Duration> {
         .flat_map(tokens)
         .find_map(|token| {
             let (name, value) = std::str::from_utf8(token).ok()?.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("timeout").then_some(value.trim())
+            name.trim()
+                .eq_ignore_ascii_case("timeout")
+                .then_some(value.trim())
         })
         .and_then(|seconds| seconds.parse().ok())
         .map(Duration::from_secs)
