@@ -18,7 +18,7 @@ use egressway_proxy::resolve::{ResolveError, Resolver};
 use egressway_proxy::server::{Limits, Server};
 use egressway_proxy::state::{InForce, State};
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -191,7 +191,7 @@ pub async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, bool) {
 }
 
 /// Reads up to and including an empty line.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0; 1];
@@ -206,7 +206,7 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-pub async fn read_exact(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+pub async fn read_exact<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     timeout(DEADLINE, stream.read_exact(&mut bytes))
         .await
@@ -276,6 +276,13 @@ pub async fn accept(listener: &TcpListener) -> TcpStream {
 /// Whether nobody has connected to the origin by now.
 pub async fn untouched(listener: &TcpListener) -> bool {
     timeout(Duration::from_millis(1), listener.accept())
+        .await
+        .is_err()
+}
+
+/// Whether nothing arrives for a while, long after it would have if it had been sent.
+pub async fn quiet(stream: &TcpStream) -> bool {
+    timeout(Duration::from_millis(20), stream.peek(&mut [0]))
         .await
         .is_err()
 }
