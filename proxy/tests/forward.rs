@@ -381,6 +381,45 @@ async fn an_origin_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
+async fn whoever_says_nothing_is_to_blame() {
+    let limits = Limits {
+        idle: Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let rules = allow(&[], &["127.0.0.0/8"]);
+    let proxy = start(in_force(rules, &["127.0.0.0/8"]), limits).await;
+    for (fields, answer, reason) in [
+        ("", "", "upstream_timeout"),
+        (
+            "Content-Length: 5\r\nExpect: 100-continue\r\n",
+            "",
+            "upstream_timeout",
+        ),
+        ("Content-Length: 5\r\n", "", "client_reset"),
+        (
+            "Content-Length: 5\r\nExpect: 100-continue\r\n",
+            "HTTP/1.1 100 Continue\r\n\r\n",
+            "client_reset",
+        ),
+        ("", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "idle_timeout"),
+    ] {
+        let origin = origin().await;
+        let authority = origin.local_addr().unwrap();
+        let mut client = dial(proxy.address).await;
+        let request = format!("PUT http://{authority}/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut server = accept(&origin).await;
+        read_head(&mut server).await;
+        server.write_all(answer.as_bytes()).await.unwrap();
+        let (_, clean) = read_all(&mut client).await;
+        assert_eq!(clean, reason == "upstream_timeout", "{fields:?} {answer:?}");
+        proxy
+            .logged(&[reason, &format!("\"server.port\":{}", authority.port())])
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn an_origin_cannot_speak_for_the_proxy() {
     let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Egressway-Reason: no_rule_matches\r\nX-Egressway-Id: 1\r\nProxy-Status: egressway-proxy; error=http_request_denied\r\n\r\n";

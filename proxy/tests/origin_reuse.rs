@@ -197,6 +197,33 @@ async fn an_answer_without_a_body_leaves_its_connection() {
 }
 
 #[tokio::test]
+async fn a_connection_that_somebody_signed_in_on_is_nobody_elses() {
+    for (value, reused) in [
+        ("NTLM TlRM", false),
+        ("negotiate YII", false),
+        ("Basic YTpi", true),
+    ] {
+        let (proxy, origin) = (open().await, origin().await);
+        let authority = origin.local_addr().unwrap().to_string();
+        let mut client = dial(proxy.address).await;
+        let head = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\nAuthorization: {value}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut server = accept(&origin).await;
+        read_head(&mut server).await;
+        server.write_all(OK.as_bytes()).await.unwrap();
+        assert_eq!(status(&read_head(&mut client).await), 200);
+        client
+            .write_all(request("GET", &authority, "").as_bytes())
+            .await
+            .unwrap();
+        if !reused {
+            server = accept(&origin).await;
+        }
+        assert!(read_head(&mut server).await.starts_with("GET "), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn no_content_with_a_body_after_all_spoils_nobody_elses_answer() {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap().to_string();
