@@ -420,6 +420,45 @@ async fn whoever_says_nothing_is_to_blame() {
 }
 
 #[tokio::test]
+async fn a_request_under_way_ends_with_its_permission_and_with_the_pod() {
+    for (answer, begun) in [("", false), ("HTTP/1.1 200 OK\r\n\r\nhalf", true)] {
+        for revoked in [true, false] {
+            let (proxy, origin) = (open().await, origin().await);
+            let authority = origin.local_addr().unwrap();
+            let mut client = dial(proxy.address).await;
+            let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n");
+            client.write_all(request.as_bytes()).await.unwrap();
+            let mut server = accept(&origin).await;
+            read_head(&mut server).await;
+            server.write_all(answer.as_bytes()).await.unwrap();
+            if begun {
+                assert_eq!(status(&read_head(&mut client).await), 200);
+                read_exact(&mut client, 9).await;
+            }
+            let (insecure, reason) = (
+                &["127.0.0.0/8"],
+                if revoked { "policy_revoked" } else { "killed" },
+            );
+            if revoked {
+                // Another policy that permits it changes nothing.
+                proxy
+                    .state
+                    .set_in_force(in_force(allow(&[], &["127.0.0.0/8"]), insecure));
+                assert!(quiet(&client).await);
+                proxy
+                    .state
+                    .set_in_force(in_force(allow(&["a.example"], &[]), insecure));
+            } else {
+                proxy.kill.cancel();
+            }
+            assert_eq!(read_all(&mut client).await, (vec![], false), "{reason}");
+            read_all(&mut server).await;
+            proxy.logged(&[reason]).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_origin_cannot_speak_for_the_proxy() {
     let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX-Egressway-Reason: no_rule_matches\r\nX-Egressway-Id: 1\r\nProxy-Status: egressway-proxy; error=http_request_denied\r\n\r\n";
