@@ -43,6 +43,9 @@ use crate::limits::rate::Rates;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::State;
+use crate::tunnel::Counters;
+use crate::tunnel::live::{Live, TunnelInfo};
+use crate::tunnel::pipe::{PIPES_MAX, Pipes};
 
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
@@ -62,6 +65,9 @@ pub struct Server {
     own_ports: Vec<u16>,
     ids: Ids,
     pool: Pool,
+    counters: Counters,
+    pipes: Arc<Pipes>,
+    live: Live,
     connections: TaskTracker,
     places: Places,
     tunnels: Places,
@@ -84,7 +90,14 @@ impl Server {
         name: String,
         own_ports: Vec<u16>,
     ) -> Self {
+        let counters = Counters {
+            sent: metrics.bytes_sent.clone(),
+            received: metrics.bytes_received.clone(),
+        };
         Self {
+            counters,
+            pipes: Pipes::new(PIPES_MAX),
+            live: Live::default(),
             state,
             resolver,
             metrics,
@@ -110,6 +123,12 @@ impl Server {
         in_force
             .policy()
             .map_or(self.limits, |policy| self.limits.with(policy))
+    }
+
+    /// The tunnels that are open right now, the oldest first.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<TunnelInfo> {
+        self.live.tunnels()
     }
 
     /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut), on this

@@ -63,6 +63,7 @@ impl Connection {
             client: Side::new(self.stream, &self.buffer),
             origin: Side::new(routed.stream, &[]),
             request,
+            target: routed.target,
             address: routed.address,
             status: 200,
         }))

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use egressway_core::acl::VettedAddr;
+use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -26,7 +26,8 @@ use super::timer::Timer;
 use crate::auth::{Certified, Credential, MalformedCredential};
 use crate::state::InForce;
 use crate::stream::Stream;
-use crate::tunnel::{self, Counters, Cuts, Side};
+use crate::tunnel::live::{Meter, Open};
+use crate::tunnel::{self, Cuts, Means, Side};
 
 /// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -72,6 +73,7 @@ pub(super) enum Next {
 pub(super) struct Upgraded {
     pub(super) origin: Side,
     pub(super) request: Request,
+    pub(super) target: Target,
     pub(super) address: VettedAddr,
 }
 
@@ -81,6 +83,7 @@ pub(super) struct Tunnel {
     pub(super) client: Side,
     pub(super) origin: Side,
     pub(super) request: Request,
+    pub(super) target: Target,
     pub(super) address: VettedAddr,
     /// What the client was told.
     pub(super) status: u16,
@@ -92,22 +95,33 @@ impl Tunnel {
             client,
             origin,
             request,
+            target,
             address,
             status,
         } = *self;
         let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
+        let listed = server.live.list(Open {
+            id: request.id,
+            client: request.client,
+            policy: request.policy.clone(),
+            target,
+            address,
+            meter: Meter::new(Instant::now()),
+        });
+        let open = listed.open();
         let cuts = Cuts {
             idle: request.limits.idle,
             deadline: request.deadline(),
             in_force: server.state.watch_in_force(),
             kill,
         };
-        let counters = Counters {
-            sent: server.metrics.bytes_sent.clone(),
-            received: server.metrics.bytes_received.clone(),
+        let means = Means {
+            counters: &server.counters,
+            meter: &open.meter,
+            pipes: &server.pipes,
         };
-        let permitted = |in_force: &InForce| request.still_permitted(in_force, address);
-        let outcome = tunnel::run(client, origin, cuts, counters, permitted).await;
+        let permitted = |in_force: &InForce| request.still_permitted(in_force, open.address);
+        let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
         let ending = Ending {
             end: outcome.end,
             status: Some(status),
@@ -197,12 +211,14 @@ impl Connection {
                     let Upgraded {
                         origin,
                         request,
+                        target,
                         address,
                     } = *upgraded;
                     return Some(Box::new(Tunnel {
                         client: Side::new(self.stream, &self.buffer),
                         origin,
                         request,
+                        target,
                         address,
                         status: 101,
                     }));

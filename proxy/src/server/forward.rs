@@ -111,6 +111,7 @@ impl Connection {
                 Some(stream) => Next::Tunnel(Box::new(Upgraded {
                     origin: Side::new(stream, &early),
                     request,
+                    target: outgoing.target,
                     address: pooled.address,
                 })),
                 // A change of protocol is taken for one on plain connections only.

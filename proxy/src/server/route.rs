@@ -52,6 +52,7 @@ pub(super) struct Decided {
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) stream: TcpStream,
+    pub(super) target: Target,
     pub(super) address: VettedAddr,
 }
 
@@ -66,7 +67,11 @@ impl Server {
         let Decided { permit, .. } = self.decide(request, certified, What::Tunnel(target)).await?;
         let (stream, address) = self.connect(request, &permit).await?;
         self.reach(request, &permit, address)?;
-        Ok(Routed { stream, address })
+        Ok(Routed {
+            stream,
+            target: permit.target().clone(),
+            address,
+        })
     }
 
     /// Admits, identifies and permits; nothing is looked up before.
