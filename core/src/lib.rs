@@ -23,4 +23,5 @@
 pub mod acl;
 pub mod duration;
 pub mod egress;
+pub mod tls_hello;
 pub mod wire;

@@ -15,6 +15,7 @@ mod relay;
 pub mod reply;
 mod request;
 mod route;
+mod sni;
 mod upstream;
 
 use std::pin::pin;

@@ -41,19 +41,22 @@ pub enum End {
     Lifetime,
     /// A new policy no longer permits it.
     PolicyRevoked,
+    /// The TLS hello does not name the target, where the rule demands it.
+    SniMismatch,
     /// The pod's time to drain was over.
     Killed,
 }
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
         Self::IdleTimeout,
         Self::Lifetime,
         Self::PolicyRevoked,
+        Self::SniMismatch,
         Self::Killed,
     ];
 
@@ -67,6 +70,7 @@ impl End {
             Self::IdleTimeout => "idle_timeout",
             Self::Lifetime => "lifetime",
             Self::PolicyRevoked => "policy_revoked",
+            Self::SniMismatch => "sni_mismatch",
             Self::Killed => "killed",
         }
     }
