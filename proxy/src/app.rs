@@ -29,7 +29,7 @@ use crate::server::{Limits, Server};
 use crate::state::State;
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// files. Where a process may open few, a quarter of them.
+/// idle connections to origins (384), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// Listeners are bound; nothing is served yet.

@@ -1,21 +1,24 @@
 //! The data path: accept, and for each request parse, permit, resolve, vet, dial, relay.
 //!
-//! One reader ([`head`], [`body`]) decides where every request ends, for CONNECT and for forwarded requests alike;
-//! hyper speaks to origins. Two parsers in front of each other could disagree about where a request ends, and that
-//! disagreement is request smuggling.
+//! One reader ([`head`], [`body`]) decides where every message ends, for CONNECT, for forwarded requests and for their
+//! answers alike. Two parsers in front of each other could disagree about where a message ends, and that disagreement is
+//! request smuggling.
 
 pub mod body;
 mod connect;
 mod connection;
 mod forward;
 pub mod head;
+mod hop;
 pub mod id;
+mod origin;
+mod pool;
 pub mod reason;
 mod relay;
 pub mod reply;
 mod request;
 mod route;
-mod upstream;
+mod timer;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +32,7 @@ use tracing::warn;
 
 use self::connection::Connection;
 use self::id::Ids;
+use self::pool::Pool;
 use crate::access_log::AccessLog;
 use crate::dial;
 use crate::metrics::Metrics;
@@ -57,6 +61,8 @@ pub struct Limits {
     /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
     /// gateways drop a connection without a word.
     pub idle: Duration,
+    /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
+    pub response_bytes_max: Option<u64>,
 }
 
 impl Default for Limits {
@@ -68,6 +74,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(60),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(180),
+            response_bytes_max: None,
         }
     }
 }
@@ -83,6 +90,7 @@ pub struct Server {
     name: String,
     own_ports: Vec<u16>,
     ids: Ids,
+    pool: Pool,
 }
 
 impl Server {
@@ -106,6 +114,7 @@ impl Server {
             name,
             own_ports,
             ids: Ids::new(),
+            pool: Pool::default(),
         }
     }
 
