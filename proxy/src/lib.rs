@@ -22,6 +22,8 @@ pub mod report;
 pub mod resolve;
 pub mod server;
 pub mod state;
+pub mod stream;
 pub mod tunnel;
+pub mod workers;
 
 pub(crate) use error_chain::error_chain;

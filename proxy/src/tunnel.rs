@@ -14,12 +14,12 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::state::InForce;
+use crate::stream::Stream;
 
 /// Bytes moved at once. Larger buffers no longer lower the cost per byte; it is also the most that one direction of a
 /// tunnel ever keeps.
@@ -95,7 +95,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Side {
     /// The stream.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Read already; goes to the other side first.
     pub early: Bytes,
 }
@@ -103,9 +103,12 @@ pub struct Side {
 impl Side {
     /// Copies what was read already, so that the buffer it came in can go.
     #[must_use]
-    pub fn new(stream: TcpStream, early: &[u8]) -> Self {
+    pub fn new(stream: impl Into<Stream>, early: &[u8]) -> Self {
         let early = Bytes::copy_from_slice(early);
-        Self { stream, early }
+        Self {
+            stream: stream.into(),
+            early,
+        }
     }
 }
 
@@ -175,8 +178,8 @@ pub async fn run(
 }
 
 struct Relay {
-    client: TcpStream,
-    origin: TcpStream,
+    client: Stream,
+    origin: Stream,
     up: Direction,
     down: Direction,
     moved_at: Instant,
@@ -189,6 +192,8 @@ struct Direction {
     bytes: u64,
     /// Grows with everything that moves, so that a slow reader is not taken for an idle one.
     progress: u64,
+    /// The receiver may hold back what it took (TLS).
+    unflushed: bool,
     counter: Counter,
 }
 
@@ -253,6 +258,7 @@ impl Direction {
             stage: Stage::Open,
             bytes,
             progress: 0,
+            unflushed: false,
             counter,
         }
     }
@@ -260,8 +266,8 @@ impl Direction {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
     ) -> Poll<Result<(), Broken>> {
         loop {
             while !self.kept.is_empty() {
@@ -271,9 +277,18 @@ impl Direction {
                     Ok(count) => self.kept.advance(count),
                 }
                 self.progress += 1;
+                self.unflushed = true;
                 if self.kept.is_empty() {
                     // Not just emptied: an idle tunnel must not hold on to the allocation behind it.
                     self.kept = Bytes::new();
+                }
+            }
+            if self.unflushed {
+                match Pin::new(&mut *to).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.unflushed = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
+                    // It is woken with the task; meanwhile more may come.
+                    Poll::Pending => {}
                 }
             }
             match self.stage {
@@ -298,8 +313,8 @@ impl Direction {
     fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
     ) -> Poll<Result<Moved, Broken>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
@@ -317,6 +332,7 @@ impl Direction {
                 Poll::Ready(Ok(count)) => data = data.get(count..).unwrap_or_default(),
                 Poll::Pending => {}
             }
+            self.unflushed = true;
             if !data.is_empty() {
                 self.kept = Bytes::copy_from_slice(data);
             }
