@@ -97,7 +97,12 @@ impl Flow {
     }
 
     /// Goes on with another head, its body, and the most bytes that the body may have.
-    pub(super) fn begin(&mut self, framing: Framing, encoding: Encoding, bytes_max: Option<u64>) -> &mut BytesMut {
+    pub(super) fn begin(
+        &mut self,
+        framing: Framing,
+        encoding: Encoding,
+        bytes_max: Option<u64>,
+    ) -> &mut BytesMut {
         self.decoder = Decoder::new(framing);
         self.ended = self.decoder.is_done();
         self.encoding = encoding;
@@ -145,9 +150,8 @@ impl Flow {
                 Next::Write => ready!(self.poll_write(cx, to))?,
                 Next::Pass(count) => {
                     let part = input.get(..count).unwrap_or_default();
-                    let taken = match ready!(Pin::new(&mut *to).poll_write(cx, part)) {
-                        Ok(taken @ 1..) => taken,
-                        Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Receiver)),
+                    let Ok(taken @ 1..) = ready!(Pin::new(&mut *to).poll_write(cx, part)) else {
+                        return Poll::Ready(Err(Broken::Receiver));
                     };
                     self.decoder.take(input, taken);
                     self.bytes += taken as u64;
@@ -241,9 +245,8 @@ impl Flow {
         from: &mut R,
     ) -> Poll<Option<usize>> {
         input.reserve(self.read_bytes);
-        let count = match ready!(pin!(from.read_buf(input)).poll(cx)) {
-            Ok(count) => count,
-            Err(_) => return Poll::Ready(None),
+        let Ok(count) = ready!(pin!(from.read_buf(input)).poll(cx)) else {
+            return Poll::Ready(None);
         };
         self.progress += 1;
         if count >= self.read_bytes {
