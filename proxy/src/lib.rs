@@ -18,12 +18,15 @@ mod error_chain;
 pub mod listen;
 pub mod metrics;
 pub mod observer;
+mod prepared;
 pub mod report;
 pub mod resolve;
 pub mod server;
+pub mod signing;
 pub mod state;
 pub mod stream;
 pub mod tunnel;
+pub mod upstream_tls;
 pub mod workers;
 
 pub(crate) use error_chain::error_chain;

@@ -9,6 +9,7 @@ mod connect;
 mod connection;
 mod forward;
 pub mod head;
+mod held;
 mod hop;
 pub mod id;
 mod origin;
@@ -18,6 +19,7 @@ mod relay;
 pub mod reply;
 mod request;
 mod route;
+mod terms;
 mod timer;
 
 use std::pin::pin;
@@ -34,11 +36,13 @@ use tracing::warn;
 use self::connection::Connection;
 use self::id::Ids;
 use self::pool::Pool;
+use self::terms::Makers;
 use crate::access_log::AccessLog;
 use crate::dial;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::State;
+use crate::upstream_tls::Roots;
 
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
@@ -92,6 +96,7 @@ pub struct Server {
     own_ports: Vec<u16>,
     ids: Ids,
     pool: Pool,
+    makers: Makers,
     connections: TaskTracker,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -119,9 +124,19 @@ impl Server {
             own_ports,
             ids: Ids::new(),
             pool: Pool::default(),
+            makers: Makers::new(Roots::built_in()),
             connections: TaskTracker::new(),
             places: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        }
+    }
+
+    /// The same with other roots for destinations.
+    #[must_use]
+    pub fn with_roots(self, roots: Arc<Roots>) -> Self {
+        Self {
+            makers: Makers::new(roots),
+            ..self
         }
     }
 

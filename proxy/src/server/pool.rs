@@ -196,7 +196,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 #[cfg(test)]
 mod tests {
-    use egressway_core::acl::{Floor, compile};
+    use egressway_core::acl::{Ask, Wall, compile};
     use egressway_core::wire::document::{self, Action, Content, PortRange};
     use tokio::net::TcpStream;
     use tokio::time::advance;
@@ -208,24 +208,29 @@ mod tests {
             name: "all".to_owned(),
             action: Action::Allow,
             hosts: vec!["*".to_owned()],
-            cidrs: vec![],
             ports: vec![PortRange {
                 port: 1,
                 end_port: Some(65535),
             }],
+            ..document::Rule::default()
         };
         let content = Content {
-            suspended: false,
             rules: vec![rule],
+            ..Content::default()
         };
         let policies = document::Policies {
             version: document::VERSION,
             policies: vec![document::Policy::seal("ns", "name", 1, content)],
         };
         let policy = compile::policies(&policies).unwrap().remove(0);
-        let floor = Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()]));
+        let floor = document::Floor {
+            version: document::VERSION,
+            ..document::Floor::default()
+        };
+        let wall = Wall::of(compile::floor(&floor, &["127.0.0.0/8".parse().unwrap()]).unwrap());
+        let target = Target::parse(&format!("{host}:80")).unwrap();
         policy
-            .permit(&floor, Target::parse(&format!("{host}:80")).unwrap())
+            .permit(&wall, Ask::tunnel(target))
             .unwrap()
     }
 
