@@ -27,6 +27,7 @@ pub mod state;
 pub mod stream;
 pub mod tunnel;
 pub mod upstream_tls;
+pub mod verify;
 pub mod workers;
 
 pub(crate) use error_chain::error_chain;

@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::Server;
+use super::head::Head;
 use super::reason::{Fault, Reason};
 use super::request::Request;
 use crate::dial::{self, DialError};
@@ -47,6 +48,29 @@ impl Server {
         let permit = policy.permit(&in_force.wall, Ask::tunnel(target))?;
         request.permitted(&permit);
         Ok(permit)
+    }
+
+    /// The same for a forwarded request; the second value says whether the proxy speaks TLS to the origin.
+    pub(super) fn decide_http(
+        &self,
+        request: &mut Request,
+        head: &Head,
+        target: &Target,
+        path: &str,
+        port_was_written: bool,
+        asks_tls: bool,
+    ) -> Result<(Permit, bool), Reason> {
+        request.target = Some(target.clone());
+        self.state.admits().map_err(Fault::from)?;
+        let in_force = self.state.in_force();
+        let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
+        request.policy = Some(Arc::clone(policy));
+        let path = path.split('?').next().unwrap_or_default();
+        let ask = Ask::tunnel(target.clone()).http(head.method.as_str(), path);
+        let (permit, tls) = policy.permit_http(&in_force.wall, ask, port_was_written, asks_tls)?;
+        request.target = Some(permit.target().clone());
+        request.permitted(&permit);
+        Ok((permit, tls))
     }
 
     /// Resolves, vets and dials what was permitted.
