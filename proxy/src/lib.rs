@@ -8,6 +8,7 @@ pub mod access_log;
 pub mod admin;
 pub mod app;
 pub mod args;
+pub mod auth;
 pub mod control_metrics;
 pub mod dial;
 pub mod documents;
