@@ -165,6 +165,65 @@ async fn what_an_answer_leaves_doubtful_is_not_used_again() {
 }
 
 #[tokio::test]
+async fn an_answer_without_a_body_leaves_its_connection() {
+    for (method, answer) in [
+        ("HEAD", "HTTP/1.1 200 OK\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\n\r\n"),
+        ("GET", "HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n"),
+        ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n"),
+    ] {
+        let (proxy, origin) = (open().await, origin().await);
+        let authority = origin.local_addr().unwrap().to_string();
+        let mut client = dial(proxy.address).await;
+        client
+            .write_all(request(method, &authority, "").as_bytes())
+            .await
+            .unwrap();
+        let mut server = accept(&origin).await;
+        for _ in 0..2 {
+            assert!(read_head(&mut server).await.starts_with(method));
+            server.write_all(answer.as_bytes()).await.unwrap();
+            assert!(read_head(&mut client).await.starts_with("HTTP/1.1 "));
+            client
+                .write_all(request(method, &authority, "").as_bytes())
+                .await
+                .unwrap();
+        }
+        assert!(read_head(&mut server).await.starts_with(method), "{answer:?}");
+        assert!(untouched(&origin).await, "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_somebody_signed_in_on_is_nobody_elses() {
+    for (value, reused) in [
+        ("NTLM TlRM", false),
+        ("negotiate YII", false),
+        ("Basic YTpi", true),
+    ] {
+        let (proxy, origin) = (open().await, origin().await);
+        let authority = origin.local_addr().unwrap().to_string();
+        let mut client = dial(proxy.address).await;
+        let head = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\nAuthorization: {value}\r\n\r\n");
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut server = accept(&origin).await;
+        read_head(&mut server).await;
+        server.write_all(OK.as_bytes()).await.unwrap();
+        assert_eq!(status(&read_head(&mut client).await), 200);
+        client
+            .write_all(request("GET", &authority, "").as_bytes())
+            .await
+            .unwrap();
+        if !reused {
+            server = accept(&origin).await;
+        }
+        assert!(read_head(&mut server).await.starts_with("GET "), "{value}");
+    }
+}
+
+#[tokio::test]
 async fn no_content_with_a_body_after_all_spoils_nobody_elses_answer() {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap().to_string();

@@ -131,7 +131,11 @@ impl Verifier {
         // DNS names compare without case, URIs and common names do not.
         let identities = identities.iter().map(|identity| {
             let exact = identity.contains("://") || identity.starts_with("CN=");
-            if exact { identity.clone() } else { identity.to_ascii_lowercase() }
+            if exact {
+                identity.clone()
+            } else {
+                identity.to_ascii_lowercase()
+            }
         });
         Ok(Self {
             verifier,
@@ -165,7 +169,10 @@ impl AnyOf {
     pub(super) fn new<'a>(verifiers: impl Iterator<Item = &'a Verifier>) -> Option<Arc<Self>> {
         let verifiers: Vec<_> = verifiers.map(|one| Arc::clone(&one.verifier)).collect();
         let mut hints: Vec<DistinguishedName> = Vec::new();
-        for hint in verifiers.iter().flat_map(|verifier| verifier.root_hint_subjects()) {
+        for hint in verifiers
+            .iter()
+            .flat_map(|verifier| verifier.root_hint_subjects())
+        {
             if !hints.iter().any(|known| known.as_ref() == hint.as_ref()) {
                 hints.push(hint.clone());
             }

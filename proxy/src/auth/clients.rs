@@ -70,9 +70,8 @@ impl ClientTable {
     #[must_use]
     pub fn pod(&self, policy: &Policy, ip: IpAddr) -> Option<&Arc<Pod>> {
         // One policy in a dedicated fleet: comparing beats hashing two strings that would have to be owned first.
-        let named = |(namespace, name): &&(String, String)| {
-            namespace == policy.namespace() && name == policy.name()
-        };
+        let named =
+            |(namespace, name): &&(String, String)| namespace == policy.namespace() && name == policy.name();
         let key = self.policies.keys().find(named)?;
         self.policies.get(key)?.get(&ip.to_canonical())
     }
@@ -100,7 +99,10 @@ fn pods(policy: &document::PolicyClients, field: &str, problems: &mut Problems) 
         });
         for text in &pod.ips {
             let Ok(ip) = text.parse::<IpAddr>() else {
-                problems.push(format!("{field} pod {}", pod.name), format!("{text:?} is no address"));
+                problems.push(
+                    format!("{field} pod {}", pod.name),
+                    format!("{text:?} is no address"),
+                );
                 continue;
             };
             pods.entry(ip.to_canonical())

@@ -51,9 +51,7 @@ impl Credential {
     ///
     /// # Errors
     /// The field stands twice, or is longer than any credential.
-    pub fn of<'a>(
-        fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
-    ) -> Result<Self, MalformedCredential> {
+    pub fn of<'a>(fields: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Result<Self, MalformedCredential> {
         let mut found = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"proxy-authorization"));
         let Some((_, value)) = found.next() else {
             return Ok(Self::None);
@@ -96,9 +94,7 @@ impl Credential {
     pub fn token(&self) -> Option<&str> {
         match self {
             Self::Token(token) => Some(token),
-            Self::Password(password) => std::str::from_utf8(password)
-                .ok()
-                .filter(|text| is_token(text)),
+            Self::Password(password) => std::str::from_utf8(password).ok().filter(|text| is_token(text)),
             Self::None | Self::Other => None,
         }
     }
@@ -145,10 +141,19 @@ mod tests {
             (basic("ns/policy:a:b:c"), password("a:b:c")),
             (basic("user:"), password("")),
             (basic("user:p\u{e4}ss"), password("p\u{e4}ss")),
-            (basic("user:secret").replacen("Basic", "bAsIc", 1), password("secret")),
+            (
+                basic("user:secret").replacen("Basic", "bAsIc", 1),
+                password("secret"),
+            ),
             (basic("user:secret").replacen(' ', "   ", 1), password("secret")),
-            ("Bearer aa.bb.cc".to_owned(), Credential::Token("aa.bb.cc".to_owned())),
-            ("bearer a-_.b.c".to_owned(), Credential::Token("a-_.b.c".to_owned())),
+            (
+                "Bearer aa.bb.cc".to_owned(),
+                Credential::Token("aa.bb.cc".to_owned()),
+            ),
+            (
+                "bearer a-_.b.c".to_owned(),
+                Credential::Token("a-_.b.c".to_owned()),
+            ),
             ("Bearer aa.bb".to_owned(), Credential::Other),
             ("Bearer aa..cc".to_owned(), Credential::Other),
             ("Bearer aa.b=.cc".to_owned(), Credential::Other),

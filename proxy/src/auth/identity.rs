@@ -67,8 +67,9 @@ pub fn identify(policy: &Policy, table: &ClientTable, keyring: &Keyring, evidenc
                 holds
             }
             Some(Auth::ServiceAccounts(accounts)) => {
-                let subject = subject
-                    .get_or_insert_with(|| verify(policy, table, evidence.credential, &mut identity.invalid_token));
+                let subject = subject.get_or_insert_with(|| {
+                    verify(policy, table, evidence.credential, &mut identity.invalid_token)
+                });
                 let holds = subject
                     .as_ref()
                     .is_some_and(|subject| accounts.iter().any(|account| account == subject.as_str()));
@@ -115,8 +116,8 @@ fn verify(
 #[must_use]
 pub fn refusal(policy: &Policy, wall: &Wall, identity: &Identity, credential: &Credential) -> Deny {
     let clients = policy.clients();
-    let demanded = wall.caps.client_auth() == ClientAuth::Required
-        || clients.iter().all(|client| client.auth.is_some());
+    let demanded =
+        wall.caps.client_auth() == ClientAuth::Required || clients.iter().all(|client| client.auth.is_some());
     if !demanded || challenges(policy).is_empty() || identity.credential_holds {
         Deny::ClientUnknown
     } else if credential.is_some() {

@@ -110,7 +110,10 @@ impl Keyring {
             namespace == policy.namespace() && name == policy.name()
         };
         // One policy in a dedicated fleet.
-        self.policies.iter().find(named).map_or(&*NO_KEYS, |(_, keys)| keys)
+        self.policies
+            .iter()
+            .find(named)
+            .map_or(&*NO_KEYS, |(_, keys)| keys)
     }
 
     /// What cannot be used, and by whom it is referred to.
@@ -221,9 +224,7 @@ impl Keys {
         let broken = || Problem::new(secret, "ca.crt cannot be read");
         let mut roots = RootCertStore::empty();
         for cert in CertificateDer::pem_slice_iter(self.pem(secret, CA_CERT)?.as_bytes()) {
-            roots
-                .add(cert.map_err(|_| broken())?)
-                .map_err(|_| broken())?;
+            roots.add(cert.map_err(|_| broken())?).map_err(|_| broken())?;
         }
         if roots.is_empty() {
             return Err(Problem::new(secret, "ca.crt holds no certificate"));

@@ -98,7 +98,15 @@ mod tests {
     #[test]
     fn a_subject_is_read_to_its_end_or_not_at_all() {
         let cn = |name: &[u8]| {
-            let mut pair = vec![OBJECT_IDENTIFIER, 3, 0x55, 4, 3, 0x0c, u8::try_from(name.len()).unwrap()];
+            let mut pair = vec![
+                OBJECT_IDENTIFIER,
+                3,
+                0x55,
+                4,
+                3,
+                0x0c,
+                u8::try_from(name.len()).unwrap(),
+            ];
             pair.extend_from_slice(name);
             let mut set = vec![SET, u8::try_from(pair.len() + 2).unwrap(), SEQUENCE];
             set.push(u8::try_from(pair.len()).unwrap());

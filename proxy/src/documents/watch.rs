@@ -109,7 +109,7 @@ fn drain(fd: &OwnedFd) -> bool {
                     SECRETS_KEY,
                 ]
                 .iter()
-                    .any(|own| own.as_bytes() == name)
+                .any(|own| own.as_bytes() == name)
             });
     }
     relevant

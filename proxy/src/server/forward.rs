@@ -4,19 +4,20 @@
 //! else (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
 
 use std::fmt::Write as _;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use egressway_core::acl::{Permit, Target, VettedAddr};
+use egressway_core::acl::{HttpAsk, Permit, Target, VettedAddr};
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::connection::{Connection, Next, Upgraded, still_permitted};
+use super::connection::{Connection, Next, Upgraded};
 use super::head::{Framing, Head, Version, tokens};
 use super::held::NotHeld;
 use super::hop::{self, EndToEnd};
@@ -25,6 +26,7 @@ use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
 use super::relay::{Encoding, Exchange, Flow, Outcome};
 use super::request::{Ending, Request};
+use super::route::{Decided, What};
 use super::terms::{Signed, Terms, asks_for_tls, failure};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
@@ -40,7 +42,7 @@ const HEAD_BYTES_USUAL: usize = 1024;
 struct Outgoing<'a> {
     head: &'a Head,
     target: Target,
-    /// The URL names the port.
+    /// Whether the port was written, or is the scheme's.
     port_was_written: bool,
     path: &'a str,
     /// `Max-Forwards` of an OPTIONS, counted down.
@@ -62,22 +64,32 @@ impl Connection {
         }
         // Watched from before the decision, so that no change between the two is missed.
         let in_force = server.state.watch_in_force();
-        let (permit, terms) = match outgoing.permitted(server, &mut request) {
+        let what = outgoing.what();
+        let decided = server.decide(&mut request, self.certified.as_deref_mut(), what).await;
+        let permitted = decided.and_then(|decided| outgoing.terms(server, &mut request, decided));
+        let (permit, terms) = match permitted {
             Ok(permitted) => permitted,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let kill = self.kill.clone();
+        let (kill, deadline) = (self.kill.clone(), request.deadline());
         let signed = tokio::select! {
             biased;
-            signed = terms.sign(server, self, &head, &mut request, &permit) => signed,
-            () = kill.cancelled() => Err(NotHeld::Killed),
+            signed = terms.sign(server, self, &head, &mut request) => signed,
+            () = kill.cancelled() => Err(NotHeld::Ended(End::Killed)),
+            () = passed(deadline) => Err(NotHeld::Ended(End::Lifetime)),
         };
         let signed = match signed {
             Ok(signed) => signed,
             Err(NotHeld::Refused(fault)) => return Next::Refused(Box::new(request), fault.into()),
-            Err(not_held @ (NotHeld::ClientGone | NotHeld::Killed)) => {
-                let end = if not_held == NotHeld::Killed { End::Killed } else { End::ClientReset };
-                request.served(server, Ending { end, status: None, sent: 0, received: 0 });
+            Err(NotHeld::Ended(end)) => {
+                let ending = Ending {
+                    end,
+                    status: None,
+                    sent: 0,
+                    received: 0,
+                };
+                request.served(server, ending);
+                let _ = self.stream.set_zero_linger();
                 return Next::Ended;
             }
         };
@@ -158,21 +170,20 @@ impl Connection {
                     }
                 }
             };
-            request.peer = Some(pooled.address.socket_addr().ip());
+            server.reach(request, permit, pooled.address)?;
             let exchange = Exchange {
                 server,
                 head,
                 upgrade: outgoing.upgrade.is_some(),
                 reused,
-                response_bytes_max: server.limits.response_bytes_max,
+                idle: request.limits.idle,
+                response_bytes_max: request.limits.response_bytes_max,
             };
-            let cut = pin!(cut(
-                self.kill.clone(),
-                in_force.clone(),
-                permit.target(),
-                pooled.address
-            ));
-            match exchange.run(self, &mut pooled.origin, &mut upload, cut).await {
+            let outcome = {
+                let cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
+                exchange.run(self, &mut pooled.origin, &mut upload, cut).await
+            };
+            match outcome {
                 Outcome::Stale if reused => upload.rewind(),
                 Outcome::Refused(Reason::Fault(Fault::UpstreamClosed)) if let Some(failed) = pooled.origin.tls_failure() => {
                     return Err(failure(request, failed.clone()));
@@ -199,20 +210,30 @@ impl Connection {
 async fn cut(
     kill: CancellationToken,
     mut in_force: watch::Receiver<Arc<InForce>>,
-    target: &Target,
+    request: &Request,
     address: VettedAddr,
 ) -> End {
+    let mut lifetime = pin!(passed(request.deadline()));
     loop {
         tokio::select! {
             biased;
             () = kill.cancelled() => return End::Killed,
+            () = &mut lifetime => return End::Lifetime,
             changed = in_force.changed() => {
                 // The sender lives as long as the process's state.
-                if changed.is_err() || !still_permitted(&in_force.borrow_and_update(), target, address) {
+                if changed.is_err() || !request.still_permitted(&in_force.borrow_and_update(), address) {
                     return End::PolicyRevoked;
                 }
             }
         }
+    }
+}
+
+/// Completes once the deadline, if there is one, has passed.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
     }
 }
 
@@ -237,11 +258,29 @@ impl<'a> Outgoing<'a> {
         })
     }
 
-    /// What the rules say to it: whether it may go on, and on which terms.
-    fn permitted(&self, server: &Server, request: &mut Request) -> Result<(Permit, Terms), Reason> {
-        let asks_tls = asks_for_tls(self.head);
-        let (permit, tls) = server.decide_http(request, self.head, &self.target, self.path, self.port_was_written, asks_tls)?;
-        if asks_tls && !tls {
+    /// The request as rules see it.
+    fn what(&self) -> What<'a> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let path = match path {
+            "" if self.path.is_empty() && self.head.method == Method::OPTIONS => "*",
+            "" => "/",
+            path => path,
+        };
+        What::Http {
+            target: self.target.clone(),
+            port_was_written: self.port_was_written,
+            http: HttpAsk {
+                method: self.head.method.as_str(),
+                path,
+            },
+            asks_tls: asks_for_tls(self.head),
+        }
+    }
+
+    /// What is to be done for a request that was permitted.
+    fn terms(&self, server: &Server, request: &mut Request, decided: Decided) -> Result<(Permit, Terms), Reason> {
+        let Decided { permit, tls } = decided;
+        if asks_for_tls(self.head) && !tls {
             // Sent in the clear it would be the opposite of what was asked for.
             return Err(Fault::TlsNotOffered.into());
         }

@@ -15,10 +15,8 @@ use super::body::{Decoder, Step};
 use super::connection::Connection;
 use super::head::{Framing, Head};
 use super::reason::Fault;
+use crate::tunnel::End;
 
-/// Longest body that is signed where the policy says nothing: the largest webhooks in common use (GitHub 25 MB) are
-/// the exception, most senders stay below 256 KiB.
-pub(super) const BODY_BYTES_MAX: u64 = 1024 * 1024;
 /// Memory of a pod for bodies that are signed: a quarter of what its container may have by default.
 const MEMORY_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes read at once.
@@ -47,10 +45,8 @@ pub(super) struct Held {
 pub(super) enum NotHeld {
     /// The client can be told.
     Refused(Fault),
-    /// The client has gone, or sends no more.
-    ClientGone,
-    /// The pod ends.
-    Killed,
+    /// The client has gone or sends no more, the pod ends, or time is over.
+    Ended(End),
 }
 
 impl Held {
@@ -85,13 +81,13 @@ impl Held {
                 Step::More => {
                     if std::mem::take(&mut waits) {
                         let written = client.stream.write_all(CONTINUE).await;
-                        written.map_err(|_| NotHeld::ClientGone)?;
+                        written.map_err(|_| NotHeld::Ended(End::ClientReset))?;
                     }
                     client.buffer.reserve(READ_BYTES);
                     let more = client.stream.read_buf(&mut client.buffer);
                     match client.timer.until(Instant::now() + idle, more).await {
                         Some(Ok(1..)) => {}
-                        Some(Ok(0) | Err(_)) | None => return Err(NotHeld::ClientGone),
+                        Some(Ok(0) | Err(_)) | None => return Err(NotHeld::Ended(End::ClientReset)),
                     }
                 }
             }

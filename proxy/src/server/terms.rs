@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::connection::Connection;
 use super::head::Head;
-use super::held::{BODY_BYTES_MAX, Held, Memory, NotHeld};
+use super::held::{Held, Memory, NotHeld};
 use super::hop::EndToEnd;
 use super::origin::Origin;
 use super::pool::TlsId;
@@ -123,7 +123,7 @@ impl Server {
         connector: &Connector,
         stream: TcpStream,
     ) -> Result<Origin, Reason> {
-        let left = self.limits.connect.saturating_sub(request.connect.unwrap_or_default());
+        let left = request.limits.connect.saturating_sub(request.connect.unwrap_or_default());
         let started = Instant::now();
         let connected = connector.connect(permit.target().host(), stream, started + left).await;
         let outcome = match &connected {
@@ -157,12 +157,10 @@ impl Terms {
         client: &mut Connection,
         head: &Head,
         request: &mut Request,
-        permit: &Permit,
     ) -> Result<Option<Signed>, NotHeld> {
         let Some(signer) = &self.signer else { return Ok(None) };
-        let bytes_max = permit.policy().limits().signed_body_bytes.unwrap_or(BODY_BYTES_MAX);
-        let memory = &server.makers.memory;
-        let mut held = Held::read(client, head, memory, bytes_max, server.limits.idle).await?;
+        let (bytes_max, idle) = (request.limits.signed_bytes_max, request.limits.idle);
+        let mut held = Held::read(client, head, &server.makers.memory, bytes_max, idle).await?;
         let body = held.bytes.split().freeze();
         let id = sent_id(head);
         let signed = match occasion() {

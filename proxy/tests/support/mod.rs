@@ -261,6 +261,33 @@ impl Proxy {
     }
 }
 
+/// Sends a request through the proxy and lets the origin answer; what the origin got, and what the client got.
+pub async fn exchange(request: &str, body_bytes: usize, answer: &[u8]) -> (String, String, bool) {
+    let (proxy, origin) = (open().await, origin().await);
+    let authority = origin.local_addr().unwrap().to_string();
+    let mut client = dial(proxy.address).await;
+    client
+        .write_all(request.replace("ORIGIN", &authority).as_bytes())
+        .await
+        .unwrap();
+    let mut server = accept(&origin).await;
+    let mut got = read_head(&mut server).await;
+    got.push_str(&String::from_utf8(read_exact(&mut server, body_bytes).await).unwrap());
+    // Nothing else will be asked.
+    client.shutdown().await.unwrap();
+    server.write_all(answer).await.unwrap();
+    drop(server);
+    let (bytes, clean) = read_all(&mut client).await;
+    (
+        got.replace(&authority, "ORIGIN"),
+        String::from_utf8(bytes).unwrap(),
+        clean,
+    )
+}
+
+/// An answer as good as any.
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// An origin that hands each connection to the test.
 pub async fn origin() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
