@@ -75,9 +75,8 @@ impl<S: Clone + Eq + Hash, T> Prepared<S, T> {
         let mut entry = entries
             .get_mut(&hash)
             .filter(|entry| (&*entry.owner.0, &*entry.owner.1) == owner && entry.settings == *settings);
-        let is_young = |entry: &Entry<S, T>| {
-            entry.epoch == whose.epoch && now.duration_since(entry.made) < AGE_MAX
-        };
+        let is_young =
+            |entry: &Entry<S, T>| entry.epoch == whose.epoch && now.duration_since(entry.made) < AGE_MAX;
         if let Some(entry) = &entry
             && std::ptr::eq(entry.seen.as_ptr(), Arc::as_ptr(whose.in_force))
             && is_young(entry)
@@ -153,7 +152,12 @@ mod tests {
     fn policy(name: &str) -> Arc<Policy> {
         let policies = document::Policies {
             version: document::VERSION,
-            policies: vec![document::Policy::seal("payments", name, 1, document::Content::default())],
+            policies: vec![document::Policy::seal(
+                "payments",
+                name,
+                1,
+                document::Content::default(),
+            )],
         };
         compile::policies(&policies).unwrap().remove(0)
     }
@@ -216,7 +220,9 @@ mod tests {
         };
         assert_eq!(prepared.get(whose, &0, Vec::new, |_, _| Err(1)).unwrap_err(), 1);
         for settings in 0..ENTRIES_MAX + 1 {
-            prepared.get(whose, &settings, Vec::new, |_, _| Ok::<_, ()>(())).unwrap();
+            prepared
+                .get(whose, &settings, Vec::new, |_, _| Ok::<_, ()>(()))
+                .unwrap();
             assert!(prepared.entries.lock().unwrap().len() <= ENTRIES_MAX);
         }
     }

@@ -7,7 +7,7 @@ pub mod key;
 mod standard;
 pub mod verify;
 
-use egressway_core::wire::document::{Encoding, Scheme, SecretRef, Secret, Signing};
+use egressway_core::wire::document::{Encoding, Scheme, Secret, SecretRef, Signing};
 
 use self::key::{HmacKey, KeyError, RsaKey};
 pub use self::standard::{ID, SIGNATURE, TIMESTAMP};
@@ -26,8 +26,14 @@ enum Kind {
     /// All keys sign.
     Standard(Vec<HmacKey>),
     /// The first key signs: receivers look for one value.
-    Hmac { key: HmacKey, field: Field },
-    Rsa { key: RsaKey, field: Field },
+    Hmac {
+        key: HmacKey,
+        field: Field,
+    },
+    Rsa {
+        key: RsaKey,
+        field: Field,
+    },
 }
 
 /// Where a signature stands and how it is written.
@@ -54,10 +60,7 @@ impl Signer {
     ///
     /// # Errors
     /// Which key is missing or broken; the second key too, since a rotation that half works is found out too late.
-    pub fn new<'s>(
-        signing: &Signing,
-        secret: impl Fn(&str) -> Option<&'s Secret>,
-    ) -> Result<Self, KeyError> {
+    pub fn new<'s>(signing: &Signing, secret: impl Fn(&str) -> Option<&'s Secret>) -> Result<Self, KeyError> {
         let usual = match signing.scheme {
             Scheme::StandardWebhooks | Scheme::HmacSha256 => SECRET_KEY,
             Scheme::RsaSha256 => PRIVATE_KEY,
@@ -71,21 +74,27 @@ impl Signer {
         let missing = || KeyError::NotNamed;
         let kind = match signing.scheme {
             Scheme::StandardWebhooks => {
-                let keys = all(&signing.secrets, |one| HmacKey::standard(&find(one)?).map_err(|error| error.of(one)))?;
+                let keys = all(&signing.secrets, |one| {
+                    HmacKey::standard(&find(one)?).map_err(|error| error.of(one))
+                })?;
                 if keys.is_empty() {
                     return Err(missing());
                 }
                 Kind::Standard(keys)
             }
             Scheme::HmacSha256 => {
-                let keys = all(&signing.secrets, |one| HmacKey::raw(&find(one)?).map_err(|error| error.of(one)))?;
+                let keys = all(&signing.secrets, |one| {
+                    HmacKey::raw(&find(one)?).map_err(|error| error.of(one))
+                })?;
                 Kind::Hmac {
                     key: keys.into_iter().next().ok_or_else(missing)?,
                     field: field(),
                 }
             }
             Scheme::RsaSha256 => {
-                let keys = all(&signing.secrets, |one| RsaKey::from_pem(&find(one)?).map_err(|error| error.of(one)))?;
+                let keys = all(&signing.secrets, |one| {
+                    RsaKey::from_pem(&find(one)?).map_err(|error| error.of(one))
+                })?;
                 Kind::Rsa {
                     key: keys.into_iter().next().ok_or_else(missing)?,
                     field: field(),
@@ -143,11 +152,13 @@ fn encode(encoding: Encoding, bytes: &[u8]) -> String {
 
     use base64::Engine as _;
     match encoding {
-        Encoding::Hex => bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-            // Writing to memory does not fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        }),
+        Encoding::Hex => bytes
+            .iter()
+            .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+                // Writing to memory does not fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            }),
         Encoding::Base64 => base64::engine::general_purpose::STANDARD.encode(bytes),
     }
 }

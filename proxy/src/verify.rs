@@ -65,11 +65,21 @@ pub enum EncodingArg {
 }
 
 impl VerifyArgs {
-    /// Reads the body, says what it found, and ends with 0 or 1.
-    ///
-    /// # Errors
-    /// A file or the body cannot be read, or the arguments do not fit each other.
-    pub fn run(&self) -> anyhow::Result<ExitCode> {
+    /// Reads the body, says what it found, and ends with 0 (good), 1 (not good) or 2 (it could not be checked).
+    #[must_use]
+    pub fn main(&self) -> ExitCode {
+        match self.run() {
+            Ok(Ok(())) => ExitCode::SUCCESS,
+            Ok(Err(_)) => ExitCode::FAILURE,
+            Err(error) => {
+                // Nobody is left to be told that standard error is gone.
+                let _ = writeln!(io::stderr(), "error: {error:#}");
+                ExitCode::from(2)
+            }
+        }
+    }
+
+    fn run(&self) -> anyhow::Result<Result<(), Problem>> {
         let mut body = Vec::new();
         io::stdin()
             .take(BODY_BYTES_MAX + 1)
@@ -78,7 +88,9 @@ impl VerifyArgs {
         if body.len() as u64 > BODY_BYTES_MAX {
             bail!("the body is longer than {BODY_BYTES_MAX} bytes");
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let checked = self.check(&body, now.as_secs())?;
         let mut out = io::stdout();
         let written = match &checked {
@@ -86,7 +98,7 @@ impl VerifyArgs {
             Err(problem) => writeln!(out, "the signature is not good: {problem}"),
         };
         written.context("failed to write the answer")?;
-        Ok(if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(checked)
     }
 
     /// The outer error is about the arguments, the inner one about the delivery.
@@ -113,7 +125,9 @@ impl VerifyArgs {
                 let key = PublicKey::from_pem(&read(file)?).context("failed to read --public-key")?;
                 verify::rsa_sha256(&key, &headers, encoding, body)
             }
-            (SchemeArg::StandardWebhooks | SchemeArg::HmacSha256, _, _) => bail!("this scheme needs --secret-file"),
+            (SchemeArg::StandardWebhooks | SchemeArg::HmacSha256, _, _) => {
+                bail!("this scheme needs --secret-file")
+            }
             (SchemeArg::RsaSha256, _, _) => bail!("RSA-SHA256 needs --public-key"),
         })
     }
@@ -165,8 +179,14 @@ mod tests {
         ];
         let body = br#"{"test": 2432232314}"#;
         assert_eq!(check(&standard, body, 1_614_265_330).unwrap(), Ok(()));
-        assert_eq!(check(&standard, b"{}", 1_614_265_330).unwrap(), Err(Problem::Mismatch));
-        assert!(matches!(check(&standard, body, 1).unwrap(), Err(Problem::Time { .. })));
+        assert_eq!(
+            check(&standard, b"{}", 1_614_265_330).unwrap(),
+            Err(Problem::Mismatch)
+        );
+        assert!(matches!(
+            check(&standard, body, 1).unwrap(),
+            Err(Problem::Time { .. })
+        ));
         let tolerant: Vec<&str> = standard.into_iter().chain(["--tolerance", "24h"]).collect();
         assert_eq!(check(&tolerant, body, 1_614_265_330 + 86_400).unwrap(), Ok(()));
     }
@@ -177,10 +197,24 @@ mod tests {
             &["--scheme", "HMAC-SHA256", "--header", "a: b"][..],
             &["--scheme", "HMAC-SHA256", "--header", "a: b", "--public-key", "k"],
             &["--scheme", "RSA-SHA256", "--header", "a: b", "--secret-file", "k"],
-            &["--scheme", "RSA-SHA256", "--header", "a: b", "--public-key", "/nonexistent"],
+            &[
+                "--scheme",
+                "RSA-SHA256",
+                "--header",
+                "a: b",
+                "--public-key",
+                "/nonexistent",
+            ],
             &["--scheme", "MD5withRSA", "--header", "a: b", "--public-key", "k"],
             &["--scheme", "RSA-SHA256", "--public-key", "k"],
-            &["--scheme", "RSA-SHA256", "--header", "no colon", "--public-key", "k"],
+            &[
+                "--scheme",
+                "RSA-SHA256",
+                "--header",
+                "no colon",
+                "--public-key",
+                "k",
+            ],
         ] {
             assert!(check(args, b"", 0).is_err(), "{args:?}");
         }

@@ -1,8 +1,14 @@
 //! The receivers of the documentation, run on signatures of ours: what stands there is what is tested. A language that is
 //! not on this machine is left out, aloud.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
 
 #[path = "receivers/rust.rs"]
+#[allow(unreachable_pub, reason = "it is what a reader copies")]
 mod rust;
 
 use std::collections::BTreeMap;
@@ -42,13 +48,21 @@ fn signed() -> Vec<Added> {
             .collect(),
         ..Signing::default()
     };
-    let find = |name: &str| secrets.iter().find(|(other, _)| *other == name).map(|(_, secret)| secret);
+    let find = |name: &str| {
+        secrets
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, secret)| secret)
+    };
     let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let occasion = Occasion {
         seconds,
         random: [1; 16],
     };
-    Signer::new(&signing, find).unwrap().sign(BODY.as_bytes(), None, occasion).unwrap()
+    Signer::new(&signing, find)
+        .unwrap()
+        .sign(BODY.as_bytes(), None, occasion)
+        .unwrap()
 }
 
 fn is_there(program: &str, args: &[&str]) -> bool {
@@ -84,7 +98,10 @@ fn run(dir: &Path, program: &str, args: &[&str], added: &[Added], body: &str) ->
     match &*said {
         "good" => true,
         "bad" => false,
-        other => panic!("{program} said {other:?}: {}", String::from_utf8_lossy(&output.stderr)),
+        other => panic!(
+            "{program} said {other:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        ),
     }
 }
 
@@ -92,11 +109,20 @@ fn check(file: &str, text: &str, program: &str, args: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(file), text).unwrap();
     let added = signed();
-    assert!(run(dir.path(), program, args, &added, BODY), "{program} refuses our signature");
-    assert!(!run(dir.path(), program, args, &added, "{}"), "{program} takes another body");
+    assert!(
+        run(dir.path(), program, args, &added, BODY),
+        "{program} refuses our signature"
+    );
+    assert!(
+        !run(dir.path(), program, args, &added, "{}"),
+        "{program} takes another body"
+    );
     let mut late = added;
     late[1].1 = "1600000000".to_owned();
-    assert!(!run(dir.path(), program, args, &late, BODY), "{program} takes an old time");
+    assert!(
+        !run(dir.path(), program, args, &late, BODY),
+        "{program} takes an old time"
+    );
 }
 
 #[test]
@@ -105,7 +131,12 @@ fn python() {
         let main = "\nimport sys\n_, secret, message, timestamp, signatures = sys.argv\nheaders = {\"webhook-id\": message, \
                     \"webhook-timestamp\": timestamp, \"webhook-signature\": signatures}\nprint(\"good\" if verify(secret, \
                     headers, sys.stdin.buffer.read()) else \"bad\")\n";
-        check("receiver.py", &format!("{}{main}", block("python")), "python3", &["receiver.py"]);
+        check(
+            "receiver.py",
+            &format!("{}{main}", block("python")),
+            "python3",
+            &["receiver.py"],
+        );
     }
 }
 
@@ -117,7 +148,12 @@ fn go() {
                     os.Args[2])\n\theader.Set(\"webhook-timestamp\", os.Args[3])\n\theader.Set(\"webhook-signature\", \
                     os.Args[4])\n\tif Verify(os.Args[1], header, body) {\n\t\tfmt.Println(\"good\")\n\t} else \
                     {\n\t\tfmt.Println(\"bad\")\n\t}\n}\n";
-        check("main.go", &format!("package main\n\n{imports}{main}"), "go", &["run", "main.go"]);
+        check(
+            "main.go",
+            &format!("package main\n\n{imports}{main}"),
+            "go",
+            &["run", "main.go"],
+        );
     }
 }
 
@@ -128,7 +164,12 @@ fn node() {
                     process.argv;\nconst headers = { \"webhook-id\": message, \"webhook-timestamp\": timestamp, \
                     \"webhook-signature\": signatures };\nconsole.log(verify(secret, headers, readFileSync(0)) ? \"good\" : \
                     \"bad\");\n";
-        check("receiver.mjs", &format!("{}{main}", block("js")), "node", &["receiver.mjs"]);
+        check(
+            "receiver.mjs",
+            &format!("{}{main}", block("js")),
+            "node",
+            &["receiver.mjs"],
+        );
     }
 }
 
@@ -139,13 +180,21 @@ fn java() {
         let main = "class Main {\n    public static void main(String[] args) throws Exception {\n        byte[] body = \
                     System.in.readAllBytes();\n        System.out.println(Webhooks.verify(args[0], args[1], args[2], args[3], \
                     body) ? \"good\" : \"bad\");\n    }\n}\n\n";
-        check("Main.java", &format!("{imports}{main}final class{class}"), "java", &["Main.java"]);
+        check(
+            "Main.java",
+            &format!("{imports}{main}final class{class}"),
+            "java",
+            &["Main.java"],
+        );
     }
 }
 
 #[test]
 fn rust() {
-    assert_eq!(include_str!("receivers/rust.rs").split_once("\n\n").unwrap().1, block("rust"));
+    assert_eq!(
+        include_str!("receivers/rust.rs").split_once("\n\n").unwrap().1,
+        block("rust")
+    );
     let added = signed();
     let verify = |timestamp: &str, body: &str| {
         rust::verify(SECRET, &added[0].1, timestamp, &added[2].1, body.as_bytes())

@@ -79,7 +79,11 @@ async fn a_plain_request_reaches_an_origin_over_verified_tls() {
     let ca = Ca::new("ca");
     let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
     let proxy = proxy(tls(), &[roots(&ca)]).await;
-    let request = get(HOST, origin.port(), "X-Egressway-TLS: true\r\nX-WhSentry-TLS: 1\r\nX-WhSentry-ClientCert: a\r\n");
+    let request = get(
+        HOST,
+        origin.port(),
+        "X-Egressway-TLS: true\r\nX-WhSentry-TLS: 1\r\nX-WhSentry-ClientCert: a\r\n",
+    );
     let mut client = dial(proxy.address).await;
     let serve = async {
         let mut stream = origin.accept().await;
@@ -94,8 +98,14 @@ async fn a_plain_request_reaches_an_origin_over_verified_tls() {
     };
     let (answered, (head, _stream)) = tokio::join!(ask(&mut client, &request), serve);
     assert!(answered.ends_with("\r\n\r\nok"), "{answered}");
-    assert!(head.starts_with("GET /hook HTTP/1.1\r\nHost: good.example:"), "{head}");
-    assert!(!head.to_ascii_lowercase().contains("whsentry") && !head.contains("X-Egressway"), "{head}");
+    assert!(
+        head.starts_with("GET /hook HTTP/1.1\r\nHost: good.example:"),
+        "{head}"
+    );
+    assert!(
+        !head.to_ascii_lowercase().contains("whsentry") && !head.contains("X-Egressway"),
+        "{head}"
+    );
 }
 
 async fn refused(proxy: &Proxy, port: u16, serve: impl Future<Output = ()>) -> String {
@@ -112,7 +122,10 @@ async fn refused(proxy: &Proxy, port: u16, serve: impl Future<Output = ()>) -> S
 #[track_caller]
 fn assert_refused(answer: &str, code: &str, expected: u16) {
     let reason = format!("X-Egressway-Reason: {code}\r\n");
-    assert!(answer.contains(&reason) && status(answer) == expected, "{code}: {answer}");
+    assert!(
+        answer.contains(&reason) && status(answer) == expected,
+        "{code}: {answer}"
+    );
 }
 
 #[tokio::test]
@@ -122,7 +135,10 @@ async fn each_fault_of_a_certificate_has_its_name() {
     let list = ca.revoke(&revoked);
     let table: &[(Identity, &str)] = &[
         (ca.issue_between(HOST, 2020, 2021), "tls_certificate_expired"),
-        (ca.issue_between(HOST, 2090, 2091), "tls_certificate_not_yet_valid"),
+        (
+            ca.issue_between(HOST, 2090, 2091),
+            "tls_certificate_not_yet_valid",
+        ),
         (ca.issue("other.example"), "tls_certificate_wrong_name"),
         (other.issue(HOST), "tls_certificate_unknown_issuer"),
         (self_signed(HOST, false), "tls_certificate_self_signed"),
@@ -139,7 +155,9 @@ async fn each_fault_of_a_certificate_has_its_name() {
         assert_refused(&answer, code, 502);
         assert!(answer.contains("; error=tls_certificate_error; "), "{answer}");
     }
-    proxy.logged(&["tls_certificate_wrong_name", "other.example"]).await;
+    proxy
+        .logged(&["tls_certificate_wrong_name", "other.example"])
+        .await;
 }
 
 #[tokio::test]
@@ -154,12 +172,22 @@ async fn the_public_roots_do_not_vouch_for_a_private_ca_and_a_private_ca_replace
 #[tokio::test]
 async fn whatever_does_not_speak_our_tls_has_its_name() {
     let old_hello: &[u8] = &[
-        22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
-        1, 1, 1, 1, 1, 1, 0, 0, 0x2f, 0,
+        22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+        1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0x2f, 0,
     ];
     let table: &[(&[u8], &str, u16, &str)] = &[
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "tls_not_spoken", 502, "tls_protocol_error"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n", "tls_not_spoken", 502, "tls_protocol_error"),
+        (
+            b"HTTP/1.1 400 Bad Request\r\n\r\n",
+            "tls_not_spoken",
+            502,
+            "tls_protocol_error",
+        ),
+        (
+            b"SSH-2.0-OpenSSH_9.6\r\n",
+            "tls_not_spoken",
+            502,
+            "tls_protocol_error",
+        ),
         (b"", "tls_closed", 502, "connection_terminated"),
         (
             &[21, 3, 1, 0, 2, 2, 70],
@@ -240,7 +268,10 @@ async fn versions_below_the_rules_lowest_are_not_spoken() {
     let serve = async {
         let mut stream = old.accept().await;
         answer(&mut stream, OK).await;
-        assert_eq!(stream.get_ref().1.protocol_version(), Some(ProtocolVersion::TLSv1_2));
+        assert_eq!(
+            stream.get_ref().1.protocol_version(),
+            Some(ProtocolVersion::TLSv1_2)
+        );
         stream
     };
     let (answered, _stream) = tokio::join!(ask(&mut client, &request), serve);
@@ -289,19 +320,37 @@ async fn what_the_rule_names_and_is_not_there_refuses_and_nobody_is_dialled() {
     for (secrets, code) in [
         (vec![roots(&ca)], certificate),
         (vec![roots(&ca), ("client", secret(&[]))], certificate),
-        (vec![roots(&ca), ("client", secret(&[("tls.crt", &one.chain)]))], certificate),
+        (
+            vec![roots(&ca), ("client", secret(&[("tls.crt", &one.chain)]))],
+            certificate,
+        ),
         (vec![roots(&ca), ("client", mixed)], certificate),
         (
-            vec![roots(&ca), ("client", secret(&[("tls.crt", &one.chain), ("tls.key", &broken_key)]))],
+            vec![
+                roots(&ca),
+                (
+                    "client",
+                    secret(&[("tls.crt", &one.chain), ("tls.key", &broken_key)]),
+                ),
+            ],
             certificate,
         ),
         (
-            vec![roots(&ca), ("client", secret(&[("tls.crt", CANARY), ("tls.key", &one.key)]))],
+            vec![
+                roots(&ca),
+                ("client", secret(&[("tls.crt", CANARY), ("tls.key", &one.key)])),
+            ],
             certificate,
         ),
         (vec![("client", one.secret())], "roots_unavailable"),
-        (vec![("client", one.secret()), ("ca", secret(&[]))], "roots_unavailable"),
-        (vec![("client", one.secret()), ("ca", secret(&[("ca.crt", CANARY)]))], "roots_unavailable"),
+        (
+            vec![("client", one.secret()), ("ca", secret(&[]))],
+            "roots_unavailable",
+        ),
+        (
+            vec![("client", one.secret()), ("ca", secret(&[("ca.crt", CANARY)]))],
+            "roots_unavailable",
+        ),
     ] {
         let listener = origin().await;
         let port = listener.local_addr().unwrap().port();
@@ -311,7 +360,10 @@ async fn what_the_rule_names_and_is_not_there_refuses_and_nobody_is_dialled() {
         assert!(support::untouched(&listener).await);
         let line = proxy.logged(&[code, "Secret "]).await;
         for private in [CANARY, &one.key[30..60], "PRIVATE KEY"] {
-            assert!(!line.contains(private) && !answer.contains(private), "{line} {answer}");
+            assert!(
+                !line.contains(private) && !answer.contains(private),
+                "{line} {answer}"
+            );
         }
     }
 }
@@ -327,7 +379,9 @@ async fn broken_roots_leave_the_last_good_ones_and_missing_ones_do_not() {
         (vec![("ca", secret(&[]))], 500),
         (vec![], 500),
     ] {
-        proxy.state.set_in_force(documents(rule(Some(tls()), None), &secrets));
+        proxy
+            .state
+            .set_in_force(documents(rule(Some(tls()), None), &secrets));
         let serve = async {
             let mut stream = origin.accept().await;
             answer(&mut stream, OK_CLOSE).await;
@@ -346,7 +400,12 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
     };
     let proxy = proxy(on_request, &[roots(&ca)]).await;
     let secure = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
-    for field in ["X-Egressway-TLS: true", "x-egressway-tls: TRUE", "X-WhSentry-TLS: yes", "X-WhSentry-TLS: 1"] {
+    for field in [
+        "X-Egressway-TLS: true",
+        "x-egressway-tls: TRUE",
+        "X-WhSentry-TLS: yes",
+        "X-WhSentry-TLS: 1",
+    ] {
         let mut client = dial(proxy.address).await;
         let request = get(HOST, secure.port(), &format!("{field}\r\nConnection: close\r\n"));
         let serve = async { answer(&mut secure.accept().await, OK_CLOSE).await };
@@ -354,7 +413,13 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
         assert_eq!(status(&answered), 200, "{field}: {answered}");
         assert!(!head.to_ascii_lowercase().contains("-tls"), "{head}");
     }
-    for field in ["", "X-Egressway-TLS: false\r\n", "X-Egressway-TLS: 1\r\n", "X-WhSentry-TLS: 0\r\n", "X-WhSentry-TLS: False\r\n"] {
+    for field in [
+        "",
+        "X-Egressway-TLS: false\r\n",
+        "X-Egressway-TLS: 1\r\n",
+        "X-WhSentry-TLS: 0\r\n",
+        "X-WhSentry-TLS: False\r\n",
+    ] {
         let listener = origin().await;
         let port = listener.local_addr().unwrap().port();
         let mut client = dial(proxy.address).await;
@@ -402,15 +467,25 @@ async fn sessions_are_resumed_until_the_certificate_or_the_roots_change() {
         let origin = TlsServer::new(server(&ca.issue(HOST), Some(&clients), versions)).await;
         let put = |proxy: &Proxy, identity: &Identity, roots: Secret| {
             let secrets = [("ca", roots), ("client", identity.secret())];
-            proxy.state.set_in_force(documents(rule(Some(with_certificate()), None), &secrets));
+            proxy
+                .state
+                .set_in_force(documents(rule(Some(with_certificate()), None), &secrets));
         };
         let proxy = proxy(with_certificate(), &[roots(&ca), ("client", old.secret())]).await;
         assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full);
         assert_eq!(once(&proxy, &origin).await, HandshakeKind::Resumed);
         put(&proxy, &old, roots(&ca).1);
-        assert_eq!(once(&proxy, &origin).await, HandshakeKind::Resumed, "documents with the same Secrets");
+        assert_eq!(
+            once(&proxy, &origin).await,
+            HandshakeKind::Resumed,
+            "documents with the same Secrets"
+        );
         put(&proxy, &new, roots(&ca).1);
-        assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full, "another certificate");
+        assert_eq!(
+            once(&proxy, &origin).await,
+            HandshakeKind::Full,
+            "another certificate"
+        );
         let more = format!("{}{}", ca.pem(), clients.pem());
         put(&proxy, &new, secret(&[("ca.crt", &more)]));
         assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full, "other roots");
@@ -424,7 +499,11 @@ async fn a_connection_is_used_again_by_the_same_name_certificate_and_roots_only(
     let config = two_names(&identity, &other, &clients);
     let origin = TlsServer::new(config).await;
     let client_identity = clients.issue("old.example");
-    let proxy = proxy(with_certificate(), &[roots(&ca), ("client", client_identity.secret())]).await;
+    let proxy = proxy(
+        with_certificate(),
+        &[roots(&ca), ("client", client_identity.secret())],
+    )
+    .await;
     proxy.names.set("other.example", &[&["127.0.0.1"]]);
     let mut client = dial(proxy.address).await;
     let port = origin.port();
@@ -446,13 +525,18 @@ async fn a_connection_is_used_again_by_the_same_name_certificate_and_roots_only(
     let next = clients.issue("new.example");
     let more = secret(&[("ca.crt", &format!("{}{}", ca.pem(), clients.pem()))]);
     let changes: [(&str, Vec<(&str, Secret)>); 3] = [
-        ("other.example", vec![roots(&ca), ("client", client_identity.secret())]),
+        (
+            "other.example",
+            vec![roots(&ca), ("client", client_identity.secret())],
+        ),
         (HOST, vec![roots(&ca), ("client", next.secret())]),
         (HOST, vec![("ca", more), ("client", client_identity.secret())]),
     ];
     let mut kept = Vec::new();
     for (host, secrets) in changes {
-        proxy.state.set_in_force(documents(rule(Some(with_certificate()), None), &secrets));
+        proxy
+            .state
+            .set_in_force(documents(rule(Some(with_certificate()), None), &secrets));
         let request = get(host, port, "");
         let serve = async {
             let mut stream = origin.accept().await;
@@ -490,7 +574,9 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_request() {
         let (origin, seen) = (Arc::clone(&origin), Arc::clone(&seen));
         async move {
             loop {
-                let Ok(mut stream) = origin.try_accept().await else { continue };
+                let Ok(mut stream) = origin.try_accept().await else {
+                    continue;
+                };
                 let seen = Arc::clone(&seen);
                 tokio::spawn(async move {
                     let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
@@ -500,7 +586,13 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_request() {
             }
         }
     });
-    let proxy = Arc::new(proxy(with_certificate(), &[roots(&ca), ("client", identities[0].secret())]).await);
+    let proxy = Arc::new(
+        proxy(
+            with_certificate(),
+            &[roots(&ca), ("client", identities[0].secret())],
+        )
+        .await,
+    );
     let load: Vec<_> = (0..CLIENTS)
         .map(|_| {
             let proxy = Arc::clone(&proxy);
@@ -527,7 +619,11 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_request() {
         client.await.unwrap();
     }
     serving.abort();
-    assert_eq!(seen.lock().unwrap().len(), identities.len(), "each certificate was shown");
+    assert_eq!(
+        seen.lock().unwrap().len(),
+        identities.len(),
+        "each certificate was shown"
+    );
 }
 
 #[tokio::test]
@@ -565,7 +661,8 @@ async fn a_protocol_can_be_changed_behind_tls() {
     let request = get(HOST, origin.port(), "Connection: upgrade\r\nUpgrade: echo\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     let mut stream = origin.accept().await;
-    let switch: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly";
+    let switch: &[u8] =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\nearly";
     answer(&mut stream, switch).await;
     assert!(read_head(&mut client).await.starts_with("HTTP/1.1 101 "));
     assert_eq!(read_exact(&mut client, 5).await, b"early");

@@ -65,7 +65,9 @@ impl Connection {
         // Watched from before the decision, so that no change between the two is missed.
         let in_force = server.state.watch_in_force();
         let what = outgoing.what();
-        let decided = server.decide(&mut request, self.certified.as_deref_mut(), what).await;
+        let decided = server
+            .decide(&mut request, self.certified.as_deref_mut(), what)
+            .await;
         let permitted = decided.and_then(|decided| outgoing.terms(server, &mut request, decided));
         let (permit, terms) = match permitted {
             Ok(permitted) => permitted,
@@ -99,10 +101,7 @@ impl Connection {
             terms: &terms,
             signed: signed.as_ref(),
         };
-        let (outcome, pooled) = match self
-            .exchange(server, &mut request, &sending, in_force)
-            .await
-        {
+        let (outcome, pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
             Ok(ended) => ended,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -117,7 +116,9 @@ impl Connection {
             } => {
                 request.served(server, ending);
                 if let Some(patience) = keeps_origin {
-                    server.pool.put(Key::new(&permit, terms.tls_id()), pooled, patience);
+                    server
+                        .pool
+                        .put(Key::new(&permit, terms.tls_id()), pooled, patience);
                 }
                 match (ending.end, keep_alive) {
                     (End::Completed, true) => Next::KeepAlive,
@@ -185,7 +186,9 @@ impl Connection {
             };
             match outcome {
                 Outcome::Stale if reused => upload.rewind(),
-                Outcome::Refused(Reason::Fault(Fault::UpstreamClosed)) if let Some(failed) = pooled.origin.tls_failure() => {
+                Outcome::Refused(Reason::Fault(Fault::UpstreamClosed))
+                    if let Some(failed) = pooled.origin.tls_failure() =>
+                {
                     return Err(failure(request, failed.clone()));
                 }
                 outcome => return Ok((outcome, pooled)),
@@ -278,7 +281,12 @@ impl<'a> Outgoing<'a> {
     }
 
     /// What is to be done for a request that was permitted.
-    fn terms(&self, server: &Server, request: &mut Request, decided: Decided) -> Result<(Permit, Terms), Reason> {
+    fn terms(
+        &self,
+        server: &Server,
+        request: &mut Request,
+        decided: Decided,
+    ) -> Result<(Permit, Terms), Reason> {
         let Decided { permit, tls } = decided;
         if asks_for_tls(self.head) && !tls {
             // Sent in the clear it would be the opposite of what was asked for.
@@ -339,7 +347,8 @@ impl Sending<'_> {
         let end_to_end = EndToEnd::of(&head.fields);
         let expects = head.expects_continue && head.framing != Framing::None && self.signed.is_none();
         for (field, value) in end_to_end.iter() {
-            if field.eq_ignore_ascii_case(b"host") || (!expects && field.eq_ignore_ascii_case(b"expect"))
+            if field.eq_ignore_ascii_case(b"host")
+                || (!expects && field.eq_ignore_ascii_case(b"expect"))
                 || self.signed.is_some_and(|signed| signed.owns(field))
             {
                 continue;
@@ -359,7 +368,11 @@ impl Sending<'_> {
         }
         match (head.framing, self.signed) {
             (Framing::Length(_) | Framing::Chunked, Some(signed)) => {
-                hop::print(&mut out, b"Content-Length", signed.body.len().to_string().as_bytes());
+                hop::print(
+                    &mut out,
+                    b"Content-Length",
+                    signed.body.len().to_string().as_bytes(),
+                );
             }
             (Framing::Length(length), None) => {
                 hop::print(&mut out, b"Content-Length", length.to_string().as_bytes());

@@ -128,7 +128,10 @@ mod tests {
         let (mut one, mut two) = (empty(), empty());
         one.take(b"12345", &memory, 100).unwrap();
         two.take(b"1234", &memory, 100).unwrap();
-        assert_eq!(two.take(b"12", &memory, 100), Err(NotHeld::Refused(Fault::SigningBusy)));
+        assert_eq!(
+            two.take(b"12", &memory, 100),
+            Err(NotHeld::Refused(Fault::SigningBusy))
+        );
         two.take(b"1", &memory, 100).unwrap();
         drop(one);
         two.take(b"12345", &memory, 100).unwrap();

@@ -229,9 +229,7 @@ mod tests {
         };
         let wall = Wall::of(compile::floor(&floor, &["127.0.0.0/8".parse().unwrap()]).unwrap());
         let target = Target::parse(&format!("{host}:80")).unwrap();
-        policy
-            .permit(&wall, Ask::tunnel(target))
-            .unwrap()
+        policy.permit(&wall, Ask::tunnel(target)).unwrap()
     }
 
     /// A connection, and the origin's side of it. Blocking, so that no paused clock moves meanwhile.

@@ -123,15 +123,23 @@ impl Server {
         connector: &Connector,
         stream: TcpStream,
     ) -> Result<Origin, Reason> {
-        let left = request.limits.connect.saturating_sub(request.connect.unwrap_or_default());
+        let left = request
+            .limits
+            .connect
+            .saturating_sub(request.connect.unwrap_or_default());
         let started = Instant::now();
-        let connected = connector.connect(permit.target().host(), stream, started + left).await;
+        let connected = connector
+            .connect(permit.target().host(), stream, started + left)
+            .await;
         let outcome = match &connected {
             Ok((_, HandshakeKind::Resumed)) => "resumed",
             Ok((_, HandshakeKind::Full | HandshakeKind::FullWithHelloRetryRequest)) => "full",
             Err(failed) => failed.failure.kind.code(),
         };
-        self.metrics.tls_handshakes.get_or_create(&OutcomeLabels { outcome }).inc();
+        self.metrics
+            .tls_handshakes
+            .get_or_create(&OutcomeLabels { outcome })
+            .inc();
         let took: Duration = started.elapsed();
         request.connect = Some(request.connect.unwrap_or_default() + took);
         connected
@@ -158,7 +166,9 @@ impl Terms {
         head: &Head,
         request: &mut Request,
     ) -> Result<Option<Signed>, NotHeld> {
-        let Some(signer) = &self.signer else { return Ok(None) };
+        let Some(signer) = &self.signer else {
+            return Ok(None);
+        };
         let (bytes_max, idle) = (request.limits.signed_bytes_max, request.limits.idle);
         let mut held = Held::read(client, head, &server.makers.memory, bytes_max, idle).await?;
         let body = held.bytes.split().freeze();
@@ -203,7 +213,9 @@ fn cannot_sign() -> KeyError {
 /// The client's own message id; what Connection names was for the proxy, and two say nothing.
 fn sent_id(head: &Head) -> Option<&[u8]> {
     let fields = EndToEnd::of(&head.fields);
-    let mut sent = fields.iter().filter(|(name, _)| name.eq_ignore_ascii_case(signing::ID.as_bytes()));
+    let mut sent = fields
+        .iter()
+        .filter(|(name, _)| name.eq_ignore_ascii_case(signing::ID.as_bytes()));
     match (sent.next(), sent.next()) {
         (Some((_, id)), None) => Some(id),
         (None, _) | (Some(_), Some(_)) => None,

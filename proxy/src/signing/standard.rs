@@ -44,6 +44,7 @@ pub(super) fn parts<'a>(id: &'a str, timestamp: &'a str, body: &'a [u8]) -> [&'a
 
 /// Visible ASCII without the full stop: that one delimits what is signed, and must not move.
 pub(super) fn valid_id(id: &[u8]) -> Option<&str> {
-    let valid = (1..=ID_BYTES_MAX).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.');
+    let valid = (1..=ID_BYTES_MAX).contains(&id.len())
+        && id.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'.');
     if valid { std::str::from_utf8(id).ok() } else { None }
 }

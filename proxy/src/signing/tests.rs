@@ -55,7 +55,10 @@ fn pem(label: &str, der: &[u8]) -> String {
         .chunks(64)
         .map(|line| std::str::from_utf8(line).unwrap())
         .collect();
-    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", lines.join("\n"))
+    format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        lines.join("\n")
+    )
 }
 
 fn value<'a>(added: &'a [Added], name: &str) -> &'a str {
@@ -63,7 +66,10 @@ fn value<'a>(added: &'a [Added], name: &str) -> &'a str {
 }
 
 fn headers(added: &[Added]) -> Vec<(&str, &str)> {
-    added.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    added
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect()
 }
 
 #[test]
@@ -82,7 +88,10 @@ fn standard_webhooks_signs_as_the_specification_does() {
         [
             ("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
             ("webhook-timestamp", "1614265330"),
-            ("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+            (
+                "webhook-signature",
+                "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+            ),
         ]
     );
 }
@@ -93,11 +102,20 @@ fn hmac_signs_as_rfc_4231_does() {
     let body = b"what do ya want for nothing?";
     let hex = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
     let mut signing = signing(Scheme::HmacSha256, &["a"]);
-    let added = signer(&signing, &[("a", &key)]).unwrap().sign(body, None, occasion(1)).unwrap();
+    let added = signer(&signing, &[("a", &key)])
+        .unwrap()
+        .sign(body, None, occasion(1))
+        .unwrap();
     assert_eq!(headers(&added), [("X-Signature", hex)]);
     signing.encoding = Encoding::Base64;
-    let added = signer(&signing, &[("a", &key)]).unwrap().sign(body, None, occasion(1)).unwrap();
-    assert_eq!(headers(&added), [("X-Signature", "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=")]);
+    let added = signer(&signing, &[("a", &key)])
+        .unwrap()
+        .sign(body, None, occasion(1))
+        .unwrap();
+    assert_eq!(
+        headers(&added),
+        [("X-Signature", "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=")]
+    );
 }
 
 #[test]
@@ -117,7 +135,10 @@ fn rsa_signs_with_either_form_of_key_and_the_public_key_verifies() {
             let signer = signer(&signing, &[("a", &secret("tls.key", &pem))]).unwrap();
             assert!(signer.is_slow() && signer.owns(b"x-signature"));
             let added = signer.sign(b"body", None, occasion(1)).unwrap();
-            assert_eq!(verify::rsa_sha256(&public, &headers(&added), encoding, b"body"), Ok(()));
+            assert_eq!(
+                verify::rsa_sha256(&public, &headers(&added), encoding, b"body"),
+                Ok(())
+            );
             assert_eq!(
                 verify::rsa_sha256(&public, &headers(&added), encoding, b"bodY"),
                 Err(Problem::Mismatch)
@@ -135,12 +156,25 @@ fn with_two_keys_both_sign_by_standard_webhooks_and_the_first_by_the_others() {
     assert_eq!(value(&added, SIGNATURE).split(' ').count(), 2);
     for text in ["new", "old"] {
         let key = HmacKey::standard(text).unwrap();
-        assert_eq!(verify::standard_webhooks(&key, &headers(&added), b"x", NOW, 0), Ok(()));
+        assert_eq!(
+            verify::standard_webhooks(&key, &headers(&added), b"x", NOW, 0),
+            Ok(())
+        );
     }
     let first = signer(&signing(Scheme::HmacSha256, &["new", "old"]), &secrets).unwrap();
     let added = first.sign(b"x", None, occasion(NOW)).unwrap();
-    let verified = |text| verify::hmac_sha256(&HmacKey::raw(text).unwrap(), &headers(&added), Encoding::Hex, b"x");
-    assert_eq!((verified("new"), verified("old")), (Ok(()), Err(Problem::Mismatch)));
+    let verified = |text| {
+        verify::hmac_sha256(
+            &HmacKey::raw(text).unwrap(),
+            &headers(&added),
+            Encoding::Hex,
+            b"x",
+        )
+    };
+    assert_eq!(
+        (verified("new"), verified("old")),
+        (Ok(()), Err(Problem::Mismatch))
+    );
 }
 
 #[test]
@@ -153,7 +187,10 @@ fn an_id_of_the_client_is_taken_if_it_can_be_one() {
     for (sent, expected) in [
         (None, &*made),
         (Some("evt_1"), "evt_1"),
-        (Some("123e4567-e89b-12d3-a456-426614174000"), "123e4567-e89b-12d3-a456-426614174000"),
+        (
+            Some("123e4567-e89b-12d3-a456-426614174000"),
+            "123e4567-e89b-12d3-a456-426614174000",
+        ),
         (Some(&*long), &*long),
         (Some(&*longer), &*made),
         (Some(""), &*made),
@@ -187,9 +224,15 @@ fn keys_that_cannot_be_used_say_why_and_nothing_of_themselves() {
     ] {
         // The second key is checked as well as the first.
         let good = secret(key, if scheme == Scheme::RsaSha256 { text } else { "good" });
-        let error = signer(&signing(scheme, &["good", "bad"]), &[("good", &good), ("bad", &secret(key, text))])
-            .unwrap_err();
-        assert!(matches!(&error, KeyError::Broken(_, broken) if *broken == expected), "{error:?}");
+        let error = signer(
+            &signing(scheme, &["good", "bad"]),
+            &[("good", &good), ("bad", &secret(key, text))],
+        )
+        .unwrap_err();
+        assert!(
+            matches!(&error, KeyError::Broken(_, broken) if *broken == expected),
+            "{error:?}"
+        );
         assert!(!format!("{error} {error:?}").contains(CANARY));
     }
     let one = signing(Scheme::HmacSha256, &["a"]);
@@ -216,19 +259,53 @@ fn a_delivery_that_does_not_verify_says_why() {
         (&[id, time, good][..], NOW, Ok(())),
         (&[id, time, ("webhook-signature", &*rotated)], NOW, Ok(())),
         (&[id, time, good], NOW + 300, Ok(())),
-        (&[id, time, good], NOW + 301, Err(Problem::Time { seconds: 301, side: Side::Past })),
-        (&[id, time, good], NOW - 301, Err(Problem::Time { seconds: 301, side: Side::Future })),
+        (
+            &[id, time, good],
+            NOW + 301,
+            Err(Problem::Time {
+                seconds: 301,
+                side: Side::Past,
+            }),
+        ),
+        (
+            &[id, time, good],
+            NOW - 301,
+            Err(Problem::Time {
+                seconds: 301,
+                side: Side::Future,
+            }),
+        ),
         (&[time, good], NOW, Err(Problem::Missing(ID))),
         (&[id, good], NOW, Err(Problem::Missing(TIMESTAMP))),
         (&[id, time], NOW, Err(Problem::Missing(SIGNATURE))),
         (&[id, time, good, good], NOW, Err(Problem::Twice(SIGNATURE))),
         (&[("webhook-id", "a.b"), time, good], NOW, Err(Problem::Id)),
-        (&[("webhook-id", "other"), time, good], NOW, Err(Problem::Mismatch)),
-        (&[id, ("webhook-timestamp", "+1"), good], NOW, Err(Problem::Timestamp)),
-        (&[id, time, ("webhook-signature", "v1a,xxxx")], NOW, Err(Problem::Version)),
-        (&[id, time, ("webhook-signature", "v1,****")], NOW, Err(Problem::Mismatch)),
+        (
+            &[("webhook-id", "other"), time, good],
+            NOW,
+            Err(Problem::Mismatch),
+        ),
+        (
+            &[id, ("webhook-timestamp", "+1"), good],
+            NOW,
+            Err(Problem::Timestamp),
+        ),
+        (
+            &[id, time, ("webhook-signature", "v1a,xxxx")],
+            NOW,
+            Err(Problem::Version),
+        ),
+        (
+            &[id, time, ("webhook-signature", "v1,****")],
+            NOW,
+            Err(Problem::Mismatch),
+        ),
     ] {
-        assert_eq!(verify::standard_webhooks(&key, headers, body, now, 300), expected, "{headers:?}");
+        assert_eq!(
+            verify::standard_webhooks(&key, headers, body, now, 300),
+            expected,
+            "{headers:?}"
+        );
     }
     let raw = HmacKey::raw("k").unwrap();
     let hmac = |headers: &[(&str, &str)]| verify::hmac_sha256(&raw, headers, Encoding::Hex, body);

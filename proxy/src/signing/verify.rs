@@ -86,25 +86,48 @@ pub fn standard_webhooks(
     let seconds: u64 = timestamp.parse().map_err(|_| Problem::Timestamp)?;
     let distance = now_seconds.abs_diff(seconds);
     if distance > tolerance_seconds {
-        let side = if seconds < now_seconds { Side::Past } else { Side::Future };
-        return Err(Problem::Time { seconds: distance, side });
+        let side = if seconds < now_seconds {
+            Side::Past
+        } else {
+            Side::Future
+        };
+        return Err(Problem::Time {
+            seconds: distance,
+            side,
+        });
     }
-    let mut versions = signatures.split(' ').filter_map(|one| one.strip_prefix("v1,")).peekable();
+    let mut versions = signatures
+        .split(' ')
+        .filter_map(|one| one.strip_prefix("v1,"))
+        .peekable();
     if versions.peek().is_none() {
         return Err(Problem::Version);
     }
     let parts = standard::parts(id, timestamp, body);
     let matches = |signature: &str| decode_base64(signature).is_some_and(|tag| key.verifies(&parts, &tag));
-    if versions.any(matches) { Ok(()) } else { Err(Problem::Mismatch) }
+    if versions.any(matches) {
+        Ok(())
+    } else {
+        Err(Problem::Mismatch)
+    }
 }
 
 /// Checks an HMAC-SHA256 over the body.
 ///
 /// # Errors
 /// Why it does not verify.
-pub fn hmac_sha256(key: &HmacKey, headers: &Headers<'_>, encoding: Encoding, body: &[u8]) -> Result<(), Problem> {
+pub fn hmac_sha256(
+    key: &HmacKey,
+    headers: &Headers<'_>,
+    encoding: Encoding,
+    body: &[u8],
+) -> Result<(), Problem> {
     let tag = decode(encoding, only(headers)?)?;
-    if key.verifies(&[body], &tag) { Ok(()) } else { Err(Problem::Mismatch) }
+    if key.verifies(&[body], &tag) {
+        Ok(())
+    } else {
+        Err(Problem::Mismatch)
+    }
 }
 
 /// Checks an RSA-SHA256 (PKCS#1 v1.5) over the body.
@@ -140,7 +163,9 @@ impl PublicKey {
 }
 
 fn one<'a>(headers: &Headers<'a>, name: &'static str) -> Result<&'a str, Problem> {
-    let mut found = headers.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    let mut found = headers
+        .iter()
+        .filter(|(other, _)| other.eq_ignore_ascii_case(name));
     match (found.next(), found.next()) {
         (Some((_, value)), None) => Ok(value),
         (None, _) => Err(Problem::Missing(name)),

@@ -125,7 +125,9 @@ impl Connector {
         let name = server_name(host)?;
         let started = Instant::now();
         let handshake = ASKED.scope(Cell::new(false), async {
-            let connected = TlsConnector::from(Arc::clone(&self.config)).connect(name, stream).await;
+            let connected = TlsConnector::from(Arc::clone(&self.config))
+                .connect(name, stream)
+                .await;
             (connected, ASKED.with(Cell::get))
         });
         let (connected, asked) = timeout_at(deadline, handshake)
@@ -158,9 +160,15 @@ fn server_name(host: &Host) -> Result<ServerName<'static>, Failed> {
 fn own_roots(name: &str, secret: Option<&Secret>, before: Option<&Own>) -> Result<Own, Failed> {
     let unusable = |why: String| Failed::new(Kind::RootsUnavailable, format!("Secret {name}: {why}"));
     let secret = secret.ok_or_else(|| unusable("is not there".to_owned()))?;
-    let pem = secret.data.get(CA).ok_or_else(|| unusable(format!("has no key {CA}")))?;
+    let pem = secret
+        .data
+        .get(CA)
+        .ok_or_else(|| unusable(format!("has no key {CA}")))?;
     let parsed = Bundle::parse(pem.as_bytes()).and_then(|bundle| {
-        let revoked = secret.data.get(REVOKED).map_or(Ok(Vec::new()), |lists| revocations(lists.as_bytes()))?;
+        let revoked = secret
+            .data
+            .get(REVOKED)
+            .map_or(Ok(Vec::new()), |lists| revocations(lists.as_bytes()))?;
         Ok((bundle, revoked))
     });
     match (parsed, before) {
@@ -192,9 +200,19 @@ fn certified(
     secret: Option<&Secret>,
     provider: &CryptoProvider,
 ) -> Result<Arc<CertifiedKey>, Failed> {
-    let unusable = |why: String| Failed::new(Kind::ClientCertificateUnavailable, format!("Secret {name}: {why}"));
+    let unusable = |why: String| {
+        Failed::new(
+            Kind::ClientCertificateUnavailable,
+            format!("Secret {name}: {why}"),
+        )
+    };
     let secret = secret.ok_or_else(|| unusable("is not there".to_owned()))?;
-    let find = |key: &str| secret.data.get(key).ok_or_else(|| unusable(format!("has no key {key}")));
+    let find = |key: &str| {
+        secret
+            .data
+            .get(key)
+            .ok_or_else(|| unusable(format!("has no key {key}")))
+    };
     let (chain, key) = (find(CERTIFICATE)?, find(KEY)?);
     let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
         .collect::<Result<Vec<_>, _>>()
@@ -202,8 +220,10 @@ fn certified(
     if chain.is_empty() {
         return Err(unusable(format!("{CERTIFICATE} holds no certificate")));
     }
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(format!("{KEY}: {error}")))?;
-    let certified = CertifiedKey::from_der(chain, key, provider).map_err(|error| unusable(error.to_string()))?;
+    let key =
+        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(format!("{KEY}: {error}")))?;
+    let certified =
+        CertifiedKey::from_der(chain, key, provider).map_err(|error| unusable(error.to_string()))?;
     Ok(Arc::new(certified))
 }
 

@@ -150,8 +150,20 @@ impl Failure {
             (A::ProtocolVersion, _) => Kind::VersionUnsupported,
             (A::CertificateRequired, _) => Kind::ClientCertificateRequired,
             // TLS 1.2 has no alert for a missing certificate; servers say this.
-            (A::HandshakeFailure, Met { asked: true, has_one: false }) => Kind::ClientCertificateRequired,
-            (A::HandshakeFailure, Met { asked: true, has_one: true }) => Kind::ClientCertificateRefused,
+            (
+                A::HandshakeFailure,
+                Met {
+                    asked: true,
+                    has_one: false,
+                },
+            ) => Kind::ClientCertificateRequired,
+            (
+                A::HandshakeFailure,
+                Met {
+                    asked: true,
+                    has_one: true,
+                },
+            ) => Kind::ClientCertificateRefused,
             (A::HandshakeFailure | A::InsufficientSecurity, _) => Kind::NoCommonCipher,
             (
                 A::BadCertificate
@@ -387,7 +399,10 @@ impl Failed {
     }
 
     pub(super) fn timeout(after: Duration) -> Self {
-        Self::new(Kind::Timeout, format!("no TLS session after {} ms", after.as_millis()))
+        Self::new(
+            Kind::Timeout,
+            format!("no TLS session after {} ms", after.as_millis()),
+        )
     }
 }
 
@@ -403,9 +418,21 @@ mod tests {
             (A::ProtocolVersion, met(false, false), Kind::VersionUnsupported),
             (A::HandshakeFailure, met(false, false), Kind::NoCommonCipher),
             (A::HandshakeFailure, met(false, true), Kind::NoCommonCipher),
-            (A::HandshakeFailure, met(true, false), Kind::ClientCertificateRequired),
-            (A::HandshakeFailure, met(true, true), Kind::ClientCertificateRefused),
-            (A::CertificateRequired, met(true, false), Kind::ClientCertificateRequired),
+            (
+                A::HandshakeFailure,
+                met(true, false),
+                Kind::ClientCertificateRequired,
+            ),
+            (
+                A::HandshakeFailure,
+                met(true, true),
+                Kind::ClientCertificateRefused,
+            ),
+            (
+                A::CertificateRequired,
+                met(true, false),
+                Kind::ClientCertificateRequired,
+            ),
             (A::UnknownCA, met(true, true), Kind::ClientCertificateRefused),
             (A::UnknownCA, met(false, false), Kind::Alert),
             (A::UnrecognisedName, met(false, false), Kind::Alert),
@@ -425,6 +452,9 @@ mod tests {
             io::ErrorKind::InvalidData,
             Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13),
         );
-        assert_eq!(Failure::from_io(&error, Met::default()).kind, Kind::VersionUnsupported);
+        assert_eq!(
+            Failure::from_io(&error, Met::default()).kind,
+            Kind::VersionUnsupported
+        );
     }
 }

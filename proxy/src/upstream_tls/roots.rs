@@ -9,6 +9,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
@@ -148,12 +153,17 @@ impl Roots {
         }))
     }
 
+    /// Shows how old they are, whenever it is asked, under the prefix that the registry has.
+    pub fn register(self: &Arc<Self>, registry: &mut Registry) {
+        registry.register_collector(Box::new(Age(Arc::clone(self))));
+    }
+
     /// Those in force.
     pub(crate) fn current(&self) -> Arc<Current> {
         self.current.load_full()
     }
 
-    /// How old they are: when they were published, or when their file was written. Seconds since 1970.
+    /// When they were published, or when their file was written. Seconds since 1970.
     #[must_use]
     pub fn timestamp_seconds(&self) -> i64 {
         self.current.load().seconds
@@ -178,7 +188,10 @@ impl Roots {
                 }
                 Err(error) if tried.is_empty() => drop(error),
                 Err(error) => {
-                    warn!(error = crate::error_chain(&error), "the roots' file cannot be read, the last good ones stay in force");
+                    warn!(
+                        error = crate::error_chain(&error),
+                        "the roots' file cannot be read, the last good ones stay in force"
+                    );
                     tried = Vec::new();
                 }
             }
@@ -206,6 +219,24 @@ impl Roots {
     }
 }
 
+/// Reads the age when asked.
+#[derive(Debug)]
+struct Age(Arc<Roots>);
+
+impl Collector for Age {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> std::fmt::Result {
+        let source = if self.0.file.is_some() { "file" } else { "built-in" };
+        let gauge = ConstGauge::new(self.0.timestamp_seconds());
+        let mut encoder = encoder.encode_descriptor(
+            "roots_timestamp_seconds",
+            "When the roots in force were published, or their file was written",
+            None,
+            MetricType::Gauge,
+        )?;
+        gauge.encode(encoder.encode_family(&[("source", source)])?)
+    }
+}
+
 fn warn_if_stale(bundle: &Bundle) {
     if bundle.is_stale(Timestamp::now()) {
         warn!("every certificate of the roots has expired: no destination can be verified");
@@ -226,7 +257,9 @@ fn read(file: &Path) -> Result<Vec<u8>, Error> {
 
 fn changed(file: &Path) -> i64 {
     let changed = file.metadata().and_then(|metadata| metadata.modified());
-    let since = changed.unwrap_or(UNIX_EPOCH).duration_since(SystemTime::UNIX_EPOCH);
+    let since = changed
+        .unwrap_or(UNIX_EPOCH)
+        .duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
@@ -247,18 +280,35 @@ mod tests {
         let lock = include_str!("../../../Cargo.lock");
         let (name, version) = BUILT_IN_VERSION.split_once(' ').unwrap();
         let entry = format!("name = \"{name}\"\nversion = \"{version}\"");
-        assert!(lock.contains(&entry), "webpki-roots changed: set its version, and the day it was published");
+        assert!(
+            lock.contains(&entry),
+            "webpki-roots changed: set its version, and the day it was published"
+        );
         let date: Timestamp = format!("{BUILT_IN_DATE}T00:00:00Z").parse().unwrap();
         assert_eq!(date.as_second(), BUILT_IN_SECONDS);
-        assert!(Roots::built_in().current().store.len() > 100);
+        let (roots, mut registry, mut text) = (Roots::built_in(), Registry::default(), String::new());
+        assert!(roots.current().store.len() > 100);
+        roots.register(&mut registry);
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = format!("roots_timestamp_seconds{{source=\"built-in\"}} {BUILT_IN_SECONDS}\n");
+        assert!(text.contains(&line), "{text}");
     }
 
     #[test]
     fn a_bundle_is_taken_whole_or_not_at_all() {
         let (good, other) = (ca(2099), ca(2098));
-        assert_eq!(Bundle::parse(format!("{good}{other}").as_bytes()).unwrap().store.len(), 2);
+        assert_eq!(
+            Bundle::parse(format!("{good}{other}").as_bytes())
+                .unwrap()
+                .store
+                .len(),
+            2
+        );
         let cut = format!("{good}-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n");
-        assert!(matches!(Bundle::parse(cut.as_bytes()), Err(Error::Certificate { number: 2, .. })));
+        assert!(matches!(
+            Bundle::parse(cut.as_bytes()),
+            Err(Error::Certificate { number: 2, .. })
+        ));
         assert!(matches!(Bundle::parse(b"no PEM at all"), Err(Error::Empty)));
         assert!(matches!(Bundle::parse(b""), Err(Error::Empty)));
     }
@@ -268,7 +318,11 @@ mod tests {
         let now = "2030-06-01T00:00:00Z".parse().unwrap();
         for (years, stale) in [(&[2029][..], true), (&[2029, 2030], true), (&[2029, 2031], false)] {
             let pem: String = years.iter().map(|year| ca(*year)).collect();
-            assert_eq!(Bundle::parse(pem.as_bytes()).unwrap().is_stale(now), stale, "{years:?}");
+            assert_eq!(
+                Bundle::parse(pem.as_bytes()).unwrap().is_stale(now),
+                stale,
+                "{years:?}"
+            );
         }
     }
 
@@ -302,7 +356,10 @@ mod tests {
     #[test]
     fn a_process_does_not_start_with_roots_that_it_was_not_told_to_trust() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(Roots::from_file(dir.path().join("none")), Err(Error::Read(_))));
+        assert!(matches!(
+            Roots::from_file(dir.path().join("none")),
+            Err(Error::Read(_))
+        ));
         let file = dir.path().join("roots.pem");
         std::fs::write(&file, "nonsense").unwrap();
         assert!(matches!(Roots::from_file(file), Err(Error::Empty)));

@@ -27,7 +27,9 @@ impl ServerCertVerifier for Verifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verified = self
+            .0
+            .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         verified.map_err(|error| match error {
             // A CA's own certificate in place of a server's is refused as such before its issuer is looked for.
             Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::Other(_))

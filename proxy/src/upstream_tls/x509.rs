@@ -49,13 +49,17 @@ impl<'a> Der<'a> {
 
     /// Tag and content of the next element.
     fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let [tag, first, rest @ ..] = self.0 else { return None };
+        let [tag, first, rest @ ..] = self.0 else {
+            return None;
+        };
         let (length, rest) = match first {
             0..=0x7f => (usize::from(*first), rest),
             // Up to four bytes of length: no certificate has more.
             0x81..=0x84 => {
                 let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = length.iter().fold(0, |sum: usize, byte| (sum << 8) | usize::from(*byte));
+                let length = length
+                    .iter()
+                    .fold(0, |sum: usize, byte| (sum << 8) | usize::from(*byte));
                 (length, rest)
             }
             _ => return None,
@@ -110,7 +114,11 @@ mod tests {
 
     #[test]
     fn both_spellings_of_a_time_are_read() {
-        for (year, expected) in [(2031, "2031-02-03T00:00:00Z"), (2099, "2099-02-03T00:00:00Z"), (1999, "1999-02-03T00:00:00Z")] {
+        for (year, expected) in [
+            (2031, "2031-02-03T00:00:00Z"),
+            (2099, "2099-02-03T00:00:00Z"),
+            (1999, "1999-02-03T00:00:00Z"),
+        ] {
             let facts = facts(&certificate(year)).unwrap();
             assert_eq!(facts.not_after, expected.parse().unwrap());
             assert!(facts.names_itself);

@@ -11,8 +11,14 @@ pub fn verify(secret: &str, message: &str, timestamp: &str, signatures: &str, bo
     let Ok(key) = STANDARD.decode(secret.trim_start_matches("whsec_")) else {
         return false;
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    if !timestamp.parse().is_ok_and(|seconds: u64| now.abs_diff(seconds) <= 300) {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    if !timestamp
+        .parse()
+        .is_ok_and(|seconds: u64| now.abs_diff(seconds) <= 300)
+    {
         return false; // a repetition, or a clock that is wrong
     }
     let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use egressway_core::wire::document::{
-    self, Action, Content, PolicySecrets, PortRange, Rule, Secret, Secrets, SecretRef, Signing, UpstreamTls,
+    self, Action, Content, PolicySecrets, PortRange, Rule, Secret, SecretRef, Secrets, Signing, UpstreamTls,
 };
 use egressway_proxy::auth::Keyring;
 use egressway_proxy::state::InForce;
@@ -62,7 +62,9 @@ impl Ca {
 
     pub fn store(&self) -> RootCertStore {
         let mut store = RootCertStore::empty();
-        store.add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()).unwrap();
+        store
+            .add(CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap())
+            .unwrap();
         store
     }
 
@@ -137,7 +139,9 @@ impl Identity {
 }
 
 pub fn secret(data: &[(&str, &str)]) -> Secret {
-    let data = data.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+    let data = data
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
     Secret {
         data: data.collect(),
         ..Secret::default()
@@ -191,7 +195,9 @@ impl TlsServer {
             .await
             .expect("nobody connects to the origin")
             .unwrap();
-        timeout(DEADLINE, self.acceptor.accept(stream)).await.expect("the handshake hangs")
+        timeout(DEADLINE, self.acceptor.accept(stream))
+            .await
+            .expect("the handshake hangs")
     }
 
     pub async fn accept(&self) -> TlsStream<TcpStream> {
