@@ -10,7 +10,7 @@ mod connection;
 mod forward;
 pub mod head;
 mod held;
-mod hop;
+pub mod hop;
 pub mod id;
 mod listener;
 mod origin;

@@ -82,7 +82,8 @@ fn is_there(program: &str, args: &[&str]) -> bool {
 fn run(dir: &Path, program: &str, args: &[&str], added: &[Added], body: &str) -> bool {
     let mut child = Command::new(program)
         .current_dir(dir)
-        .env("GOCACHE", dir.join("go-cache"))
+        // Kept from run to run: compiling its library takes a minute.
+        .env("GOCACHE", std::env::temp_dir().join("egressway-go-cache"))
         .env("GO111MODULE", "off")
         .args(args)
         .arg(SECRET)
