@@ -20,6 +20,7 @@ mod relay;
 pub mod reply;
 mod request;
 mod route;
+mod sni;
 mod terms;
 mod timer;
 

@@ -196,7 +196,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 #[cfg(test)]
 mod tests {
-    use egressway_core::acl::{Ask, Wall, compile};
+    use egressway_core::acl::{Ask, Floor, Wall, compile};
     use egressway_core::wire::document::{self, Action, Content, PortRange};
     use tokio::net::TcpStream;
     use tokio::time::advance;
@@ -223,13 +223,11 @@ mod tests {
             policies: vec![document::Policy::seal("ns", "name", 1, content)],
         };
         let policy = compile::policies(&policies).unwrap().remove(0);
-        let floor = document::Floor {
-            version: document::VERSION,
-            ..document::Floor::default()
-        };
-        let wall = Wall::of(compile::floor(&floor, &["127.0.0.0/8".parse().unwrap()]).unwrap());
+        let wall = Wall::of(Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()])));
         let target = Target::parse(&format!("{host}:80")).unwrap();
-        policy.permit(&wall, Ask::tunnel(target)).unwrap()
+        policy
+            .permit(&wall, Ask::tunnel(target))
+            .unwrap()
     }
 
     /// A connection, and the origin's side of it. Blocking, so that no paused clock moves meanwhile.
