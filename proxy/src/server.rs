@@ -1,22 +1,26 @@
 //! The data path: accept, and for each request parse, permit, resolve, vet, dial, relay.
 //!
-//! One reader ([`head`], [`body`]) decides where every request ends, for CONNECT and for forwarded requests alike;
-//! hyper speaks to origins. Two parsers in front of each other could disagree about where a request ends, and that
-//! disagreement is request smuggling.
+//! One reader ([`head`], [`body`]) decides where every message ends, for CONNECT, for forwarded requests and for their
+//! answers alike. Two parsers in front of each other could disagree about where a message ends, and that disagreement is
+//! request smuggling.
 
 pub mod body;
 mod connect;
 mod connection;
 mod forward;
 pub mod head;
+mod hop;
 pub mod id;
+mod origin;
+mod pool;
 pub mod reason;
 mod relay;
 pub mod reply;
 mod request;
 mod route;
-mod upstream;
+mod timer;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,11 +33,15 @@ use tracing::warn;
 
 use self::connection::Connection;
 use self::id::Ids;
+use self::pool::Pool;
 use crate::access_log::AccessLog;
 use crate::dial;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::State;
+use crate::tunnel::Counters;
+use crate::tunnel::live::{Live, TunnelInfo};
+use crate::tunnel::pipe::{PIPES_MAX, Pipes};
 
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
@@ -57,6 +65,8 @@ pub struct Limits {
     /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
     /// gateways drop a connection without a word.
     pub idle: Duration,
+    /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
+    pub response_bytes_max: Option<u64>,
 }
 
 impl Default for Limits {
@@ -68,11 +78,12 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(60),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(180),
+            response_bytes_max: None,
         }
     }
 }
 
-/// The data path.
+/// The data path; one for all threads that accept, so that its bounds are those of the process.
 #[derive(Debug)]
 pub struct Server {
     state: Arc<State>,
@@ -83,6 +94,13 @@ pub struct Server {
     name: String,
     own_ports: Vec<u16>,
     ids: Ids,
+    pool: Pool,
+    counters: Counters,
+    pipes: Arc<Pipes>,
+    live: Live,
+    connections: TaskTracker,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
 impl Server {
@@ -97,7 +115,14 @@ impl Server {
         name: String,
         own_ports: Vec<u16>,
     ) -> Self {
+        let counters = Counters {
+            sent: metrics.bytes_sent.clone(),
+            received: metrics.bytes_received.clone(),
+        };
         Self {
+            counters,
+            pipes: Pipes::new(PIPES_MAX),
+            live: Live::default(),
             state,
             resolver,
             metrics,
@@ -106,10 +131,21 @@ impl Server {
             name,
             own_ports,
             ids: Ids::new(),
+            pool: Pool::default(),
+            connections: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
     }
 
-    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut).
+    /// The tunnels that are open right now, the oldest first.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<TunnelInfo> {
+        self.live.tunnels()
+    }
+
+    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut), on this
+    /// listener and on all others of this server.
     ///
     /// The listener stays open after `stop`, so that late clients read a refusal instead of a reset.
     pub async fn serve(
@@ -118,16 +154,26 @@ impl Server {
         stop: CancellationToken,
         kill: CancellationToken,
     ) {
-        let (connections, refusals) = (TaskTracker::new(), Arc::new(Semaphore::new(REFUSALS_MAX)));
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        // Accepted sockets inherit it (Linux), which saves five system calls each.
+        if let Err(error) = dial::tune(&listener) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to tune the listener"
+            );
+        }
+        let (mut ended, mut killed) = (pin!(self.ended(&stop)), pin!(kill.cancelled()));
         loop {
             let accepted = tokio::select! {
+                biased;
                 accepted = listener.accept() => accepted,
-                () = ended(&connections, &stop) => break,
-                () = kill.cancelled() => break,
+                () = &mut killed => break,
+                () = &mut ended => break,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
+                    self.take(connection);
+                }
                 Err(error) => {
                     self.metrics.accept_errors.inc();
                     warn!(
@@ -135,37 +181,35 @@ impl Server {
                         "failed to accept a connection"
                     );
                     sleep(ACCEPT_RETRY).await;
-                    continue;
                 }
-            };
-            // A socket that cannot be tuned is one whose peer has gone.
-            if dial::tune(&stream).is_err() {
-                continue;
-            }
-            let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
-            let server = Arc::clone(&self);
-            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                connections.spawn(async move {
-                    let _open = server.metrics.connection();
-                    connection.run(&server).await;
-                    drop(place);
-                });
-            } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                connections.spawn(async move {
-                    connection.turn_away(&server).await;
-                    drop(place);
-                });
             }
         }
-        connections.close();
-        connections.wait().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
-}
 
-/// Resolves once `stop` was said and no connection is left.
-async fn ended(connections: &TaskTracker, stop: &CancellationToken) {
-    stop.cancelled().await;
-    // The tracker only reports emptiness once closed; new tasks may still be spawned on it.
-    connections.close();
-    connections.wait().await;
+    /// Serves a connection on this thread if there is a place, else says that there is none, else drops it.
+    fn take(self: &Arc<Self>, connection: Connection) {
+        let server = Arc::clone(self);
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.connections.spawn(async move {
+                let _open = server.metrics.connection();
+                connection.run(&server).await;
+                drop(place);
+            });
+        } else if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+            self.connections.spawn(async move {
+                connection.turn_away(&server).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Resolves once `stop` was said and no connection is left.
+    async fn ended(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        // The tracker only reports emptiness once closed; new tasks may still be spawned on it.
+        self.connections.close();
+        self.connections.wait().await;
+    }
 }

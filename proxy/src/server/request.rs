@@ -20,7 +20,7 @@ use crate::tunnel::End;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) id: Id,
-    client: SocketAddr,
+    pub(super) client: SocketAddr,
     started: Instant,
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
@@ -134,7 +134,7 @@ impl Request {
             .requests
             .get_or_create(&RequestLabels { decision, reason })
             .inc();
-        let lost = server.log.record(Entry {
+        let lost = server.log.record(&Entry {
             time: Timestamp::now(),
             client: self.client,
             id: self.id,
