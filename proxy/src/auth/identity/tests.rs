@@ -205,13 +205,19 @@ fn a_credential_is_asked_for_only_where_one_is_what_is_missing() {
         true,
     );
     assert_eq!(required.outcome("10.0.0.1", None, &[]), "credentials_missing");
-    assert_eq!(required.outcome("10.0.0.1", Some("x"), &[]), "credentials_invalid");
+    assert_eq!(
+        required.outcome("10.0.0.1", Some("x"), &[]),
+        "credentials_invalid"
+    );
     assert_eq!(required.outcome("10.0.0.1", Some("old"), &[]), "pods,password");
     let nobody_can = World::new(vec![client("pods", true, None)], true);
     assert_eq!(nobody_can.outcome("10.0.0.1", None, &[]), "client_unknown");
     let open = World::new(vec![], false);
     assert_eq!(open.outcome("10.0.0.9", None, &[]), "");
-    assert_eq!(open.identify("10.0.0.1", None, &[]).0.pod.as_deref(), Some("sender-1"));
+    assert_eq!(
+        open.identify("10.0.0.1", None, &[]).0.pod.as_deref(),
+        Some("sender-1")
+    );
 }
 
 #[test]
@@ -268,5 +274,8 @@ fn a_missing_secret_is_a_problem_and_lets_nobody_in() {
         ]
     );
     assert_eq!(world.outcome("10.0.0.9", Some("old"), &[]), "gone");
-    assert_eq!(world.outcome("10.0.0.9", Some("gone"), &[]), "credentials_invalid");
+    assert_eq!(
+        world.outcome("10.0.0.9", Some("gone"), &[]),
+        "credentials_invalid"
+    );
 }
