@@ -10,6 +10,7 @@ pub mod app;
 pub mod args;
 pub mod auth;
 pub mod control_metrics;
+mod der;
 pub mod dial;
 pub mod documents;
 pub mod drain;

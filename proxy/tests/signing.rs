@@ -315,3 +315,23 @@ async fn a_client_that_gives_up_sends_nothing_on() {
     assert_eq!(status(&answer), 400, "{answer}");
     assert!(untouched(&origin).await);
 }
+
+#[tokio::test]
+async fn a_policy_that_changes_while_a_body_is_held_counts() {
+    let (proxy, origin) = (proxy(hmac(), &[("key", key("k"))]).await, origin().await);
+    let port = origin.local_addr().unwrap().port();
+    let mut client = dial(proxy.address).await;
+    let request = post(port, "Content-Length: 4\r\nExpect: 100-continue\r\n", "");
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    proxy.state.set_in_force(with_content(Content::default(), &[]));
+    client.write_all(b"1234").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = timeout(DEADLINE, client.read_to_end(&mut answer)).await.unwrap();
+    assert!(answer.is_empty(), "{answer:?}");
+    proxy.logged(&["policy_revoked", HOST]).await;
+    let mut stream = accept(&origin).await;
+    let mut sent = Vec::new();
+    let _ = timeout(DEADLINE, stream.read_to_end(&mut sent)).await.unwrap();
+    assert!(sent.is_empty(), "nothing of the request was sent");
+}

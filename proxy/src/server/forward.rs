@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use egressway_core::acl::{HttpAsk, Permit, Target, VettedAddr};
+use futures::FutureExt as _;
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
@@ -181,8 +182,13 @@ impl Connection {
                 response_bytes_max: request.limits.response_bytes_max,
             };
             let outcome = {
-                let cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
-                exchange.run(self, &mut pooled.origin, &mut upload, cut).await
+                let mut cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
+                // A body takes its time to be held; documents may have changed before anything is sent.
+                let ended = sending.signed.and_then(|_| cut.as_mut().now_or_never());
+                match ended {
+                    Some(end) => Outcome::cut(end),
+                    None => exchange.run(self, &mut pooled.origin, &mut upload, cut).await,
+                }
             };
             match outcome {
                 Outcome::Stale if reused => upload.rewind(),

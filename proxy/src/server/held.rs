@@ -80,8 +80,13 @@ impl Held {
                 Step::End => return Ok(held),
                 Step::More => {
                     if std::mem::take(&mut waits) {
-                        let written = client.stream.write_all(CONTINUE).await;
-                        written.map_err(|_| NotHeld::Ended(End::ClientReset))?;
+                        let stream = &mut client.stream;
+                        let written = async {
+                            stream.write_all(CONTINUE).await?;
+                            // TLS may hold back what it took.
+                            stream.flush().await
+                        };
+                        written.await.map_err(|_| NotHeld::Ended(End::ClientReset))?;
                     }
                     client.buffer.reserve(READ_BYTES);
                     let more = client.stream.read_buf(&mut client.buffer);

@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
-const SEQUENCE: u8 = 0x30;
+use crate::der::{SEQUENCE, element};
+
 const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
@@ -22,57 +23,26 @@ pub(super) struct Facts {
 }
 
 /// Reads a DER certificate (RFC 5280, 4.1); `None` where it is none.
-pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
-    let mut certificate = Der(certificate).enter(SEQUENCE)?;
-    let mut tbs = certificate.enter(SEQUENCE)?;
-    if tbs.tag() == Some(VERSION) {
-        tbs.next()?;
+pub(super) fn facts(mut certificate: &[u8]) -> Option<Facts> {
+    let mut certificate = sequence(&mut certificate)?;
+    let mut tbs = sequence(&mut certificate)?;
+    if tbs.first() == Some(&VERSION) {
+        element(&mut tbs)?;
     }
-    let (_serial, _algorithm) = (tbs.next()?, tbs.next()?);
-    let issuer = tbs.next()?;
-    let mut validity = tbs.enter(SEQUENCE)?;
-    let subject = tbs.next()?;
-    let (_not_before, not_after) = (validity.next()?, validity.next()?);
+    let (_serial, _algorithm) = (element(&mut tbs)?, element(&mut tbs)?);
+    let issuer = element(&mut tbs)?;
+    let mut validity = sequence(&mut tbs)?;
+    let subject = element(&mut tbs)?;
+    let (_not_before, not_after) = (element(&mut validity)?, element(&mut validity)?);
     Some(Facts {
         names_itself: issuer == subject,
         not_after: time(not_after)?,
     })
 }
 
-/// Elements of DER, one after the other.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    fn tag(&self) -> Option<u8> {
-        self.0.first().copied()
-    }
-
-    /// Tag and content of the next element.
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let [tag, first, rest @ ..] = self.0 else {
-            return None;
-        };
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(*first), rest),
-            // Up to four bytes of length: no certificate has more.
-            0x81..=0x84 => {
-                let (length, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = length
-                    .iter()
-                    .fold(0, |sum: usize, byte| (sum << 8) | usize::from(*byte));
-                (length, rest)
-            }
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((*tag, content))
-    }
-
-    fn enter(&mut self, tag: u8) -> Option<Self> {
-        let (found, content) = self.next()?;
-        (found == tag).then_some(Self(content))
-    }
+fn sequence<'a>(der: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (tag, content) = element(der)?;
+    (tag == SEQUENCE).then_some(content)
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5).
