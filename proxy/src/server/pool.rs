@@ -225,9 +225,7 @@ mod tests {
         let policy = compile::policies(&policies).unwrap().remove(0);
         let wall = Wall::of(Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()])));
         let target = Target::parse(&format!("{host}:80")).unwrap();
-        policy
-            .permit(&wall, Ask::tunnel(target))
-            .unwrap()
+        policy.permit(&wall, Ask::tunnel(target)).unwrap()
     }
 
     /// A connection, and the origin's side of it. Blocking, so that no paused clock moves meanwhile.
