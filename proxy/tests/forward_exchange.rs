@@ -365,10 +365,16 @@ async fn nothing_passes_behind_an_upgrade_before_the_origin_agreed() {
 }
 
 #[tokio::test]
-async fn an_upgrade_with_a_body_or_from_http_1_0_is_not_passed_on() {
-    for (version, body) in [("1.1", "Content-Length: 1\r\n\r\nx"), ("1.0", "\r\n")] {
+async fn an_upgrade_with_a_body_from_http_1_0_or_to_http_2_is_not_passed_on() {
+    for (version, protocol, body) in [
+        ("1.1", "websocket", "Content-Length: 1\r\n\r\nx"),
+        ("1.0", "websocket", "\r\n"),
+        ("1.1", "h2c", "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
+        ("1.1", "websocket, H2C", "\r\n"),
+        ("1.1", "websocket\r\nUpgrade: h2c", "\r\n"),
+    ] {
         let request = format!(
-            "GET http://ORIGIN/ HTTP/{version}\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{body}"
+            "GET http://ORIGIN/ HTTP/{version}\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n{body}"
         );
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         let (got, answer, _) = exchange(&request, 0, answer).await;
