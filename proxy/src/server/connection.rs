@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -94,11 +95,17 @@ impl Tunnel {
         let Self {
             client,
             origin,
-            request,
+            mut request,
             target,
             address,
             status,
         } = *self;
+        let mut in_force = server.state.watch_in_force();
+        let decided_by = request.decided_by.take();
+        if decided_by.is_none_or(|documents| !Arc::ptr_eq(&documents, &in_force.borrow())) {
+            // They changed while the name was looked up and the destination dialled: the tunnel is held to these.
+            in_force.mark_changed();
+        }
         let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
         let listed = server.live.list(Open {
             id: request.id,
@@ -112,7 +119,7 @@ impl Tunnel {
         let cuts = Cuts {
             idle: request.limits.idle,
             deadline: request.deadline(),
-            in_force: server.state.watch_in_force(),
+            in_force,
             kill,
         };
         let means = Means {

@@ -37,6 +37,8 @@ pub(super) struct Request {
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
     pub(super) policy: Option<Arc<Policy>>,
+    /// The documents that decided; not kept by what is open for hours.
+    pub(super) decided_by: Option<Arc<InForce>>,
     /// The path of a forwarded request, for rules; never logged.
     pub(super) path: Option<Box<str>>,
     /// The clients of the policy that it comes from.
@@ -79,6 +81,7 @@ impl Request {
             method: None,
             target: None,
             policy: None,
+            decided_by: None,
             path: None,
             caller: Caller::UNKNOWN,
             client_pod: None,

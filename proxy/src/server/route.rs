@@ -88,6 +88,7 @@ impl Server {
         let (in_force, identity) = self.identified(request, certified).await?;
         let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
         request.policy = Some(Arc::clone(policy));
+        request.decided_by = Some(Arc::clone(&in_force));
         request.mode = in_force.wall.caps.mode(policy.mode());
         request.caller = identity.caller;
         request.client_pod = identity.pod.clone();
