@@ -167,9 +167,10 @@ impl Server {
         let (mut ended, mut killed) = (pin!(self.ended(&stop)), pin!(kill.cancelled()));
         loop {
             let accepted = tokio::select! {
+                // Not at random: it costs more than asking, and a flood of connections must not keep a kill waiting.
                 biased;
-                accepted = listener.accept() => accepted,
                 () = &mut killed => break,
+                accepted = listener.accept() => accepted,
                 () = &mut ended => break,
             };
             match accepted {

@@ -1,11 +1,13 @@
 //! Clients by pod and by password, over real sockets: what they may do, what they are told, what changes under them.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod access;
 mod support;
 
 use std::time::Duration;
 
-use access::{World, passwords};
+use access::{Signer, World, accounts, passwords};
+use egressway_core::wire::document::Http;
 use egressway_proxy::server::Limits;
 use support::{
     DEADLINE, Proxy, accept, allow, dial, origin, read_exact, read_head, start, status, untouched,
@@ -123,6 +125,104 @@ async fn a_forwarded_request_is_asked_for_its_credential_each_time_and_the_origi
     let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: a\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(status(&read_head(&mut client).await), 407);
+}
+
+#[tokio::test]
+async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
+    let (one, two) = (Signer::new("one"), Signer::new("two"));
+    let audience = "egressway.dev/payments/webhooks";
+    let mut world = World::open().client("token", false, Some(accounts(&["payments/sender"])));
+    world.issuer = Some(Signer::issuer(&[&one]));
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let good = one.token("payments/sender", audience);
+    let bearer = |token: &str| format!("Proxy-Authorization: Bearer {token}\r\n");
+    for field in [basic("payments/webhooks", &good), basic("", &good), bearer(&good)] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert_eq!(status(&head), 200, "{head}");
+        accept(&origin).await;
+    }
+    for (field, why) in [
+        (bearer(&one.token("payments/other", audience)), ""),
+        (
+            bearer(&one.token("payments/sender", "egressway.dev/payments/other")),
+            "another audience",
+        ),
+        (
+            bearer(&two.token("payments/sender", audience)),
+            "none of the issuer's",
+        ),
+        (basic("payments/webhooks", "no-token"), ""),
+    ] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert!(
+            status(&head) == 407
+                && head.contains("credentials_invalid")
+                && head.contains("Proxy-Authenticate: Basic realm=")
+                && head.contains("Proxy-Authenticate: Bearer realm=\"egressway payments/webhooks\"\r\n"),
+            "{head}"
+        );
+        proxy.logged(&["credentials_invalid", why]).await;
+    }
+    // Keys rotate: both are known for a while, then the old one is forgotten, and what it signed with it.
+    world.issuer = Some(Signer::issuer(&[&one, &two]));
+    proxy.state.set_in_force(world.in_force());
+    let next = two.token("payments/sender", audience);
+    for token in [&good, &next] {
+        assert_eq!(status(&connect(&proxy, &target, &bearer(token)).await.1), 200);
+        accept(&origin).await;
+    }
+    world.issuer = Some(Signer::issuer(&[&two]));
+    proxy.state.set_in_force(world.in_force());
+    assert_eq!(status(&connect(&proxy, &target, &bearer(&good)).await.1), 407);
+    assert_eq!(status(&connect(&proxy, &target, &bearer(&next)).await.1), 200);
+    accept(&origin).await;
+}
+
+#[tokio::test]
+async fn rules_for_requests_see_method_and_path_and_are_asked_again() {
+    let mut world = World::open();
+    world.content.rules[1].http = Some(Http {
+        methods: vec!["POST".to_owned()],
+        path_prefixes: vec!["/hooks/".to_owned()],
+    });
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    for (request, code) in [
+        (format!("GET http://{target}/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}/other?/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}?/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}/hooks/../a"), "path_ambiguous"),
+        (format!("CONNECT {target}"), "no_rule_matches"),
+    ] {
+        let answer = proxy
+            .raw(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await;
+        assert!(
+            status(&answer) == 403 && answer.contains(code),
+            "{request}: {answer}"
+        );
+    }
+    assert!(untouched(&origin).await);
+    let mut client = dial(proxy.address).await;
+    let request = format!("POST http://{target}/hooks/a?q HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut server = accept(&origin).await;
+    assert!(
+        read_head(&mut server)
+            .await
+            .starts_with("POST /hooks/a?q HTTP/1.1\r\n")
+    );
+    // Still permitted under a policy that names a shorter prefix; no longer under one that names another.
+    for (prefix, goes_on) in [("/", true), ("/other/", false)] {
+        let mut next = world.clone();
+        next.content.rules[1].http.as_mut().unwrap().path_prefixes = vec![prefix.to_owned()];
+        proxy.state.set_in_force(next.in_force());
+        let ended = tokio::time::timeout(Duration::from_millis(200), server.read_u8()).await;
+        assert_eq!(ended.is_err(), goes_on, "{prefix}");
+    }
+    let line = proxy.logged(&["policy_revoked"]).await;
+    assert!(!line.contains("/hooks"), "{line}");
 }
 
 #[tokio::test]

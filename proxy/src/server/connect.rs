@@ -59,7 +59,11 @@ impl Connection {
             sent: 0,
             received: 0,
         };
-        if let Err(error) = self.stream.write_all(ESTABLISHED).await {
+        let written = async {
+            self.stream.write_all(ESTABLISHED).await?;
+            self.stream.flush().await
+        };
+        if let Err(error) = written.await {
             request.detail = Some(error.to_string().into());
             request.served(server, ending(End::ClientReset, None));
             return None;

@@ -204,8 +204,7 @@ impl Direction {
                     });
                     match spliced {
                         Ok(count) => loan.filled = loan.filled.saturating_sub(written(count)?),
-                        // Readiness is a hint.
-                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        Err(error) if passing(&error) => continue,
                         Err(error) => return Poll::Ready(Err(error)),
                     }
                     if loan.filled == 0 {
@@ -269,12 +268,19 @@ impl Direction {
                     self.kept = Kept::Pipe(loan);
                     return Poll::Ready(Ok(count));
                 }
-                // Readiness is a hint.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if passing(&error) => {}
                 Err(_) => return Poll::Ready(Err(Broken::Sender)),
             }
         }
     }
+}
+
+/// Readiness is a hint, and a signal no failure: asked again, a stream says which.
+fn passing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 /// A stream that takes nothing of something is broken.

@@ -11,9 +11,11 @@ use egressway_core::wire::document::{
 };
 use egressway_proxy::auth::{ClientTable, Keyring};
 use egressway_proxy::state::InForce;
+use jsonwebtoken::EncodingKey;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
@@ -31,6 +33,7 @@ pub struct World {
     pub pods: Vec<document::ClientPod>,
     pub secrets: BTreeMap<String, document::Secret>,
     pub caps: Caps,
+    pub issuer: Option<document::Issuer>,
 }
 
 impl World {
@@ -106,7 +109,7 @@ impl World {
         let (namespace, name) = ("payments".to_owned(), "webhooks".to_owned());
         let clients = document::Clients {
             version: document::VERSION,
-            issuer: None,
+            issuer: self.issuer.clone(),
             policies: vec![document::PolicyClients {
                 namespace: namespace.clone(),
                 name: name.clone(),
@@ -147,6 +150,57 @@ pub fn certificate(ca: &str, identities: &[&str]) -> Auth {
         ca: ca.to_owned(),
         identities: identities.iter().map(|name| (*name).to_owned()).collect(),
     })
+}
+
+pub fn accounts(accounts: &[&str]) -> Auth {
+    Auth::ServiceAccounts(accounts.iter().map(|name| (*name).to_owned()).collect())
+}
+
+/// Signs tokens of ServiceAccounts.
+pub struct Signer {
+    key: EncodingKey,
+    id: String,
+    jwk: serde_json::Value,
+}
+
+impl Signer {
+    pub fn new(id: &str) -> Self {
+        use base64::Engine as _;
+        let pair = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let point = &pair.der_bytes()[1..];
+        let (x, y) = point.split_at(point.len() / 2);
+        let [x, y] = [x, y].map(|part| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(part));
+        Self {
+            key: EncodingKey::from_ec_der(&pair.serialize_der()),
+            id: id.to_owned(),
+            jwk: serde_json::json!({"kty": "EC", "crv": "P-256", "x": x, "y": y, "kid": id, "use": "sig"}),
+        }
+    }
+
+    pub fn issuer(signers: &[&Self]) -> document::Issuer {
+        let keys: Vec<_> = signers.iter().map(|signer| &signer.jwk).collect();
+        document::Issuer {
+            issuer: "https://issuer.example".to_owned(),
+            jwks: serde_json::json!({ "keys": keys }).to_string(),
+        }
+    }
+
+    /// A token of a ServiceAccount for an audience.
+    pub fn token(&self, account: &str, audience: &str) -> String {
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap()
+            .as_secs();
+        let claims = serde_json::json!({
+            "iss": "https://issuer.example", "aud": [audience], "iat": now, "nbf": now, "exp": now + 600,
+            "sub": format!("system:serviceaccount:{}", account.replace('/', ":")),
+        });
+        let header = jsonwebtoken::Header {
+            kid: Some(self.id.clone()),
+            ..jsonwebtoken::Header::new(jsonwebtoken::Algorithm::ES256)
+        };
+        jsonwebtoken::encode(&header, &claims, &self.key).unwrap()
+    }
 }
 
 /// A certification authority.
