@@ -313,9 +313,14 @@ fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
 }
 
 /// The protocol that an HTTP/1.1 client wants to change to, if it asked in full and has no body.
+///
+/// Never HTTP/2, which RFC 9113 no longer lets be asked for so: it would carry further requests past their rules.
 fn upgrade(head: &Head) -> Option<&[u8]> {
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
-    let asked = bodyless && head.version == Version::Http11 && lists(head, "connection", "upgrade");
+    let asked = bodyless
+        && head.version == Version::Http11
+        && lists(head, "connection", "upgrade")
+        && !lists(head, "upgrade", "h2c");
     if asked {
         head.fields.all("upgrade").next()
     } else {
