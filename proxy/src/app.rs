@@ -28,10 +28,11 @@ use crate::report::Reporter;
 use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
 use crate::state::State;
+use crate::upstream_tls::Roots;
 use crate::workers::{self, Workers};
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// idle connections to origins (384), files. Where a process may open few, a quarter of them.
+/// idle connections to origins (384), pipes (64), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
@@ -118,7 +119,12 @@ impl App {
         let state = State::new();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let roots = match args.roots {
+            Some(file) => Roots::from_file(file).context("failed to use --roots")?,
+            None => Roots::built_in(),
+        };
         let control = registry.sub_registry_with_prefix("egressway_proxy");
+        roots.register(control);
         let control = ControlMetrics::register(control, Arc::clone(&state));
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
@@ -147,12 +153,14 @@ impl App {
             Arc::clone(&control),
         );
         tasks.spawn(documents.follow(end.clone()));
+        tasks.spawn(Arc::clone(&roots).follow(end.clone()));
         let egress = EgressIp::new(
             identity.cell.clone(),
             resolver.clone(),
             Arc::clone(&state),
             control,
-        );
+        )
+        .with_roots(Arc::clone(&roots));
         tasks.spawn(egress.run(end.clone()));
         tasks.spawn(drain::follow_cell(
             Arc::clone(&state),
@@ -169,7 +177,7 @@ impl App {
         let own_ports = [addresses.proxy, addresses.admin, addresses.report]
             .map(|addr| addr.port())
             .to_vec();
-        let server = Arc::new(Server::new(
+        let server = Server::new(
             Arc::clone(&state),
             resolver,
             metrics,
@@ -177,7 +185,8 @@ impl App {
             limits,
             PROXY_APP_NAME.to_owned(),
             own_ports,
-        ));
+        );
+        let server = Arc::new(server.with_roots(roots));
         let workers =
             Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
         let served = workers.ended();
@@ -225,9 +234,10 @@ fn limits() -> Limits {
     .is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let defaults = Limits::default();
-    let connections = descriptors.map_or(defaults.connections, connections);
+    let connections = descriptors.map_or(defaults.connections_max, connections);
     Limits {
         connections: defaults.connections.min(connections),
+        connections_max: connections,
         ..defaults
     }
 }

@@ -4,15 +4,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{Args as _, Parser, Subcommand};
 use egressway_core::{duration, wire::names};
 use ipnet::IpNet;
 
+use crate::upstream_tls::roots;
+use crate::verify::VerifyArgs;
+
 /// The egress proxy of Egressway.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
+#[command(name = "egressway-proxy", version = version(), args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// What to run; without one, the proxy of a fleet.
     #[command(subcommand)]
@@ -27,6 +31,8 @@ pub struct Args {
 pub enum Command {
     /// Answer every request with the address it came from. Host it outside of the cluster.
     Observer(ObserverArgs),
+    /// Check the signature of a webhook; the body comes in on standard input.
+    Verify(VerifyArgs),
 }
 
 /// The proxy of a fleet.
@@ -53,6 +59,9 @@ pub struct FleetArgs {
     /// How long open tunnels may go on after that.
     #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = duration::parse)]
     pub drain: Duration,
+    /// PEM bundle of roots that destinations and observers are verified with, instead of those built in; followed.
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
     /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
     #[arg(long, value_name = "CIDR")]
     pub insecure_allow: Vec<IpNet>,
@@ -105,6 +114,19 @@ impl FleetArgs {
         let command = Self::augment_args(clap::Command::new("egressway-proxy")).no_binary_name(true);
         Self::from_arg_matches(&command.try_get_matches_from(std::iter::empty::<&str>())?)
     }
+}
+
+/// The build's version, and how old the roots in it are.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let build = env!("CARGO_PKG_VERSION");
+        format!(
+            "{build} (roots: {} of {})",
+            roots::BUILT_IN_VERSION,
+            roots::BUILT_IN_DATE
+        )
+    });
+    &VERSION
 }
 
 /// An address with a port, or without one and then 53.

@@ -1,4 +1,4 @@
-//! The mounted documents: policies, floor and pool, put in force as one or not at all.
+//! The mounted documents: policies, floor, pool, client pods and secrets, put in force as one or not at all.
 //!
 //! A broken, missing or newer document never widens access: the last good ones stay in force, and before there are any
 //! nothing is let through. It fetches nothing; whoever writes the directory decides when it changes.
@@ -58,6 +58,16 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The same of the document with secrets: what the parser would quote stays where it is.
+    #[error("failed to parse {file} at line {line}, column {column}")]
+    ParseSecrets {
+        /// The file.
+        file: &'static str,
+        /// Where.
+        line: usize,
+        /// Where.
+        column: usize,
+    },
     /// Written by a newer operator.
     #[error(
         "{file} has version {found}, this build reads {}: upgrade the proxy first",
@@ -81,7 +91,6 @@ pub enum Error {
 }
 
 /// Loads the documents and follows their directory.
-#[derive(Debug)]
 pub struct Documents {
     dir: PathBuf,
     settings: Settings,
@@ -91,6 +100,15 @@ pub struct Documents {
     tried: Option<(Raw, Result<(), String>)>,
     /// The bytes in force.
     good: Option<Raw>,
+}
+
+/// Without the bytes: there are secrets in them.
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("dir", &self.dir)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Documents {
@@ -174,8 +192,13 @@ impl Documents {
         info!(
             floor_hash = in_force.wall.floor.hash(),
             pool_hash = in_force.pool_hash,
+            clients_hash = in_force.clients.hash(),
+            secrets_hash = in_force.secrets.hash(),
             "documents in force"
         );
+        for problem in in_force.secrets.problems() {
+            warn!(problem, "a Secret cannot be used: what depends on it is refused");
+        }
         self.state.set_in_force(in_force);
         self.state.set_load_error(None);
         self.metrics.reloaded();

@@ -20,6 +20,9 @@ const ENV_LOG: &str = "EGRESSWAY_LOG";
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Command::Verify(verify)) = &args.command {
+        return verify.main();
+    }
     let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .json()
@@ -58,6 +61,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
                 () = count => Ok(()),
             }
         }
+        Some(Command::Verify(_)) => Ok(()),
         Some(Command::Observer(observer)) => {
             let stop = CancellationToken::new();
             let served = Observer::bind(&observer)?.run(stop.clone());

@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use self::direction::{Broken, Direction};
 use self::live::Meter;
 use self::pipe::Pipes;
 use crate::state::InForce;
+use crate::stream::Stream;
 
 /// How a tunnel or a forwarded request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum End {
     Lifetime,
     /// A new policy no longer permits it.
     PolicyRevoked,
+    /// The TLS hello does not name the target, where the rule demands it.
+    SniMismatch,
     /// The pod's time to drain was over.
     Killed,
     /// An answer without a length went past the limit.
@@ -49,13 +51,14 @@ pub enum End {
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
         Self::IdleTimeout,
         Self::Lifetime,
         Self::PolicyRevoked,
+        Self::SniMismatch,
         Self::Killed,
         Self::ResponseTooLarge,
     ];
@@ -70,6 +73,7 @@ impl End {
             Self::IdleTimeout => "idle_timeout",
             Self::Lifetime => "lifetime",
             Self::PolicyRevoked => "policy_revoked",
+            Self::SniMismatch => "sni_mismatch",
             Self::Killed => "killed",
             Self::ResponseTooLarge => "response_too_large",
         }
@@ -91,7 +95,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Side {
     /// The stream.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Read already; goes to the other side first.
     pub early: Bytes,
 }
@@ -99,9 +103,12 @@ pub struct Side {
 impl Side {
     /// Copies what was read already, so that the buffer it came in can go.
     #[must_use]
-    pub fn new(stream: TcpStream, early: &[u8]) -> Self {
+    pub fn new(stream: impl Into<Stream>, early: &[u8]) -> Self {
         let early = Bytes::copy_from_slice(early);
-        Self { stream, early }
+        Self {
+            stream: stream.into(),
+            early,
+        }
     }
 }
 
@@ -216,8 +223,8 @@ pub async fn run(
 }
 
 struct Relay<'a> {
-    client: TcpStream,
-    origin: TcpStream,
+    client: Stream,
+    origin: Stream,
     up: Direction,
     down: Direction,
     moved_at: Instant,

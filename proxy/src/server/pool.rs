@@ -196,7 +196,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 
 #[cfg(test)]
 mod tests {
-    use egressway_core::acl::{Floor, compile};
+    use egressway_core::acl::{Ask, Floor, Wall, compile};
     use egressway_core::wire::document::{self, Action, Content, PortRange};
     use tokio::net::TcpStream;
     use tokio::time::advance;
@@ -208,25 +208,24 @@ mod tests {
             name: "all".to_owned(),
             action: Action::Allow,
             hosts: vec!["*".to_owned()],
-            cidrs: vec![],
             ports: vec![PortRange {
                 port: 1,
                 end_port: Some(65535),
             }],
+            ..document::Rule::default()
         };
         let content = Content {
-            suspended: false,
             rules: vec![rule],
+            ..Content::default()
         };
         let policies = document::Policies {
             version: document::VERSION,
             policies: vec![document::Policy::seal("ns", "name", 1, content)],
         };
         let policy = compile::policies(&policies).unwrap().remove(0);
-        let floor = Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()]));
-        policy
-            .permit(&floor, Target::parse(&format!("{host}:80")).unwrap())
-            .unwrap()
+        let wall = Wall::of(Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()])));
+        let target = Target::parse(&format!("{host}:80")).unwrap();
+        policy.permit(&wall, Ask::tunnel(target)).unwrap()
     }
 
     /// A connection, and the origin's side of it. Blocking, so that no paused clock moves meanwhile.

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     pub(super) upgrade: bool,
     /// The origin's connection has served before.
     pub(super) reused: bool,
+    /// Longest time in which nothing moves.
+    pub(super) idle: Duration,
     /// Most bytes of the answer's body.
     pub(super) response_bytes_max: Option<u64>,
 }
@@ -55,6 +57,22 @@ pub(super) enum Outcome {
     },
     /// The protocol changed; a tunnel follows, and these bytes come first.
     Upgraded { early: BytesMut },
+}
+
+impl Outcome {
+    /// It ended before anything was sent.
+    pub(super) fn cut(end: End) -> Self {
+        Self::Done {
+            ending: Ending {
+                end,
+                status: None,
+                sent: 0,
+                received: 0,
+            },
+            keep_alive: false,
+            keeps_origin: None,
+        }
+    }
 }
 
 /// How far the request has come.
@@ -100,7 +118,7 @@ impl Exchange<'_> {
                 moved = now;
                 moved_at = Instant::now();
             }
-            let deadline = moved_at + self.server.limits.idle;
+            let deadline = moved_at + self.idle;
             client.timer.poll(cx, deadline).map(|()| Event::Idle)
         })
         .await;

@@ -6,9 +6,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::stream::Stream;
 use bytes::BytesMut;
 use http::StatusCode;
-use tokio::net::TcpStream;
 
 use super::flow::{Broken, Encoding, Flow};
 use crate::server::head::{Framing, Head, ResponseHead, Scan, Section, Version, tokens};
@@ -128,7 +128,7 @@ impl Answer {
         cx: &mut Context<'_>,
         rules: Rules<'_>,
         origin: &mut Origin,
-        client: &mut TcpStream,
+        client: &mut Stream,
         sent: bool,
     ) -> Poll<Finish> {
         while self.stage == Stage::Head {

@@ -99,6 +99,14 @@ impl Flow {
         }
     }
 
+    /// A direction that begins with a whole message, of which so many bytes are its body.
+    pub(in crate::server) fn whole(message: BytesMut, body_bytes: usize) -> Self {
+        Self {
+            bytes: body_bytes as u64,
+            ..Self::new(message, Framing::None, Encoding::Raw)
+        }
+    }
+
     /// Goes on with another head, its body, and the most bytes that the body may have.
     pub(super) fn begin(
         &mut self,
