@@ -1,0 +1,143 @@
+//! What the proxies forward to: one process, a port for each service, on every address of the origin.
+//!
+//! Its first line on standard output names the ports; it serves until it is killed.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+use crate::args::OriginArgs;
+use crate::load;
+use crate::{certificates, net};
+
+/// Bytes of the answer to a request: a webhook's acknowledgement.
+pub(crate) const BODY_BYTES: usize = 64;
+/// Read or written at once.
+const CHUNK_BYTES: usize = 128 * 1024;
+/// First byte of a bulk connection: the origin sends, or it receives. Eight bytes with the amount follow.
+pub(crate) const SEND: u8 = b'S';
+pub(crate) const RECEIVE: u8 = b'R';
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// The port of each service.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Ports {
+    /// Sends back what comes.
+    pub(crate) echo: u16,
+    /// The same inside TLS.
+    pub(crate) tls_echo: u16,
+    /// HTTP/1.1, kept alive.
+    pub(crate) http: u16,
+    /// Amounts of bytes, see [`SEND`].
+    pub(crate) bulk: u16,
+}
+
+/// Serves for ever.
+pub(crate) fn serve(args: &OriginArgs) -> Result<()> {
+    let tls = TlsAcceptor::from(Arc::new(certificates::server(args)?));
+    load::runtime()?.block_on(async {
+        let ports = Ports {
+            echo: listen(|stream| async move { echo(stream).await }).await?,
+            tls_echo: listen(move |stream| {
+                let tls = tls.clone();
+                async move { echo(tls.accept(stream).await?).await }
+            })
+            .await?,
+            http: listen(|stream| async move { http(stream).await }).await?,
+            bulk: listen(bulk).await?,
+        };
+        let mut out = std::io::stdout();
+        writeln!(out, "{}", serde_json::to_string(&ports)?)?;
+        out.flush()?;
+        std::future::pending::<Result<()>>().await
+    })
+}
+
+/// Accepts on every address of the origin; the port.
+async fn listen<Served>(serve: impl Fn(TcpStream) -> Served + Clone + Send + 'static) -> Result<u16>
+where
+    Served: Future<Output = std::io::Result<()>> + Send + 'static,
+{
+    let ips = net::origin_addresses(0).into_iter().map(|address| address.ip());
+    let port = net::free_port(ips)?;
+    for address in net::origin_addresses(port) {
+        let listener = bind(address).with_context(|| format!("failed to listen on {address}"))?;
+        let serve = serve.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream));
+            }
+        });
+    }
+    Ok(port)
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = tokio::net::TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(4096)
+}
+
+async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    // Small: thousands of idle tunnels end here.
+    let mut buffer = [0; 256];
+    loop {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return stream.shutdown().await;
+        }
+        stream.write_all(buffer.get(..count).unwrap_or_default()).await?;
+        stream.flush().await?;
+    }
+}
+
+async fn http(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
+    let _ = write!(answer, "{:1$}", "ok", BODY_BYTES);
+    let (mut kept, mut chunk) = (Vec::<u8>::new(), [0; 4096]);
+    loop {
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        kept.extend(chunk.iter().take(count));
+        while let Some(end) = kept.windows(4).position(|four| four == b"\r\n\r\n") {
+            kept.drain(..end + 4);
+            stream.write_all(answer.as_bytes()).await?;
+        }
+        if kept.len() > HEAD_BYTES_MAX {
+            return Ok(());
+        }
+    }
+}
+
+async fn bulk(mut stream: TcpStream) -> std::io::Result<()> {
+    let (direction, mut left) = (stream.read_u8().await?, stream.read_u64().await?);
+    let mut chunk = vec![0; CHUNK_BYTES];
+    if direction == SEND {
+        while left > 0 {
+            let part = usize::try_from(left).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            stream.write_all(chunk.get(..part).unwrap_or_default()).await?;
+            left -= part as u64;
+        }
+        return stream.shutdown().await;
+    }
+    while left > 0 {
+        let count = stream.read(&mut chunk).await?;
+        if count == 0 {
+            return Ok(());
+        }
+        left = left.saturating_sub(count as u64);
+    }
+    stream.write_u8(RECEIVE).await?;
+    stream.shutdown().await
+}
