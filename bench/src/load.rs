@@ -71,10 +71,11 @@ impl Route {
     }
 }
 
-/// Reads up to and including the empty line. Nothing may follow: the client speaks first in every tunnel.
+/// Reads up to the empty line. Behind it there is nothing but a refusal's body: the client speaks first in every
+/// tunnel.
 async fn read_head(stream: &mut TcpStream) -> Result<Vec<u8>> {
     let mut head = Vec::with_capacity(512);
-    while !head.ends_with(b"\r\n\r\n") {
+    while !head.windows(4).any(|four| four == b"\r\n\r\n") {
         if stream.read_buf(&mut head).await? == 0 || head.len() > HEAD_BYTES_MAX {
             bail!("no head of an answer arrived");
         }

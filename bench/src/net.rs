@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -23,18 +24,31 @@ pub(crate) fn origin_addresses(port: u16) -> Vec<SocketAddr> {
         .collect()
 }
 
-/// Below what Linux hands out to clients (32768), so that no outgoing connection sits on a port that is to be bound.
-const PORTS: std::ops::Range<u16> = 12_000..32_000;
+/// Ports of proxies and of the origin: below what Linux hands out to clients (32768), so that no outgoing connection
+/// sits on one that is to be bound, and apart, because our proxy dials none of its own ports on any local address.
+const PROXY_PORTS: Range<u16> = 12_000..22_000;
+const ORIGIN_PORTS: Range<u16> = 22_000..32_000;
 
-/// A port that nobody listens on at this moment on any of these addresses; never the same one twice in a row.
-pub(crate) fn free_port(ips: impl Iterator<Item = IpAddr> + Clone) -> Result<u16> {
+/// Where a proxy may listen; not the same one twice in a row.
+pub(crate) fn free_proxy_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::new(PROXY_IP, free_port(PROXY_PORTS, &[PROXY_IP])?))
+}
+
+/// A port for a service of the origin, free on all of its addresses.
+pub(crate) fn free_origin_port() -> Result<u16> {
+    let ips: Vec<_> = origin_addresses(0).iter().map(SocketAddr::ip).collect();
+    free_port(ORIGIN_PORTS, &ips)
+}
+
+fn free_port(range: Range<u16>, ips: &[IpAddr]) -> Result<u16> {
     static TURN: AtomicU16 = AtomicU16::new(0);
+    let width = range.end - range.start;
     // Two runs at once start at different places.
-    let start = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start))?;
-    for _ in PORTS {
+    let start = u16::try_from(std::process::id() % u32::from(width))?;
+    for _ in range.clone() {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
-        let port = PORTS.start + start.wrapping_add(turn) % (PORTS.end - PORTS.start);
-        if ips.clone().all(|ip| TcpListener::bind((ip, port)).is_ok()) {
+        let port = range.start + start.wrapping_add(turn) % width;
+        if ips.iter().all(|ip| TcpListener::bind((*ip, port)).is_ok()) {
             return Ok(port);
         }
     }

@@ -65,8 +65,7 @@ async fn listen<Served>(serve: impl Fn(TcpStream) -> Served + Clone + Send + 'st
 where
     Served: Future<Output = std::io::Result<()>> + Send + 'static,
 {
-    let ips = net::origin_addresses(0).into_iter().map(|address| address.ip());
-    let port = net::free_port(ips)?;
+    let port = net::free_origin_port()?;
     for address in net::origin_addresses(port) {
         let listener = bind(address).with_context(|| format!("failed to listen on {address}"))?;
         let serve = serve.clone();

@@ -122,7 +122,7 @@ impl Peer {
             let route = Route::new(None, false, targets);
             return Ok(Running { process: None, route });
         }
-        let listen = SocketAddr::new(net::PROXY_IP, net::free_port(std::iter::once(net::PROXY_IP))?);
+        let listen = net::free_proxy_address()?;
         let service = Service {
             speech,
             targets,

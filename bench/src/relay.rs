@@ -66,6 +66,7 @@ struct Tunnel {
     client: OwnedFd,
     /// None until the CONNECT head is complete.
     origin: Option<OwnedFd>,
+    connected: bool,
     head: Vec<u8>,
     up: Flow,
     down: Flow,
@@ -101,7 +102,7 @@ impl<'a> Loop<'a> {
             for event in &events {
                 match event.data.u64() {
                     LISTENER => self.accept(),
-                    key => self.drive(key / 2),
+                    key => self.drive(key / 2, key % 2 == 0, event.flags),
                 }
             }
         }
@@ -115,6 +116,7 @@ impl<'a> Loop<'a> {
             let mut tunnel = Tunnel {
                 client,
                 origin: None,
+                connected: false,
                 head: Vec::new(),
                 up: Flow::default(),
                 down: Flow::default(),
@@ -147,33 +149,69 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
-    /// Moves what can be moved; the end or a failure of either side ends the tunnel.
-    fn drive(&mut self, id: u64) {
+    /// Moves what an event says can be moved; the end of both sides, or a failure of either, ends the tunnel.
+    fn drive(&mut self, id: u64, of_client: bool, flags: EventFlags) {
         let Some(mut tunnel) = self.tunnels.remove(&id) else {
             return;
         };
+        if self.step(id, &mut tunnel, of_client, flags) == Ok(false) {
+            self.tunnels.insert(id, tunnel);
+            return;
+        }
+        tunnel.up.give_back(&mut self.scratch);
+        tunnel.down.give_back(&mut self.scratch);
+    }
+
+    /// True when the tunnel has ended.
+    fn step(
+        &mut self,
+        id: u64,
+        tunnel: &mut Tunnel,
+        of_client: bool,
+        flags: EventFlags,
+    ) -> rustix::io::Result<bool> {
         if tunnel.origin.is_none() {
-            match tunnel.read_head() {
-                Ok(true) if self.dial(id, &mut tunnel).is_ok() => {}
-                Err(Errno::AGAIN) | Ok(false) => {
-                    self.tunnels.insert(id, tunnel);
-                    return;
-                }
-                Ok(true) | Err(_) => return,
+            if tunnel.read_head()? {
+                self.dial(id, tunnel)?;
             }
+            return Ok(false);
         }
-        let Some(origin) = &tunnel.origin else { return };
-        let up = tunnel.up.pump(&tunnel.client, origin, &mut self.scratch);
-        let down = tunnel.down.pump(origin, &tunnel.client, &mut self.scratch);
-        match (up, down) {
-            (Ok(true), Ok(true)) | (Err(_), _) | (_, Err(_)) => {
-                tunnel.up.give_back(&mut self.scratch);
-                tunnel.down.give_back(&mut self.scratch);
+        // Whatever else its flags say, the first event of the origin's socket is that it is connected, or failed.
+        let first = !tunnel.connected && !of_client;
+        tunnel.connected |= first;
+        let (Some(origin), true) = (&tunnel.origin, tunnel.connected) else {
+            return Ok(false);
+        };
+        let ends = EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR;
+        let (readable, writable) = (
+            flags.intersects(EventFlags::IN | ends),
+            flags.contains(EventFlags::OUT),
+        );
+        let sender = if of_client {
+            &mut tunnel.up
+        } else {
+            &mut tunnel.down
+        };
+        sender.may_end |= flags.intersects(ends);
+        if first
+            || if of_client {
+                readable
+            } else {
+                writable && tunnel.up.waits()
             }
-            (Ok(false), _) | (_, Ok(false)) => {
-                self.tunnels.insert(id, tunnel);
-            }
+        {
+            tunnel.up.pump(&tunnel.client, origin, &mut self.scratch)?;
         }
+        if first
+            || if of_client {
+                writable && tunnel.down.waits()
+            } else {
+                readable
+            }
+        {
+            tunnel.down.pump(origin, &tunnel.client, &mut self.scratch)?;
+        }
+        Ok(tunnel.up.has_ended() && tunnel.down.has_ended())
     }
 }
 
@@ -181,7 +219,10 @@ impl Tunnel {
     /// True once the head is complete; the reply and what came behind the head are then on their way.
     fn read_head(&mut self) -> rustix::io::Result<bool> {
         let mut chunk = [0; HEAD_BYTES_MAX];
-        let count = rustix::io::read(&self.client, &mut chunk)?;
+        let count = match rustix::io::read(&self.client, &mut chunk) {
+            Err(Errno::AGAIN) => return Ok(false),
+            read => read?,
+        };
         if count == 0 || self.head.len() > HEAD_BYTES_MAX {
             return Err(Errno::PIPE);
         }

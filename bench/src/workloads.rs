@@ -95,8 +95,15 @@ impl Workload {
         !(self == Self::Idle && peer == Peer::Direct)
     }
 
-    /// One window.
+    /// One window, once the peer serves: some listen before they do.
     pub(crate) async fn measure(self, context: &Context, running: &Running) -> Result<Window> {
+        let deadline = Instant::now() + READY_MAX;
+        while let Err(error) = self.try_once(running).await {
+            if Instant::now() > deadline {
+                return Err(error.context("it listens, but does not serve"));
+            }
+            sleep(READY_POLL).await;
+        }
         match self {
             Self::Tunnels => tunnels::plain(context, running).await,
             Self::TlsTunnels => tunnels::inside_tls(context, running).await,
@@ -106,7 +113,18 @@ impl Workload {
             Self::Idle => idle::measure(context, running).await,
         }
     }
+
+    async fn try_once(self, running: &Running) -> Result<()> {
+        match self.speech() {
+            Speech::Tunnels => running.route.open().await.map(drop),
+            Speech::Requests => http::once(&running.route).await,
+        }
+    }
 }
+
+/// Our proxy reads its policy after it listens.
+const READY_MAX: Duration = Duration::from_secs(5);
+const READY_POLL: Duration = Duration::from_millis(20);
 
 impl Window {
     /// Adds a row.

@@ -53,17 +53,16 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
     ] {
         fs::write(dir.join(file), json)?;
     }
-    let port =
-        || net::free_port(std::iter::once(net::PROXY_IP)).map(|port| format!("{}:{port}", net::PROXY_IP));
+    let address = || net::free_proxy_address().map(|address| address.to_string());
     let mut command = Command::new(&site.proxy);
     command.arg("--acl-dir").arg(dir);
     command.args([
         "--listen",
         &service.listen.to_string(),
         "--admin",
-        &port()?,
+        &address()?,
         "--report",
-        &port()?,
+        &address()?,
     ]);
     command.args(["--insecure-allow", "127.0.0.0/8"]);
     Ok(command)

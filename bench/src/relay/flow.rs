@@ -8,8 +8,10 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use super::Variant;
 
-/// Bytes moved at once, and what a pipe holds by default.
+/// Bytes copied at once.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Bytes that a pipe holds, where the kernel grants it: the default of 64 KiB splices slower than copying.
+const PIPE_BYTES: usize = 1024 * 1024;
 /// Pipes kept for the next tunnel.
 const SPARE_PIPES_MAX: usize = 256;
 
@@ -31,6 +33,8 @@ struct Pipe {
 pub(super) struct Flow {
     kept: Vec<u8>,
     pipe: Option<Pipe>,
+    /// The sender's end may be behind the bytes that are there: a short read then is not the last one.
+    pub(super) may_end: bool,
     ending: bool,
     ended: bool,
 }
@@ -58,18 +62,28 @@ impl Flow {
         self.kept.extend_from_slice(bytes);
     }
 
-    /// Moves until one side blocks. True once the end has been passed on.
+    /// Whether bytes wait for the receiver.
+    pub(super) fn waits(&self) -> bool {
+        !self.kept.is_empty() || self.pipe.is_some()
+    }
+
+    /// Whether the end has been passed on.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Moves until one side blocks or the end has been passed on.
     pub(super) fn pump(
         &mut self,
         from: &OwnedFd,
         to: &OwnedFd,
         scratch: &mut Scratch,
-    ) -> rustix::io::Result<bool> {
+    ) -> rustix::io::Result<()> {
         while !self.ended {
             if !self.kept.is_empty() {
                 match rustix::io::write(to, &self.kept) {
                     Ok(count) => drop(self.kept.drain(..count)),
-                    Err(Errno::AGAIN | Errno::NOTCONN) => return Ok(false),
+                    Err(Errno::AGAIN | Errno::NOTCONN) => return Ok(()),
                     Err(error) => return Err(error),
                 }
                 continue;
@@ -85,11 +99,11 @@ impl Flow {
             };
             match step {
                 Step::Moved => {}
-                Step::Blocked => return Ok(false),
+                Step::Blocked => return Ok(()),
                 Step::End => self.ending = true,
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Keeps the pipe for others, unless something is left in it.
@@ -116,7 +130,14 @@ impl Flow {
             Err(error) => return Err(error),
         };
         self.keep(data.get(written..).unwrap_or_default());
-        Ok(Step::Moved)
+        // The socket is empty: what comes later makes an event, and a read that finds nothing is saved.
+        Ok(
+            if count < scratch.buffer.len() && self.kept.is_empty() && !self.may_end {
+                Step::Blocked
+            } else {
+                Step::Moved
+            },
+        )
     }
 
     fn splice(&mut self, from: &OwnedFd, to: &OwnedFd, scratch: &mut Scratch) -> rustix::io::Result<Step> {
@@ -126,7 +147,7 @@ impl Flow {
             None => Pipe::new()?,
         };
         if pipe.holds == 0 {
-            match rustix::pipe::splice(from, None, &pipe.write, None, CHUNK_BYTES, flags) {
+            match rustix::pipe::splice(from, None, &pipe.write, None, PIPE_BYTES, flags) {
                 Ok(0) => {
                     scratch.spare.push(pipe);
                     return Ok(Step::End);
@@ -160,6 +181,8 @@ impl Flow {
 impl Pipe {
     fn new() -> rustix::io::Result<Self> {
         let (read, write) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        // An unprivileged user is refused past his share of pipe pages, and goes on with what he has.
+        let _ = rustix::pipe::fcntl_setpipe_size(&write, PIPE_BYTES);
         Ok(Self {
             read,
             write,

@@ -1,5 +1,6 @@
 //! Small requests in absolute form on kept connections.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -33,6 +34,17 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
     Ok(window)
 }
 
+/// One request on a connection of its own.
+pub(super) async fn once(route: &Route) -> Result<()> {
+    let target = route.target()?;
+    let stream = TcpStream::connect(route.proxy.unwrap_or(target)).await?;
+    exchange(stream, request(target).as_bytes()).await.map(drop)
+}
+
+fn request(target: SocketAddr) -> String {
+    format!("GET http://{target}/hook HTTP/1.1\r\nHost: {target}\r\n\r\n")
+}
+
 async fn load(route: &Route, budget: Arc<Budget>) -> Tally {
     together(WORKERS, || client(route.clone(), Arc::clone(&budget))).await
 }
@@ -47,7 +59,7 @@ async fn client(route: Route, budget: Arc<Budget>) -> Tally {
             return tally;
         }
     };
-    let request = format!("GET http://{target}/hook HTTP/1.1\r\nHost: {target}\r\n\r\n");
+    let request = request(target);
     while budget.take() {
         let started = Instant::now();
         let stream = match kept.take() {
