@@ -23,4 +23,6 @@
 pub mod acl;
 pub mod duration;
 pub mod egress;
+pub mod manifest;
+pub mod quantity;
 pub mod wire;

@@ -1,13 +1,14 @@
 //! The table of decisions: `decisions/*.txt` hold a policy, then one line a case. Add a row, not a function.
 //!
-//! A line is `TARGET [ADDRESS] => allow RULE` or `=> deny CODE` or `=> malformed`; with an address the target must
-//! be permitted and the verdict is on that address.
+//! A line is `[by=CLIENT,..] [http=METHOD:PATH] TARGET [ADDRESS] => allow RULE` or `=> deny CODE`, `=> report CODE`,
+//! `=> malformed`; with an address the target must be permitted and the verdict is on that address. Above the rows
+//! stand the policy's content, and where they matter `floor:` and `caps:`.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 use std::sync::Arc;
 
-use egressway_core::acl::{Floor, Policy, Target, compile};
+use egressway_core::acl::{Ask, Caller, Policy, Target, Wall, compile};
 use egressway_core::wire::document::{
     Content, Floor as FloorDocument, Policies, Policy as PolicyDocument, VERSION,
 };
@@ -22,6 +23,7 @@ fn every_row_decides_as_written() {
         let (head, table) = text
             .split_once("\n---\n")
             .expect("a policy, a line ---, then rows");
+        let (head, caps) = head.split_once("\ncaps: ").unwrap_or((head, "{}"));
         let (content, floor) = head.split_once("\nfloor: ").unwrap_or((
             head,
             r#"{"version":1,"internalCidrs":[],"neverCidrs":[],"neverHosts":[]}"#,
@@ -33,14 +35,17 @@ fn every_row_decides_as_written() {
         };
         let policy = Arc::clone(&compile::policies(&document).unwrap()[0]);
         let floor: FloorDocument = serde_json::from_str(floor).unwrap();
-        let floor = compile::floor(&floor, &[]).unwrap();
+        let wall = Arc::new(Wall {
+            floor: compile::floor(&floor, &[]).unwrap(),
+            caps: compile::caps(&serde_json::from_str(caps).unwrap()).unwrap(),
+        });
         for line in table
             .lines()
             .filter(|line| !line.is_empty() && !line.starts_with('#'))
         {
             let (case, expected) = line.split_once("=>").expect("a row has =>");
             rows += 1;
-            let found = decide(&policy, &floor, case.trim());
+            let found = decide(&policy, &wall, case.trim());
             if found != expected.trim() {
                 wrong.push(format!(
                     "{}: {case}: expected {expected}, found {found}",
@@ -53,21 +58,35 @@ fn every_row_decides_as_written() {
     assert!(rows > 60, "the table is there: {rows}");
 }
 
-fn decide(policy: &Arc<Policy>, floor: &Arc<Floor>, case: &str) -> String {
-    let (target, address) = case.split_once(' ').unwrap_or((case, ""));
-    let Ok(target) = Target::parse(target) else {
+fn decide(policy: &Arc<Policy>, wall: &Arc<Wall>, case: &str) -> String {
+    let (mut caller, mut http, mut address) = (Caller::UNKNOWN, None, None);
+    let mut target = None;
+    for word in case.split(' ').filter(|word| !word.is_empty()) {
+        if let Some(names) = word.strip_prefix("by=") {
+            caller = policy.caller(names.split(','));
+        } else if let Some(asked) = word.strip_prefix("http=") {
+            http = asked.split_once(':');
+        } else if target.is_none() {
+            target = Some(word);
+        } else {
+            address = Some(word.parse().unwrap());
+        }
+    }
+    let Ok(target) = Target::parse(target.expect("a row has a target")) else {
         return "malformed".to_owned();
     };
-    let verdict = policy
-        .permit(floor, target)
-        .and_then(|permit| match address.trim() {
-            "" => Ok(permit.rule().to_string()),
-            address => permit
-                .vet(address.parse().unwrap())
-                .map(|_| permit.rule().to_string()),
-        });
-    match verdict {
-        Ok(rule) => format!("allow {rule}"),
-        Err(deny) => format!("deny {}", deny.code()),
+    let mut ask = Ask::tunnel(target).by(caller);
+    if let Some((method, path)) = http {
+        ask = ask.http(method, path);
     }
+    let verdict = policy.permit(wall, ask).and_then(|permit| {
+        let vetted = address.map(|address| permit.vet(address)).transpose()?;
+        let address = vetted.and_then(|vetted| permit.would_deny_address(vetted));
+        Ok(match (permit.would_deny().cloned().or(address), permit.rule()) {
+            (Some(deny), _) => format!("report {}", deny.code()),
+            (None, Some(rule)) => format!("allow {rule}"),
+            (None, None) => "allow".to_owned(),
+        })
+    });
+    verdict.unwrap_or_else(|deny| format!("deny {}", deny.code()))
 }

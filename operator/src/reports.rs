@@ -182,9 +182,12 @@ pub(crate) mod tests {
                 name: "webhooks".to_owned(),
                 generation: 7,
                 hash: hash.to_owned(),
+                would_deny: Vec::new(),
             }],
             floor_hash: "floor".to_owned(),
             pool_hash: "pool".to_owned(),
+            clients_hash: String::new(),
+            secrets_hash: String::new(),
             load_error: None,
             egress: Egress {
                 rounds: 5,

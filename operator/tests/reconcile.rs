@@ -122,6 +122,7 @@ fn report(world: &World, hash: &str) {
             name: "webhooks".to_owned(),
             generation: 1,
             hash: hash.to_owned(),
+            would_deny: Vec::new(),
         };
         let report = Report {
             version: VERSION,
@@ -133,6 +134,8 @@ fn report(world: &World, hash: &str) {
             policies: vec![in_force],
             floor_hash: String::new(),
             pool_hash: String::new(),
+            clients_hash: String::new(),
+            secrets_hash: String::new(),
             load_error: None,
             egress: Egress {
                 rounds: 3,

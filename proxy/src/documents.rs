@@ -172,7 +172,7 @@ impl Documents {
             );
         }
         info!(
-            floor_hash = in_force.floor.hash(),
+            floor_hash = in_force.wall.floor.hash(),
             pool_hash = in_force.pool_hash,
             "documents in force"
         );

@@ -108,7 +108,7 @@ impl EgressIp {
         documents: &mut watch::Receiver<Arc<InForce>>,
         stop: &CancellationToken,
     ) -> Option<()> {
-        let mut floor = Arc::clone(&in_force.floor);
+        let mut floor = Arc::clone(&in_force.wall.floor);
         loop {
             let started = Instant::now();
             if plan.terms.observed {
@@ -133,7 +133,7 @@ impl EgressIp {
                 () = moved(documents, in_force) => return Some(()),
                 () = alarm => {}
             }
-            floor = Arc::clone(&documents.borrow().floor);
+            floor = Arc::clone(&documents.borrow().wall.floor);
         }
     }
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use egressway_core::acl::{Floor, Policy};
+use egressway_core::acl::{Policy, Wall};
 use egressway_core::wire::document;
 use egressway_core::wire::report::{Egress, Phase};
 use tokio::sync::watch;
@@ -20,8 +20,8 @@ use tokio::sync::watch;
 pub struct InForce {
     /// The policies; empty until the first good load, and then nothing is let through.
     pub policies: Vec<Arc<Policy>>,
-    /// The SSRF floor.
-    pub floor: Arc<Floor>,
+    /// The SSRF floor and the caps of the pool.
+    pub wall: Arc<Wall>,
     /// The pool's document.
     pub pool: Arc<document::Pool>,
     /// Digest of the pool's document; empty before the first load.

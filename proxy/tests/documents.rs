@@ -8,7 +8,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::{Deny, Target};
+use egressway_core::acl::{Ask, Deny, Target};
 use egressway_core::wire::document::{self, Floor};
 use egressway_proxy::control_metrics::ControlMetrics;
 use egressway_proxy::documents::{BYTES_MAX, Documents};
@@ -56,7 +56,7 @@ impl Loaded {
         let target = Target::parse(target).unwrap();
         in_force
             .policy()
-            .is_some_and(|policy| policy.permit(&in_force.floor, target).is_ok())
+            .is_some_and(|policy| policy.permit(&in_force.wall, Ask::tunnel(target)).is_ok())
     }
 
     fn metrics(&self) -> String {
@@ -89,7 +89,7 @@ fn all_three_are_put_in_force_as_one() {
         policies(1, &["good.example"]).policies[0].hash
     );
     assert_eq!(
-        in_force.floor.hash(),
+        in_force.wall.floor.hash(),
         document::digest(&Floor {
             version: 1,
             ..Floor::default()
@@ -297,7 +297,10 @@ fn swaps_under_a_reader_never_mix_two_versions() {
         let generation = in_force.policies[0].generation();
         assert_eq!(in_force.pool.name, format!("pool-{generation}"));
         assert_eq!(
-            in_force.floor.check_name(&format!("never-{generation}.example")),
+            in_force
+                .wall
+                .floor
+                .check_name(&format!("never-{generation}.example")),
             Err(Deny::NameInternal)
         );
         seen.insert(generation);
@@ -333,7 +336,7 @@ fn unchanged_bytes_are_not_put_in_force_again() {
         Arc::ptr_eq(&old.policies[0], &new.policies[0]),
         "a new floor compiles no policy again"
     );
-    assert!(!Arc::ptr_eq(&old.floor, &new.floor));
+    assert!(!Arc::ptr_eq(&old.wall.floor, &new.wall.floor));
 }
 
 #[test]

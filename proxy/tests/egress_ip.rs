@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::compile;
+use egressway_core::acl::{Wall, compile};
 use egressway_core::wire::document::{self, Floor, OnMismatch, Pool};
 use egressway_core::wire::report::{Egress, Phase};
 use egressway_proxy::control_metrics::ControlMetrics;
@@ -110,7 +110,7 @@ fn in_force(pool: &Pool, insecure: &[&str]) -> InForce {
         ..Floor::default()
     };
     InForce {
-        floor: compile::floor(&floor, &insecure).unwrap(),
+        wall: Wall::of(compile::floor(&floor, &insecure).unwrap()),
         pool: Arc::new(pool.clone()),
         pool_hash: document::digest(pool),
         ..InForce::default()

@@ -156,6 +156,28 @@ pub fn embedded(ip: IpAddr) -> Option<IpAddr> {
     (nat64 || isatap).then(|| IpAddr::V4(Ipv4Addr::from_bits(low32(bits))))
 }
 
+/// The IPv4 address inside an address of a NAT64 prefix of this length (RFC 6052, 2.2): the octet behind the first 64
+/// bits is left out.
+#[must_use]
+pub fn nat64_embedded(ip: Ipv6Addr, prefix_len: u8) -> Ipv4Addr {
+    let bits = u128::from(ip);
+    let octet = |at: u32| {
+        // Bits 64 to 71 are reserved and zero.
+        let at = if at >= 64 { at.saturating_add(8) } else { at };
+        u8::try_from(bits.checked_shr(120_u32.saturating_sub(at)).unwrap_or(0) & 0xff).unwrap_or(0)
+    };
+    if prefix_len == 96 {
+        return Ipv4Addr::from_bits(low32(bits));
+    }
+    let start = u32::from(prefix_len);
+    Ipv4Addr::new(
+        octet(start),
+        octet(start.saturating_add(8)),
+        octet(start.saturating_add(16)),
+        octet(start.saturating_add(24)),
+    )
+}
+
 fn classify_v4(ip: Ipv4Addr) -> Class {
     let bits = u32::from(ip);
     V4.iter()

@@ -42,10 +42,11 @@ impl<T> CidrMap<T> {
             table.entry(key).or_default().push(value);
         } else {
             tables.push((len, HashMap::from([(key, vec![value])])));
+            tables.sort_unstable_by_key(|(len, _)| std::cmp::Reverse(*len));
         }
     }
 
-    /// Values of every range that contains the address, in no particular order.
+    /// Values of every range that contains the address, longer prefixes first.
     pub fn matches(&self, ip: IpAddr) -> impl Iterator<Item = &T> {
         let ip = ip.to_canonical();
         let tables = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
@@ -117,9 +118,8 @@ mod tests {
         ] {
             map.insert(net.parse().unwrap(), net);
         }
-        let mut found: Vec<_> = map.matches("10.1.2.3".parse().unwrap()).copied().collect();
-        found.sort_unstable();
-        assert_eq!(found, ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.3/32"]);
+        let found: Vec<_> = map.matches("10.1.2.3".parse().unwrap()).copied().collect();
+        assert_eq!(found, ["10.1.2.3/32", "10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"]);
         assert_eq!(map.matches("::ffff:10.2.0.1".parse().unwrap()).count(), 2);
         assert_eq!(map.matches("2620:4f:8000::1".parse().unwrap()).count(), 2);
     }

@@ -3,16 +3,18 @@
 //! The operator compiles what it renders before it applies it, with this very code, so that a document that a proxy
 //! would refuse never reaches a pod.
 
+mod caps;
+mod content;
+
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+pub use caps::caps;
 use ipnet::IpNet;
 
 use super::host::HostPattern;
-use super::index::Index;
-use super::port::PortSet;
-use super::{Floor, Policy, Rule, cidr};
+use super::{Floor, Policy, cidr};
 use crate::wire::document;
 
 /// Most problems that are listed; the rest is counted.
@@ -78,57 +80,9 @@ pub fn policies(document: &document::Policies) -> Result<Vec<Arc<Policy>>, Probl
         if document::digest(&policy.content) != policy.hash {
             problems.push(&field, "the hash does not match the content");
         }
-        let (rules, index) = content(&policy.content, &field, &mut problems);
-        compiled.push(Arc::new(Policy {
-            namespace: policy.namespace.clone(),
-            name: policy.name.clone(),
-            generation: policy.generation,
-            hash: policy.hash.clone(),
-            suspended: policy.content.suspended,
-            rules,
-            index,
-        }));
+        compiled.push(Arc::new(content::policy(policy, &field, &mut problems)));
     }
     problems.into_result(compiled)
-}
-
-fn content(content: &document::Content, field: &str, problems: &mut Problems) -> (Vec<Rule>, Index) {
-    let mut names = HashSet::new();
-    let (mut rules, mut index) = (Vec::with_capacity(content.rules.len()), Index::default());
-    for (id, rule) in (0_u32..).zip(&content.rules) {
-        let field = format!("{field} rule {}", rule.name);
-        if !names.insert(rule.name.as_str()) {
-            problems.push(&field, "stands twice");
-        }
-        if rule.hosts.is_empty() == rule.cidrs.is_empty() {
-            problems.push(&field, "needs either hosts or cidrs");
-        }
-        if rule.ports.is_empty() {
-            problems.push(&field, "has no ports");
-        }
-        for host in &rule.hosts {
-            match HostPattern::parse(host) {
-                Ok(pattern) => index.add_host(pattern, id),
-                Err(problem) => problems.push(&field, problem),
-            }
-        }
-        for net in &rule.cidrs {
-            match cidr::parse(net) {
-                Ok(net) => index.add_cidr(net, id),
-                Err(problem) => problems.push(&field, problem),
-            }
-        }
-        let ports = PortSet::new(&rule.ports).unwrap_or_else(|problem| {
-            problems.push(&field, problem);
-            PortSet::default()
-        });
-        rules.push(Rule {
-            name: Arc::from(rule.name.as_str()),
-            action: rule.action,
-            ports,
-        });
-    }
-    (rules, index)
 }
 
 /// Compiles the floor document on top of the compiled-in floor.
@@ -160,6 +114,18 @@ pub fn floor(document: &document::Floor, insecure_allow: &[IpNet]) -> Result<Arc
             Ok(HostPattern::Any) => problems.push("neverHosts", "* would refuse every name"),
             Ok(pattern) => floor.add_name(pattern),
             Err(problem) => problems.push("neverHosts", problem),
+        }
+    }
+    for prefix in &document.nat64_prefixes {
+        match cidr::parse(prefix) {
+            Ok(IpNet::V6(net)) if matches!(net.prefix_len(), 32 | 40 | 48 | 56 | 64 | 96) => {
+                floor.add_nat64(net)
+            }
+            Ok(net) => problems.push(
+                "nat64Prefixes",
+                format!("{net} is no IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"),
+            ),
+            Err(problem) => problems.push("nat64Prefixes", problem),
         }
     }
     problems.into_result(Arc::new(floor))

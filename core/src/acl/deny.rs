@@ -17,6 +17,16 @@ pub enum Deny {
     },
     /// `spec.suspend` is true.
     PolicySuspended,
+    /// The pool's caps do not open the host or port.
+    DeniedByPool,
+    /// A rule compares paths, and this one is read differently by different servers.
+    PathAmbiguous,
+    /// The client is none that the policy names.
+    ClientUnknown,
+    /// The client presented no credential where one is needed.
+    CredentialsMissing,
+    /// The credential that the client presented is none of this policy.
+    CredentialsInvalid,
     /// A name inside the cluster: a single label, `.svc`, the cluster domain, a metadata service.
     NameInternal,
     /// The address lies in a private, shared, Pod or Service range.
@@ -38,6 +48,11 @@ impl Deny {
             Self::NoRuleMatches => "no_rule_matches",
             Self::DeniedByRule { .. } => "denied_by_rule",
             Self::PolicySuspended => "policy_suspended",
+            Self::DeniedByPool => "denied_by_pool",
+            Self::PathAmbiguous => "path_ambiguous",
+            Self::ClientUnknown => "client_unknown",
+            Self::CredentialsMissing => "credentials_missing",
+            Self::CredentialsInvalid => "credentials_invalid",
             Self::NameInternal => "name_internal",
             Self::AddressInternal => "address_internal",
             Self::AddressForbidden => "address_forbidden",
@@ -49,9 +64,15 @@ impl Deny {
     #[must_use]
     pub const fn proxy_status(&self) -> &'static str {
         match self {
-            Self::NoRuleMatches | Self::DeniedByRule { .. } | Self::PolicySuspended | Self::NameInternal => {
-                "http_request_denied"
-            }
+            Self::NoRuleMatches
+            | Self::DeniedByRule { .. }
+            | Self::PolicySuspended
+            | Self::DeniedByPool
+            | Self::PathAmbiguous
+            | Self::ClientUnknown
+            | Self::CredentialsMissing
+            | Self::CredentialsInvalid
+            | Self::NameInternal => "http_request_denied",
             Self::AddressInternal | Self::AddressForbidden | Self::AddressDeniedByRule { .. } => {
                 "destination_ip_prohibited"
             }
@@ -61,10 +82,21 @@ impl Deny {
     /// The rule that refused, where one did.
     #[must_use]
     pub fn rule(&self) -> Option<&str> {
+        self.rule_name().map(AsRef::as_ref)
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub const fn rule_name(&self) -> Option<&Arc<str>> {
         match self {
             Self::DeniedByRule { rule } | Self::AddressDeniedByRule { rule } => Some(rule),
             Self::NoRuleMatches
             | Self::PolicySuspended
+            | Self::DeniedByPool
+            | Self::PathAmbiguous
+            | Self::ClientUnknown
+            | Self::CredentialsMissing
+            | Self::CredentialsInvalid
             | Self::NameInternal
             | Self::AddressInternal
             | Self::AddressForbidden => None,
@@ -73,7 +105,7 @@ impl Deny {
 
     /// One of each, for tests and docs.
     #[must_use]
-    pub fn examples() -> [Self; 7] {
+    pub fn examples() -> [Self; 12] {
         let rule: Arc<str> = Arc::from("example");
         [
             Self::NoRuleMatches,
@@ -81,6 +113,11 @@ impl Deny {
                 rule: Arc::clone(&rule),
             },
             Self::PolicySuspended,
+            Self::DeniedByPool,
+            Self::PathAmbiguous,
+            Self::ClientUnknown,
+            Self::CredentialsMissing,
+            Self::CredentialsInvalid,
             Self::NameInternal,
             Self::AddressInternal,
             Self::AddressForbidden,
@@ -96,6 +133,16 @@ impl fmt::Display for Deny {
             Self::NoRuleMatches => write!(f, "matches no Allow rule"),
             Self::DeniedByRule { rule } => write!(f, "denied by rule {rule}"),
             Self::PolicySuspended => write!(f, "the policy is suspended"),
+            Self::DeniedByPool => write!(f, "is outside of what the pool opens"),
+            Self::PathAmbiguous => write!(
+                f,
+                "has a path that servers read differently, and a rule compares paths"
+            ),
+            Self::ClientUnknown => write!(f, "was asked for by a client that the policy does not name"),
+            Self::CredentialsMissing => write!(f, "needs proxy credentials"),
+            Self::CredentialsInvalid => {
+                write!(f, "was asked for with proxy credentials that are not valid here")
+            }
             Self::NameInternal => write!(f, "is an in-cluster name; add it to NO_PROXY"),
             Self::AddressInternal => write!(f, "leads to a private address"),
             Self::AddressForbidden => write!(

@@ -7,10 +7,10 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 use super::Deny;
-use super::address::{Class, classify};
+use super::address::{self, Class, classify};
 use super::cidr::CidrMap;
 use super::host::HostPattern;
 
@@ -31,6 +31,7 @@ pub struct Floor {
     insecure_allow: CidrMap<()>,
     exact_names: HashSet<String>,
     suffixes: HashSet<String>,
+    nat64: Vec<Ipv6Net>,
     hash: String,
 }
 
@@ -69,6 +70,10 @@ impl Floor {
         self.never.insert(net, ());
     }
 
+    pub(super) fn add_nat64(&mut self, prefix: Ipv6Net) {
+        self.nat64.push(prefix);
+    }
+
     pub(super) fn add_name(&mut self, pattern: HostPattern) {
         match pattern {
             HostPattern::Exact(name) => {
@@ -105,6 +110,17 @@ impl Floor {
         if self.insecure_allow.contains(ip) {
             return Ok(());
         }
+        // This network's own NAT64 takes such an address to the one inside it, and nowhere else.
+        if let IpAddr::V6(v6) = ip
+            && let Some(prefix) = self.nat64.iter().find(|prefix| prefix.contains(&v6))
+        {
+            let inside = address::nat64_embedded(v6, prefix.prefix_len());
+            return if self.never.contains(ip) {
+                Err(Deny::AddressForbidden)
+            } else {
+                self.check_address(IpAddr::V4(inside))
+            };
+        }
         let class = classify(ip);
         if self.never.contains(ip) || matches!(class, Class::Never(_)) {
             return Err(Deny::AddressForbidden);
@@ -117,7 +133,7 @@ impl Floor {
 
     /// An address of the NAT64 prefix or with an ISATAP identifier leads to the IPv4 address inside it.
     fn check_embedded(&self, ip: IpAddr) -> Result<(), Deny> {
-        match super::address::embedded(ip) {
+        match address::embedded(ip) {
             Some(inside) if self.never.contains(inside) => Err(Deny::AddressForbidden),
             Some(inside) if self.internal.contains(inside) => Err(Deny::AddressInternal),
             Some(_) | None => Ok(()),
@@ -179,6 +195,25 @@ mod tests {
             "a.svc.example",
         ] {
             assert_eq!(floor().check_name(name), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_an_own_nat64_prefix_are_judged_by_what_they_embed() {
+        let mut floor = floor();
+        floor.add_nat64("64:ff9b:1::/48".parse().unwrap());
+        floor.add_nat64("2620:4f:8000:64::/96".parse().unwrap());
+        for (ip, expected) in [
+            ("64:ff9b:1:808:8:800::", Ok(())),
+            ("64:ff9b:1:a00:0:100::", Err(Deny::AddressInternal)),
+            ("64:ff9b:1:7f00:0:100::", Err(Deny::AddressForbidden)),
+            ("2620:4f:8000:64::8.8.8.8", Ok(())),
+            ("2620:4f:8000:64::10.0.0.1", Err(Deny::AddressInternal)),
+            ("2620:4f:8000:64::169.254.169.254", Err(Deny::AddressForbidden)),
+            ("2620:4f:8000:64::192.175.48.7", Err(Deny::AddressForbidden)),
+            ("2620:4f:8000:65::10.0.0.1", Ok(())),
+        ] {
+            assert_eq!(floor.check_address(ip.parse().unwrap()), expected, "{ip}");
         }
     }
 

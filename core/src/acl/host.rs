@@ -4,6 +4,8 @@
 //! no middle wildcard, no address, no trailing dot and no upper case: what looks like a pattern but is none is refused
 //! when the policy is read, not silently never matched.
 
+use std::collections::HashSet;
+
 /// A host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
@@ -34,6 +36,39 @@ impl HostPattern {
         } else {
             Self::Exact(name.to_owned())
         })
+    }
+}
+
+/// Names by patterns.
+#[derive(Clone, Debug, Default)]
+pub struct HostSet {
+    exact: HashSet<String>,
+    suffix: HashSet<String>,
+    any: bool,
+}
+
+impl HostSet {
+    /// Adds what a pattern matches.
+    pub fn insert(&mut self, pattern: HostPattern) {
+        match pattern {
+            HostPattern::Exact(name) => {
+                self.exact.insert(name);
+            }
+            HostPattern::Suffix(name) => {
+                self.suffix.insert(name);
+            }
+            HostPattern::Any => self.any = true,
+        }
+    }
+
+    /// Whether a pattern matches the name.
+    #[must_use]
+    pub fn contains(&self, name: &str) -> bool {
+        let suffix = |(dot, _): (usize, &str)| {
+            name.get(dot.saturating_add(1)..)
+                .is_some_and(|suffix| self.suffix.contains(suffix))
+        };
+        self.any || self.exact.contains(name) || name.match_indices('.').any(suffix)
     }
 }
 

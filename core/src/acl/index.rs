@@ -8,6 +8,15 @@ use ipnet::IpNet;
 use super::cidr::CidrMap;
 use super::host::HostPattern;
 
+/// How a rule names a host or address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exactness {
+    /// By exactly this name.
+    Exact,
+    /// By a wildcard or a range.
+    Wider,
+}
+
 /// Rule numbers by what they match.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -31,21 +40,22 @@ impl Index {
     }
 
     /// Rules whose hosts match the name: exact, then longer suffixes, then `*`.
-    pub(super) fn by_name<'a>(&'a self, name: &'a str) -> impl Iterator<Item = u32> + 'a {
+    pub(super) fn by_name<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (Exactness, u32)> + 'a {
+        let exact = self.exact.get(name).into_iter().flatten();
         let suffixes = name
             .match_indices('.')
             .filter_map(|(dot, _)| name.get(dot.saturating_add(1)..));
-        self.exact
-            .get(name)
-            .into_iter()
-            .chain(suffixes.filter_map(|suffix| self.suffix.get(suffix)))
+        let wider = suffixes
+            .filter_map(|suffix| self.suffix.get(suffix))
             .chain(std::iter::once(&self.any))
-            .flatten()
-            .copied()
+            .flatten();
+        exact
+            .map(|id| (Exactness::Exact, *id))
+            .chain(wider.map(|id| (Exactness::Wider, *id)))
     }
 
-    /// Rules whose ranges contain the address, in no particular order.
-    pub(super) fn by_address(&self, ip: IpAddr) -> impl Iterator<Item = u32> {
-        self.cidrs.matches(ip).copied()
+    /// Rules whose ranges contain the address, longer prefixes first.
+    pub(super) fn by_address(&self, ip: IpAddr) -> impl Iterator<Item = (Exactness, u32)> {
+        self.cidrs.matches(ip).map(|id| (Exactness::Wider, *id))
     }
 }

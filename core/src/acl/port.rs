@@ -28,6 +28,14 @@ impl PortSet {
         Ok(Self(set))
     }
 
+    /// Whether a port is in both sets.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.0
+            .iter()
+            .any(|(a, b)| other.0.iter().any(|(c, d)| a <= d && c <= b))
+    }
+
     /// Whether the set has `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {

@@ -80,6 +80,28 @@ impl Target {
         })
     }
 
+    /// The same host at another port; 0 is none and becomes 1.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> Self {
+        Self {
+            host: self.host.clone(),
+            port: port.max(1),
+        }
+    }
+
+    /// Parses `host` or `host:port`; the second value says whether a port was written.
+    ///
+    /// # Errors
+    /// What is wrong with the text.
+    pub fn parse_optional_port(authority: &str, default_port: u16) -> Result<(Self, bool), Malformed> {
+        let (host, port) = split_port(authority)?;
+        let target = Self {
+            host: Host::parse(host)?,
+            port: port.unwrap_or(default_port),
+        };
+        Ok((target, port.is_some()))
+    }
+
     /// The host.
     #[must_use]
     pub fn host(&self) -> &Host {

@@ -64,6 +64,30 @@ fn mac(key: &[u8], nonce: &str, pod_uid: &str, message: Message<'_>) -> Hmac<Sha
     mac
 }
 
+/// HMAC-SHA256 of `message` as lower-case hex.
+pub(crate) fn keyed_digest(key: &[u8], message: &[u8]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in plain_mac(key, message).finalize().into_bytes() {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// Whether `digest` is that of `message`, compared in constant time.
+pub(crate) fn keyed_digest_is(key: &[u8], message: &[u8], digest: &str) -> bool {
+    from_hex(digest).is_some_and(|digest| plain_mac(key, message).verify_slice(&digest).is_ok())
+}
+
+fn plain_mac(key: &[u8], message: &[u8]) -> Hmac<Sha256> {
+    // HMAC takes keys of any length; the error case of the trait does not exist for it.
+    let mut mac = match Hmac::<Sha256>::new_from_slice(key) {
+        Ok(mac) => mac,
+        Err(_) => Hmac::new(&Default::default()),
+    };
+    mac.update(message);
+    mac
+}
+
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     if text.len() != 64 {
         return None;

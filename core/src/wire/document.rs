@@ -1,9 +1,25 @@
-//! The three documents in a fleet's ConfigMap: policies, floor, pool.
+//! The documents that a fleet's pods mount: policies, floor, pool, client pods, secrets.
 //!
-//! They are apart so that node churn (floor) or an admin's edit (pool) rewrites no policy and moves no policy's hash.
-//! Fields are plain text here; [`crate::acl::compile`] gives them meaning and reports everything that has none.
+//! They are apart so that node churn (floor), an admin's edit (pool), a client pod that comes or goes (clients) or a
+//! rotated key (secrets) rewrites no policy and moves no policy's hash. What was added since the first release is
+//! left out of the text where it has its default, so that documents which do not use it keep their digest. Fields are
+//! plain text here; [`crate::acl::compile`] gives them meaning and reports everything that has none.
 
+mod access;
+mod floor;
+mod pool;
+mod settings;
+
+pub use access::{ClientPod, Clients, Issuer, PasswordDigest, PolicyClients, PolicySecrets, Secret, Secrets};
+pub use floor::Floor;
+pub use pool::{
+    Caps, Cell, ClientAuth, HostCaps, InternalDestination, Observation, Observer, OnMismatch, Pool,
+};
 use serde::{Deserialize, Serialize};
+pub use settings::{
+    Auth, Client, ClientCertificate, Encoding, Http, Limits, Listener, ListenerTls, Mode, Revoke, Scheme,
+    SecretRef, Signing, Sni, Timeouts, TlsVersion, UpstreamTls, When,
+};
 use sha2::{Digest, Sha256};
 
 /// The version that this build writes and the newest that it reads.
@@ -42,12 +58,30 @@ pub struct Content {
     /// Refuse every new request.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspended: bool,
+    /// What the rules do to a request.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mode: Mode,
+    /// How the listener speaks with clients.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub listener: Listener,
+    /// Who may use the proxy; empty: whoever reaches it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<Client>,
     /// The rules; order means nothing except to break ties in logs.
     pub rules: Vec<Rule>,
+    /// How long things may take.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub timeouts: Timeouts,
+    /// How much of everything there may be, per pod.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub limits: Limits,
+    /// What happens to open tunnels that a new policy would refuse.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub revoke_tunnels: Revoke,
 }
 
 /// One rule.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Rule {
     /// Unique within the policy.
@@ -62,12 +96,28 @@ pub struct Rule {
     pub cidrs: Vec<String>,
     /// Destination ports; never empty.
     pub ports: Vec<PortRange>,
+    /// Names of the clients that it is for; empty: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<String>,
+    /// Only plain HTTP requests like these; with it the rule never matches CONNECT.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// Whether a tunnel must begin with a TLS ClientHello for the very host that was asked for.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sni: Sni,
+    /// The proxy speaks TLS to the destination of a plain HTTP request.
+    #[serde(default, rename = "upstreamTLS", skip_serializing_if = "Option::is_none")]
+    pub upstream_tls: Option<UpstreamTls>,
+    /// The proxy signs the body of a plain HTTP request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing: Option<Signing>,
 }
 
 /// What a matching rule does. Deny beats Allow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Action {
     /// Let the request through to the floor.
+    #[default]
     Allow,
     /// Refuse the request.
     Deny,
@@ -82,90 +132,6 @@ pub struct PortRange {
     /// Last port, inclusive; absent for a single port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_port: Option<u16>,
-}
-
-/// `floor.json`: the cluster's own ranges and names, added to the compiled-in SSRF floor.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Floor {
-    /// Format version, [`VERSION`].
-    pub version: u32,
-    /// Pod and Service ranges: the internal tier.
-    pub internal_cidrs: Vec<String>,
-    /// Node addresses, API server endpoints, the operator, the fleets: never reachable.
-    pub never_cidrs: Vec<String>,
-    /// Names never looked up, exact or `*.suffix`: the cluster domain, the API server's names.
-    pub never_hosts: Vec<String>,
-}
-
-/// `pool.json`: what the pool's admin decides for every pod that stands on it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pool {
-    /// Format version, [`VERSION`].
-    pub version: u32,
-    /// Name of the EgressPool.
-    pub name: String,
-    /// Who is asked for the egress address, and what follows.
-    pub observation: Observation,
-    /// The cells; a pod finds its own by name.
-    pub cells: Vec<Cell>,
-}
-
-/// One cell as its pods see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Cell {
-    /// Name, unique within the pool.
-    pub name: String,
-    /// The addresses promised *now* (the operator resolves notBefore and notAfter). Empty in discovery.
-    #[serde(default)]
-    pub promised: Vec<String>,
-    /// True when the pool declares addresses for this cell, even if none is promised at this moment.
-    #[serde(default)]
-    pub declared: bool,
-    /// True while the cell takes no new requests (state Draining).
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub draining: bool,
-}
-
-/// How pods find out their egress address.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Observation {
-    /// Whom to ask; empty switches observation off.
-    pub observers: Vec<Observer>,
-    /// How many distinct observers must have seen an address before it is believed.
-    pub quorum: u32,
-    /// Milliseconds from the start of one round to the start of the next.
-    pub interval_ms: u64,
-    /// What a pod does when a quorum saw an address that is not promised.
-    pub on_mismatch: OnMismatch,
-}
-
-/// One observer.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Observer {
-    /// Unique within the pool.
-    pub name: String,
-    /// `http://` or `https://` URL whose answer is the caller's address as text.
-    pub url: String,
-    /// PEM bundle that replaces the compiled-in roots for this observer.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ca_bundle: Option<String>,
-}
-
-/// What a pod does when a quorum saw an address that is not promised.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum OnMismatch {
-    /// Stop being ready and answer 503 to new requests.
-    Quarantine,
-    /// Go on and report.
-    #[default]
-    Warn,
-    /// Go on, report, and leave the condition alone.
-    Off,
 }
 
 impl Policy {
@@ -207,4 +173,8 @@ pub fn to_json<T: Serialize>(document: &T) -> String {
 )]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }

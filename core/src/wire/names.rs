@@ -54,6 +54,14 @@ pub const POLICIES_KEY: &str = "policies.json";
 pub const FLOOR_KEY: &str = "floor.json";
 /// Key of the pool document in the ConfigMap.
 pub const POOL_KEY: &str = "pool.json";
+/// Key of the document of client pods in its ConfigMap.
+pub const CLIENTS_KEY: &str = "clients.json";
+/// Key of the secrets document in the fleet's Secret.
+pub const SECRETS_KEY: &str = "secrets.json";
+/// Label that a tenant puts on a Secret which the operator may read for a fleet.
+pub const SECRET_USE_LABEL: &str = "egressway.dev/use";
+/// Value of [`SECRET_USE_LABEL`].
+pub const SECRET_USE_PROXY: &str = "proxy";
 /// Key of the report key in the fleet's Secret.
 pub const REPORT_KEY: &str = "report.key";
 /// Environment variable: the pod's name (downward API).
@@ -104,6 +112,12 @@ fn digest10(parts: &[&str]) -> String {
         .take(10)
         .map(|byte| char::from(*ALPHABET.get(usize::from(byte & 31)).unwrap_or(&b'a')))
         .collect()
+}
+
+/// Audience that a ServiceAccount token must be issued for, one per policy: a token for one proxy opens no other.
+#[must_use]
+pub fn token_audience(namespace: &str, policy: &str) -> String {
+    format!("egressway.dev/{namespace}/{policy}")
 }
 
 /// The proxy URL that clients put into `HTTPS_PROXY`.

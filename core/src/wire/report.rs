@@ -12,6 +12,8 @@ pub const VERSION: u32 = 1;
 pub const BYTES_MAX: usize = 256 * 1024;
 /// Most addresses that a reader takes from one pod.
 pub const SEEN_MAX: usize = 128;
+/// Most destinations of one policy that a report lists.
+pub const WOULD_DENY_MAX: usize = 20;
 /// Path of the report on [`super::names::REPORT_PORT`].
 pub const PATH: &str = "/v1/report";
 
@@ -37,6 +39,12 @@ pub struct Report {
     pub floor_hash: String,
     /// Digest of the pool document in force; empty before the first load.
     pub pool_hash: String,
+    /// Digest of the client pods in force; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub clients_hash: String,
+    /// Digest of the secrets in force; empty where there are none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub secrets_hash: String,
     /// Why the newest documents were refused, while the last good ones stay in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub load_error: Option<String>,
@@ -71,6 +79,22 @@ pub struct PolicyInForce {
     pub generation: i64,
     /// Hash of the content in force.
     pub hash: String,
+    /// In mode Report: what would have been refused since the pod started, most often first, at most
+    /// [`WOULD_DENY_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub would_deny: Vec<WouldDeny>,
+}
+
+/// A destination that mode Enforce would have refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WouldDeny {
+    /// `host:port`.
+    pub target: String,
+    /// The code of the reason.
+    pub reason: String,
+    /// Requests so far.
+    pub count: u64,
 }
 
 /// What the observers saw.

@@ -108,6 +108,7 @@ pub fn from_facts(facts: &Facts<'_>, settings: &Settings) -> document::Floor {
         internal_cidrs: normal(ranges),
         never_cidrs: normal(addresses),
         never_hosts: names.into_iter().collect(),
+        ..document::Floor::default()
     }
 }
 

@@ -12,6 +12,7 @@ pub fn content(spec: &EgressPolicySpec) -> Content {
     Content {
         suspended: spec.suspend.unwrap_or(false),
         rules: spec.rules.iter().map(rule).collect(),
+        ..Content::default()
     }
 }
 
@@ -34,6 +35,7 @@ fn rule(rule: &AclRule) -> Rule {
                 end_port: range.end_port.map(port),
             })
             .collect(),
+        ..Rule::default()
     }
 }
 
@@ -58,6 +60,7 @@ pub fn pool(pool: &ValidPool, now: Timestamp) -> document::Pool {
         name: pool.name.clone(),
         observation: pool.observation.clone(),
         cells: cells.collect(),
+        caps: document::Caps::default(),
     }
 }
 

@@ -37,6 +37,7 @@ fn floor() -> document::Floor {
         internal_cidrs: vec!["10.96.0.0/16".to_owned()],
         never_cidrs: vec!["10.10.0.2/32".to_owned()],
         never_hosts: vec!["*.cluster.local".to_owned()],
+        ..document::Floor::default()
     }
 }
 

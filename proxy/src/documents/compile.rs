@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use egressway_core::acl::compile;
+use egressway_core::acl::Wall;
+use egressway_core::acl::compile::{self, Problems};
 use egressway_core::wire::document;
 use egressway_core::wire::names::{FLOOR_KEY, POLICIES_KEY, POOL_KEY};
 use ipnet::IpNet;
@@ -35,41 +36,38 @@ pub(super) fn compile(
     let policies = match before {
         Some((old, in_force)) if old.policies == raw.policies => in_force.policies.clone(),
         Some(_) | None => {
-            compile::policies(&parse(&raw.policies, POLICIES_KEY)?).map_err(|source| Error::Meaning {
-                file: POLICIES_KEY,
-                source,
-            })?
+            compile::policies(&parse(&raw.policies, POLICIES_KEY)?).map_err(meaning(POLICIES_KEY))?
         }
     };
-    let floor =
-        match before {
-            Some((old, in_force)) if old.floor == raw.floor => Arc::clone(&in_force.floor),
-            Some(_) | None => compile::floor(&parse(&raw.floor, FLOOR_KEY)?, &settings.insecure_allow)
-                .map_err(|source| Error::Meaning {
-                    file: FLOOR_KEY,
-                    source,
-                })?,
-        };
-    let (pool, pool_hash) = match before {
-        Some((old, in_force)) if old.pool == raw.pool => {
-            (Arc::clone(&in_force.pool), in_force.pool_hash.clone())
-        }
+    let floor = match before {
+        Some((old, in_force)) if old.floor == raw.floor => Arc::clone(&in_force.wall.floor),
+        Some(_) | None => compile::floor(&parse(&raw.floor, FLOOR_KEY)?, &settings.insecure_allow)
+            .map_err(meaning(FLOOR_KEY))?,
+    };
+    let (pool, pool_hash, caps) = match before {
+        Some((old, in_force)) if old.pool == raw.pool => (
+            Arc::clone(&in_force.pool),
+            in_force.pool_hash.clone(),
+            Arc::clone(&in_force.wall.caps),
+        ),
         Some(_) | None => {
             let pool: document::Pool = parse(&raw.pool, POOL_KEY)?;
-            Plan::of(&pool, &settings.cell).map_err(|source| Error::Meaning {
-                file: POOL_KEY,
-                source,
-            })?;
+            Plan::of(&pool, &settings.cell).map_err(meaning(POOL_KEY))?;
+            let caps = compile::caps(&pool.caps).map_err(meaning(POOL_KEY))?;
             let hash = document::digest(&pool);
-            (Arc::new(pool), hash)
+            (Arc::new(pool), hash, caps)
         }
     };
     Ok(InForce {
         policies,
-        floor,
+        wall: Arc::new(Wall { floor, caps }),
         pool,
         pool_hash,
     })
+}
+
+fn meaning(file: &'static str) -> impl FnOnce(Problems) -> Error {
+    move |source| Error::Meaning { file, source }
 }
 
 /// The version alone, readable whatever else a newer format has.

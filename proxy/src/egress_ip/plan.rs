@@ -245,6 +245,7 @@ mod tests {
                 declared: !promised.is_empty(),
                 draining: false,
             }],
+            ..Pool::default()
         }
     }
 

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use egressway_core::acl::{Target, VettedAddr};
+use egressway_core::acl::{Ask, Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -102,10 +102,9 @@ impl Tunnel {
 
 /// Whether documents let something that is open go on: its target, and the very address that it leads to.
 pub(super) fn still_permitted(in_force: &InForce, target: &Target, address: VettedAddr) -> bool {
-    in_force.policy().is_some_and(|policy| {
-        let permit = policy.permit(&in_force.floor, target.clone());
-        permit.is_ok_and(|permit| permit.vet(address.socket_addr().ip()).is_ok())
-    })
+    in_force
+        .policy()
+        .is_some_and(|policy| policy.still_permits(&in_force.wall, Ask::tunnel(target.clone()), address))
 }
 
 impl Connection {

@@ -333,6 +333,10 @@ impl Reason {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
+            // Only a challenge that a client can answer is a 407; everything else about policy is a 403.
+            Self::Deny(Deny::CredentialsMissing | Deny::CredentialsInvalid) => {
+                StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            }
             Self::Deny(_) => StatusCode::FORBIDDEN,
             Self::Fault(fault) => fault.row().1,
         }
@@ -373,6 +377,18 @@ impl Reason {
                 "This proxy is the way out of the cluster; reach in-cluster services directly (NO_PROXY)."
             }
             Self::Deny(Deny::AddressForbidden) => "No policy can open this address.",
+            Self::Deny(Deny::DeniedByPool) => {
+                "Ask the platform team to open it in spec.caps of the EgressPool."
+            }
+            Self::Deny(Deny::PathAmbiguous) => {
+                "Send the path without dot segments, empty segments and encoded slashes."
+            }
+            Self::Deny(Deny::ClientUnknown) => {
+                "Ask the owner of the EgressPolicy to name this client in spec.clients, or present a credential."
+            }
+            Self::Deny(Deny::CredentialsMissing | Deny::CredentialsInvalid) => {
+                "Put the credential of a client of the EgressPolicy into the proxy URL: http://user:password@host:4750."
+            }
             Self::Fault(fault) => fault.row().4,
         }
     }

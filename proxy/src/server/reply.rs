@@ -169,8 +169,8 @@ mod tests {
 
     fn policy(namespace: &str, name: &str) -> Arc<Policy> {
         let content = document::Content {
-            suspended: false,
             rules: Vec::new(),
+            ..document::Content::default()
         };
         let policies = document::Policies {
             version: document::VERSION,

@@ -60,7 +60,7 @@ impl Request {
 
     /// Notes what permitted.
     pub(super) fn permitted(&mut self, permit: &Permit) {
-        self.rule = Some(Arc::clone(permit.rule()));
+        self.rule = permit.rule().cloned();
     }
 
     /// The refusal's bytes; noting it in the log is [`Self::refused`].

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::{Deny, Host, Permit, Target, VettedAddr};
+use egressway_core::acl::{Ask, Deny, Host, Permit, Target, VettedAddr};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ impl Server {
         let in_force = self.state.in_force();
         let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
         request.policy = Some(Arc::clone(policy));
-        let permit = policy.permit(&in_force.floor, target)?;
+        let permit = policy.permit(&in_force.wall, Ask::tunnel(target))?;
         request.permitted(&permit);
         let addresses = self.vetted(request, &permit).await?;
         // Time has passed since the request was admitted: a look-up takes up to five seconds, and no request may

@@ -49,10 +49,11 @@ pub fn policies(generation: i64, hosts: &[&str]) -> Policies {
             port: 443,
             end_port: None,
         }],
+        ..Rule::default()
     };
     let content = Content {
-        suspended: false,
         rules: vec![rule],
+        ..Content::default()
     };
     Policies {
         version: 1,
@@ -71,10 +72,11 @@ pub fn open_policies() -> Policies {
             port: 1,
             end_port: Some(65535),
         }],
+        ..Rule::default()
     };
     let content = Content {
-        suspended: false,
         rules: vec![rule],
+        ..Content::default()
     };
     Policies {
         version: 1,
@@ -106,6 +108,7 @@ pub fn pool(observers: &[(&str, &str)], quorum: u32, promised: &[&str]) -> Pool 
             declared: !promised.is_empty(),
             draining: false,
         }],
+        ..Pool::default()
     }
 }
 

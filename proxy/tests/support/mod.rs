@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use egressway_core::acl::compile;
+use egressway_core::acl::{Wall, compile};
 use egressway_core::wire::document::{self, Action, Content, PortRange, Rule};
 use egressway_core::wire::report::Phase;
 use egressway_proxy::access_log::{AccessLog, Place};
@@ -89,6 +89,7 @@ pub fn allow(hosts: &[&str], cidrs: &[&str]) -> Vec<Rule> {
         hosts: hosts.iter().map(|h| (*h).to_owned()).collect(),
         cidrs: cidrs.iter().map(|c| (*c).to_owned()).collect(),
         ports: ports.clone(),
+        ..Rule::default()
     };
     let mut rules = Vec::new();
     if !hosts.is_empty() {
@@ -106,8 +107,8 @@ pub fn in_force(rules: Vec<Rule>, insecure: &[&str]) -> InForce {
         "webhooks",
         7,
         Content {
-            suspended: false,
             rules,
+            ..Content::default()
         },
     );
     let policies = document::Policies {
@@ -121,7 +122,7 @@ pub fn in_force(rules: Vec<Rule>, insecure: &[&str]) -> InForce {
     };
     InForce {
         policies: compile::policies(&policies).unwrap(),
-        floor: compile::floor(&floor, &insecure).unwrap(),
+        wall: Wall::of(compile::floor(&floor, &insecure).unwrap()),
         ..InForce::default()
     }
 }

@@ -44,6 +44,7 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
         name: "webhooks".to_owned(),
         generation: 7,
         hash: hash.to_owned(),
+        would_deny: Vec::new(),
     };
     PodView {
         name: name.to_owned(),
@@ -64,6 +65,8 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
             policies: vec![in_force],
             floor_hash: String::new(),
             pool_hash: String::new(),
+            clients_hash: String::new(),
+            secrets_hash: String::new(),
             load_error: None,
             egress: Egress {
                 rounds: 5,

@@ -1,0 +1,333 @@
+//! One policy, compiled: who its callers are, and what it permits to them before any look-up.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::ask::{Ask, Caller};
+use super::index::{Exactness, Index};
+use super::permit::{Internal, Passed, Permit};
+use super::rule::{Fit, Rule};
+use super::{Deny, Host, Target, VettedAddr, Wall};
+use crate::wire::document::{
+    Action, Client, ClientAuth, Content, Limits, Listener, Mode, Revoke, Timeouts, When,
+};
+
+/// One policy, compiled: ready to decide.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) namespace: String,
+    pub(super) name: String,
+    pub(super) generation: i64,
+    pub(super) hash: String,
+    /// Its content but for the rules, which stand compiled below.
+    pub(super) content: Content,
+    /// Those of its clients that have a credential.
+    pub(super) with_credential: Caller,
+    pub(super) rules: Vec<Rule>,
+    /// Deny rules by range that are for plain HTTP only: they bear on addresses, whatever name led there.
+    pub(super) http_denies: Vec<u32>,
+    pub(super) index: Index,
+}
+
+/// The port of `http`, where a URL names none and the proxy does not speak TLS for it.
+const HTTP: u16 = 80;
+/// The port of `https`, where a URL names none and the proxy speaks TLS for it.
+const HTTPS: u16 = 443;
+
+impl Policy {
+    /// Namespace of the EgressPolicy.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Name of the EgressPolicy.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Generation that the document was rendered from.
+    #[must_use]
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// Hash of the content in force.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+
+    /// The mode that the policy asks for; what counts is [`super::Caps::mode`] of it.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.content.mode
+    }
+
+    /// How the listener speaks with clients.
+    #[must_use]
+    pub fn listener(&self) -> &Listener {
+        &self.content.listener
+    }
+
+    /// Who may use the proxy; empty: whoever reaches it.
+    #[must_use]
+    pub fn clients(&self) -> &[Client] {
+        &self.content.clients
+    }
+
+    /// How long things may take.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.content.timeouts
+    }
+
+    /// How much of everything there may be.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.content.limits
+    }
+
+    /// What happens to open tunnels that a new policy would refuse.
+    #[must_use]
+    pub fn revoke_tunnels(&self) -> Revoke {
+        self.content.revoke_tunnels
+    }
+
+    /// Names of the Secrets that rules refer to: client certificates, roots and signing keys.
+    pub fn rule_settings(&self) -> impl Iterator<Item = &super::Settings> {
+        self.rules.iter().map(|rule| &rule.settings)
+    }
+
+    /// The caller that is the clients of these names; names that the policy does not know count for nothing.
+    #[must_use]
+    pub fn caller<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Caller {
+        names.into_iter().fold(Caller::UNKNOWN, |caller, name| {
+            let index = self.content.clients.iter().position(|client| client.name == name);
+            index.map_or(caller, |index| caller.with(index))
+        })
+    }
+
+    /// Names of the clients that a caller is.
+    pub fn names_of(&self, caller: Caller) -> impl Iterator<Item = &str> {
+        let named = self.content.clients.iter().enumerate();
+        named
+            .filter(move |(index, _)| Caller::UNKNOWN.with(*index).meets(caller))
+            .map(|(_, client)| client.name.as_str())
+    }
+
+    /// Whether the caller may use the proxy at all.
+    ///
+    /// # Errors
+    /// [`Deny::ClientUnknown`], or [`Deny::CredentialsMissing`] where the pool demands a credential.
+    pub fn admits(&self, wall: &Wall, caller: Caller) -> Result<(), Deny> {
+        match wall.caps.client_auth {
+            ClientAuth::Optional if self.content.clients.is_empty() || caller.is_known() => Ok(()),
+            ClientAuth::Optional => Err(Deny::ClientUnknown),
+            ClientAuth::Required if self.with_credential.meets(caller) => Ok(()),
+            ClientAuth::Required => Err(Deny::CredentialsMissing),
+        }
+    }
+
+    /// Decides on a request before any look-up.
+    ///
+    /// Deny beats Allow whatever the order; among Allows the most specific host wins (exact, longer suffix, `*`; for
+    /// addresses the longer prefix). A target written as an address matches rules by CIDR only, a name rules by host
+    /// only. The pool's caps and the floor hold in every mode.
+    ///
+    /// # Errors
+    /// The reason for the refusal, with the rule where one refused.
+    pub fn permit(self: &Arc<Self>, wall: &Arc<Wall>, ask: Ask<'_>) -> Result<Permit, Deny> {
+        if self.content.suspended {
+            return Err(Deny::PolicySuspended);
+        }
+        self.admits(wall, ask.caller)?;
+        let caller = match wall.caps.client_auth {
+            ClientAuth::Optional => ask.caller,
+            ClientAuth::Required => ask.caller.and(self.with_credential),
+        };
+        let ask = Ask { caller, ..ask };
+        let decided = match ask.target.host() {
+            Host::Name(name) => self.permit_name(wall, name, &ask)?,
+            Host::Address(ip) => self.permit_address(wall, *ip, &ask)?,
+        };
+        let (passed, internal) = decided;
+        let http_denies = self.http_denies.iter().copied().filter(|id| {
+            let fit = self
+                .rule(*id)
+                .map(|rule| rule.fits(ask.target.port(), caller, ask.http.as_ref()));
+            ask.http.is_some() && !matches!(fit, None | Some(Fit::No))
+        });
+        Ok(Permit {
+            policy: Arc::clone(self),
+            wall: Arc::clone(wall),
+            http_denies: http_denies.collect(),
+            target: ask.target,
+            caller,
+            passed,
+            internal,
+        })
+    }
+
+    /// Decides on a forwarded request for `http://host` or `http://host:port`.
+    ///
+    /// Without a port it is for 443 where a rule for that port makes the proxy speak TLS, else for 80. The second value
+    /// says whether the proxy speaks TLS. `asks_tls`: the client asked for it, which only a rule can grant.
+    ///
+    /// # Errors
+    /// The reason for the refusal.
+    pub fn permit_http(
+        self: &Arc<Self>,
+        wall: &Arc<Wall>,
+        ask: Ask<'_>,
+        port_was_written: bool,
+        asks_tls: bool,
+    ) -> Result<(Permit, bool), Deny> {
+        let originates = |permit: &Permit| {
+            let tls = permit.settings().upstream_tls.as_ref();
+            tls.is_some_and(|tls| tls.when == When::Always || asks_tls)
+        };
+        if !port_was_written {
+            let target = ask.target.with_port(HTTPS);
+            let permit = self.permit(
+                wall,
+                Ask {
+                    target,
+                    ..ask.clone()
+                },
+            );
+            if let Ok(permit) = permit
+                && originates(&permit)
+            {
+                return Ok((permit, true));
+            }
+        }
+        let target = if port_was_written {
+            ask.target.clone()
+        } else {
+            ask.target.with_port(HTTP)
+        };
+        let permit = self.permit(wall, Ask { target, ..ask })?;
+        let tls = originates(&permit);
+        Ok((permit, tls))
+    }
+
+    /// Whether something that is open may go on: its target, its caller, and the very address that it leads to. With
+    /// [`Revoke::OnClose`] only the wall is asked.
+    #[must_use]
+    pub fn still_permits(self: &Arc<Self>, wall: &Arc<Wall>, ask: Ask<'_>, address: VettedAddr) -> bool {
+        let ip = address.socket_addr().ip();
+        let permitted = self
+            .permit(wall, ask.clone())
+            .is_ok_and(|permit| permit.vet(ip).is_ok());
+        permitted || (self.content.revoke_tunnels == Revoke::OnClose && within(wall, &ask.target, ip))
+    }
+
+    fn permit_name(&self, wall: &Wall, name: &str, ask: &Ask<'_>) -> Result<(Passed, Internal), Deny> {
+        let port = ask.target.port();
+        let opened = wall.caps.opens_name(name, port);
+        let inside = wall.floor.check_name(name);
+        if opened.is_empty() {
+            inside.clone()?;
+        }
+        wall.caps.check_port(port)?;
+        wall.caps.check_name(name)?;
+        let mut names_it = false;
+        let decided = self.decide(wall, self.index.by_name(name), ask, |exactness, _| {
+            // Rules come most specific first: the rule that decides is exact only if an exact one fits.
+            names_it = exactness == Exactness::Exact;
+            true
+        })?;
+        let named = names_it && matches!(decided, Passed::ByRule(_));
+        if !named {
+            inside?;
+        }
+        let internal = if named {
+            Internal::In(opened)
+        } else {
+            Internal::Closed
+        };
+        Ok((decided, internal))
+    }
+
+    fn permit_address(&self, wall: &Wall, ip: IpAddr, ask: &Ask<'_>) -> Result<(Passed, Internal), Deny> {
+        let port = ask.target.port();
+        let internal = match wall.floor.check_address(ip) {
+            Ok(()) => false,
+            Err(Deny::AddressInternal) if !wall.caps.internal_cidrs.is_empty() => true,
+            Err(deny) => return Err(deny),
+        };
+        wall.caps.check_port(port)?;
+        let opens = |rule: &Rule| wall.caps.opens_address(ip, port, &rule.cidrs);
+        let decided = self.decide(wall, self.index.by_address(ip), ask, |_, rule| {
+            !internal || opens(rule)
+        });
+        match decided {
+            Ok(passed @ Passed::ByRule(_)) if internal => Ok((passed, Internal::Exactly(ip))),
+            Ok(_) | Err(Deny::NoRuleMatches) if internal => Err(Deny::AddressInternal),
+            decided => Ok((decided?, Internal::Closed)),
+        }
+    }
+
+    /// The first Allow that `takes`, unless any Deny matches.
+    fn decide<'a>(
+        &'a self,
+        wall: &Wall,
+        matches: impl Iterator<Item = (Exactness, u32)>,
+        ask: &Ask<'_>,
+        mut takes: impl FnMut(Exactness, &'a Rule) -> bool,
+    ) -> Result<Passed, Deny> {
+        let mode = wall.caps.mode(self.content.mode);
+        let mut allowed: Option<u32> = None;
+        let mut denied = None;
+        for (exactness, id) in matches {
+            let Some(rule) = self.rule(id) else { continue };
+            match (
+                rule.action,
+                rule.fits(ask.target.port(), ask.caller, ask.http.as_ref()),
+            ) {
+                (_, Fit::No) => {}
+                (Action::Deny, Fit::Yes | Fit::Ambiguous) => {
+                    let rule = Arc::clone(&rule.name);
+                    denied = Some(Deny::DeniedByRule { rule });
+                    break;
+                }
+                (Action::Allow, Fit::Ambiguous) => denied = denied.or(Some(Deny::PathAmbiguous)),
+                (Action::Allow, Fit::Yes) => {
+                    if allowed.is_none() && takes(exactness, rule) {
+                        allowed = Some(id);
+                    }
+                }
+            }
+        }
+        let denied = match (denied, allowed) {
+            // Another rule lets it through however the path is read.
+            (None | Some(Deny::PathAmbiguous), Some(id)) => return Ok(Passed::ByRule(id)),
+            (Some(deny), _) => deny,
+            (None, None) => Deny::NoRuleMatches,
+        };
+        match mode {
+            Mode::Enforce => Err(denied),
+            Mode::Report => Ok(Passed::Reported(denied)),
+            Mode::Open if matches!(denied, Deny::DeniedByRule { .. }) => Err(denied),
+            Mode::Open => Ok(Passed::Open),
+        }
+    }
+
+    pub(super) fn rule(&self, id: u32) -> Option<&Rule> {
+        self.rules.get(usize::try_from(id).ok()?)
+    }
+}
+
+/// Whether the wall alone lets something go on. What the internal tier has is open only by a rule.
+fn within(wall: &Wall, target: &Target, ip: IpAddr) -> bool {
+    let name = match target.host() {
+        Host::Name(name) => wall
+            .floor
+            .check_name(name)
+            .and_then(|()| wall.caps.check_name(name)),
+        Host::Address(_) => Ok(()),
+    };
+    name.is_ok() && wall.caps.check_port(target.port()).is_ok() && wall.floor.check_address(ip).is_ok()
+}
