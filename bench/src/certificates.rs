@@ -9,6 +9,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use crate::args::OriginArgs;
@@ -55,6 +56,14 @@ impl Certificates {
         config.resumption = Resumption::disabled();
         Ok(Arc::new(config))
     }
+}
+
+/// The same for the service whose sessions cannot be resumed.
+pub(crate) fn server_without_resumption(args: &OriginArgs) -> Result<ServerConfig> {
+    let mut config = server(args)?;
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(config)
 }
 
 /// What the origin's TLS services run with.

@@ -118,6 +118,8 @@ pub(crate) struct Tally {
     pub(crate) errors: u64,
     /// What the first of them said.
     pub(crate) first_error: Option<String>,
+    /// Answers for which the proxy resumed a TLS session.
+    pub(crate) resumed: u64,
 }
 
 impl Tally {
@@ -141,6 +143,7 @@ impl Tally {
     pub(crate) fn merge(&mut self, other: Self) {
         self.micros.extend(other.micros);
         self.errors += other.errors;
+        self.resumed += other.resumed;
         self.first_error = self.first_error.take().or(other.first_error);
     }
 }

@@ -19,9 +19,16 @@ pub(crate) const ORIGIN_ADDRESSES: u8 = 8;
 
 /// The origin's addresses, each with this port.
 pub(crate) fn origin_addresses(port: u16) -> Vec<SocketAddr> {
-    (1..=ORIGIN_ADDRESSES)
-        .map(|n| SocketAddr::from((Ipv4Addr::new(127, 0, 2, n), port)))
-        .collect()
+    (1..=ORIGIN_ADDRESSES).map(|n| numbered(n, port)).collect()
+}
+
+/// The first of them, which has a name, too.
+pub(crate) fn origin_address(port: u16) -> SocketAddr {
+    numbered(1, port)
+}
+
+fn numbered(n: u8, port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::new(127, 0, 2, n), port))
 }
 
 /// Ports of proxies and of the origin: below what Linux hands out to clients (32768), so that no outgoing connection

@@ -2,12 +2,14 @@
 //!
 //! Its first line on standard output names the ports; it serves until it is killed.
 
-use std::fmt::Write as _;
+mod dns;
+
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use rustls::HandshakeKind;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,6 +21,8 @@ use crate::{certificates, net};
 
 /// Bytes of the answer to a request: a webhook's acknowledgement.
 pub(crate) const BODY_BYTES: usize = 64;
+/// What an answer's body begins with where the TLS session was resumed.
+pub(crate) const RESUMED: &str = "resumed";
 /// Read or written at once.
 const CHUNK_BYTES: usize = 128 * 1024;
 /// First byte of a bulk connection: the origin sends, or it receives. Eight bytes with the amount follow.
@@ -37,21 +41,44 @@ pub(crate) struct Ports {
     pub(crate) http: u16,
     /// Amounts of bytes, see [`SEND`].
     pub(crate) bulk: u16,
+    /// HTTP inside TLS, kept alive.
+    pub(crate) https_kept: u16,
+    /// One request a connection; sessions can be resumed.
+    pub(crate) https_resumed: u16,
+    /// One request a connection, a full handshake each.
+    pub(crate) https_full: u16,
+    /// DNS over UDP, on the origin's first address: any name is there.
+    pub(crate) dns: u16,
+}
+
+/// Whether a connection outlives its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Keep,
+    Close,
 }
 
 /// Serves for ever.
 pub(crate) fn serve(args: &OriginArgs) -> Result<()> {
     let tls = TlsAcceptor::from(Arc::new(certificates::server(args)?));
+    let full_only = TlsAcceptor::from(Arc::new(certificates::server_without_resumption(args)?));
     load::runtime()?.block_on(async {
         let ports = Ports {
             echo: listen(|stream| async move { echo(stream).await }).await?,
-            tls_echo: listen(move |stream| {
+            tls_echo: {
                 let tls = tls.clone();
-                async move { echo(tls.accept(stream).await?).await }
-            })
-            .await?,
-            http: listen(|stream| async move { http(stream).await }).await?,
+                listen(move |stream| {
+                    let tls = tls.clone();
+                    async move { echo(tls.accept(stream).await?).await }
+                })
+                .await?
+            },
+            http: listen(|stream| http(stream, "ok", After::Keep)).await?,
             bulk: listen(bulk).await?,
+            https_kept: listen_https(tls.clone(), After::Keep).await?,
+            https_resumed: listen_https(tls, After::Close).await?,
+            https_full: listen_https(full_only, After::Close).await?,
+            dns: dns::serve().await?,
         };
         let mut out = std::io::stdout();
         writeln!(out, "{}", serde_json::to_string(&ports)?)?;
@@ -78,6 +105,18 @@ where
     Ok(port)
 }
 
+async fn listen_https(tls: TlsAcceptor, after: After) -> Result<u16> {
+    listen(move |stream| {
+        let tls = tls.clone();
+        async move {
+            let stream = tls.accept(stream).await?;
+            let resumed = stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed);
+            http(stream, if resumed { RESUMED } else { "full" }, after).await
+        }
+    })
+    .await
+}
+
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = tokio::net::TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
@@ -98,10 +137,17 @@ async fn echo(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Resul
     }
 }
 
-async fn http(mut stream: TcpStream) -> std::io::Result<()> {
-    let mut answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {BODY_BYTES}\r\n\r\n");
-    let _ = write!(answer, "{:1$}", "ok", BODY_BYTES);
+async fn http(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    body: &str,
+    after: After,
+) -> std::io::Result<()> {
+    let close = if after == After::Close {
+        "Connection: close\r\n"
+    } else {
+        ""
+    };
+    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY_BYTES}\r\n{close}\r\n{body:BODY_BYTES$}");
     let (mut kept, mut chunk) = (Vec::<u8>::new(), [0; 4096]);
     loop {
         let count = stream.read(&mut chunk).await?;
@@ -110,8 +156,14 @@ async fn http(mut stream: TcpStream) -> std::io::Result<()> {
         }
         kept.extend(chunk.iter().take(count));
         while let Some(end) = kept.windows(4).position(|four| four == b"\r\n\r\n") {
-            kept.drain(..end + 4);
+            let asked: Vec<u8> = kept.drain(..end + 4).collect();
             stream.write_all(answer.as_bytes()).await?;
+            stream.flush().await?;
+            // tinyproxy asks for it, and waits for the end.
+            let close = |line: &[u8]| line.eq_ignore_ascii_case(b"connection: close\r");
+            if after == After::Close || asked.split(|byte| *byte == b'\n').any(close) {
+                return stream.shutdown().await;
+            }
         }
         if kept.len() > HEAD_BYTES_MAX {
             return Ok(());

@@ -20,8 +20,10 @@ use tokio::time::Instant;
 use crate::certificates::Certificates;
 use crate::load::Route;
 use crate::net;
+use crate::origin::Ports;
 use crate::process::Process;
 use crate::relay::Variant;
+use crate::workloads::Workload;
 
 /// Squid takes about two seconds.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -55,6 +57,8 @@ pub(crate) enum Speech {
     Tunnels,
     /// Requests in absolute form.
     Requests,
+    /// The same, which the proxy sends on over TLS, to the origin by its name.
+    Origination,
 }
 
 /// Where a run finds and puts things.
@@ -73,8 +77,10 @@ pub(crate) struct Site {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) speech: Speech,
-    /// The origin, on each of its addresses.
+    /// The origin, on each of its addresses or ports.
     pub(crate) targets: Vec<SocketAddr>,
+    /// A name server that knows the origin's name.
+    pub(crate) resolver: SocketAddr,
     /// Where the peer listens.
     pub(crate) listen: SocketAddr,
 }
@@ -117,7 +123,8 @@ impl Peer {
     }
 
     /// Starts it for one window and waits until it listens.
-    pub(crate) fn start(self, site: &Site, speech: Speech, targets: Vec<SocketAddr>) -> Result<Running> {
+    pub(crate) fn start(self, site: &Site, workload: Workload, ports: &Ports) -> Result<Running> {
+        let (speech, targets) = (workload.speech(), workload.targets(ports));
         if self == Self::Direct {
             let route = Route::new(None, false, targets);
             return Ok(Running { process: None, route });
@@ -126,6 +133,7 @@ impl Peer {
         let service = Service {
             speech,
             targets,
+            resolver: net::origin_address(ports.dns),
             listen,
         };
         let dir = site.dir.join(self.name());
@@ -135,7 +143,7 @@ impl Peer {
             Self::Egressway => (egressway::command(site, &dir, &service)?, site.uid),
             Self::RelayCopy => (relay::command(site, &service, Variant::Copy), None),
             Self::RelaySplice => (relay::command(site, &service, Variant::Splice), site.uid),
-            Self::Haproxy => (haproxy::command(&dir, &service)?, None),
+            Self::Haproxy => (haproxy::command(site, &dir, &service)?, None),
             Self::Envoy => (envoy::command(site, &dir, &service)?, None),
             Self::Squid => (squid::command(&dir, &service)?, None),
             Self::Tinyproxy => (tinyproxy::command(&dir, &service)?, None),

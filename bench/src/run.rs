@@ -58,11 +58,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
                 }
                 let started = Instant::now();
                 let window = peer
-                    .start(
-                        &site,
-                        workload.speech(),
-                        net::origin_addresses(workload.port(&ports)),
-                    )
+                    .start(&site, workload, &ports)
                     .and_then(|running| runtime.block_on(workload.measure(&context, &running)))
                     .with_context(|| {
                         format!("{} could not be measured with {}", peer.name(), workload.name())

@@ -4,10 +4,12 @@ mod bulk;
 mod http;
 mod idle;
 mod latency;
+mod origination;
 mod tunnels;
 
 pub(crate) use self::latency::ADDED;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::args::Scale;
 use crate::load::Tally;
+use crate::net::{origin_address, origin_addresses};
 use crate::origin::Ports;
 use crate::peers::{Peer, Running, Speech};
 
@@ -40,6 +43,8 @@ pub(crate) enum Workload {
     Latency,
     /// Memory of tunnels in which nothing moves.
     Idle,
+    /// Plain requests that the proxy sends on over TLS.
+    TlsOrigination,
 }
 
 /// What a window measured.
@@ -69,6 +74,7 @@ impl Workload {
             Self::Bulk => "bulk",
             Self::Latency => "latency",
             Self::Idle => "idle",
+            Self::TlsOrigination => "tls-origination",
         }
     }
 
@@ -76,23 +82,32 @@ impl Workload {
     pub(crate) fn speech(self) -> Speech {
         match self {
             Self::Http => Speech::Requests,
+            Self::TlsOrigination => Speech::Origination,
             Self::Tunnels | Self::TlsTunnels | Self::Bulk | Self::Latency | Self::Idle => Speech::Tunnels,
         }
     }
 
-    /// The origin's port that it leads to.
-    pub(crate) fn port(self, ports: &Ports) -> u16 {
+    /// What it leads to: one service of the origin on all of its addresses, or three on the one that has a name.
+    pub(crate) fn targets(self, ports: &Ports) -> Vec<SocketAddr> {
         match self {
-            Self::Tunnels | Self::Latency | Self::Idle => ports.echo,
-            Self::TlsTunnels => ports.tls_echo,
-            Self::Http => ports.http,
-            Self::Bulk => ports.bulk,
+            Self::Tunnels | Self::Latency | Self::Idle => origin_addresses(ports.echo),
+            Self::TlsTunnels => origin_addresses(ports.tls_echo),
+            Self::Http => origin_addresses(ports.http),
+            Self::Bulk => origin_addresses(ports.bulk),
+            Self::TlsOrigination => [ports.https_kept, ports.https_resumed, ports.https_full]
+                .map(origin_address)
+                .to_vec(),
         }
     }
 
-    /// Whether the peer is measured by it. Direct connections have no process whose memory could be read.
+    /// Whether the peer is measured by it: direct connections have no process whose memory could be read, and not
+    /// everybody speaks TLS to origins.
     pub(crate) fn suits(self, peer: Peer) -> bool {
-        !(self == Self::Idle && peer == Peer::Direct)
+        match self {
+            Self::Tunnels | Self::TlsTunnels | Self::Http | Self::Bulk | Self::Latency => true,
+            Self::Idle => peer != Peer::Direct,
+            Self::TlsOrigination => matches!(peer, Peer::Egressway | Peer::Envoy | Peer::Haproxy),
+        }
     }
 
     /// One window, once the peer serves: some listen before they do.
@@ -111,13 +126,15 @@ impl Workload {
             Self::Bulk => bulk::measure(context, running).await,
             Self::Latency => latency::measure(context, running).await,
             Self::Idle => idle::measure(context, running).await,
+            Self::TlsOrigination => origination::measure(context, running).await,
         }
     }
 
     async fn try_once(self, running: &Running) -> Result<()> {
         match self.speech() {
             Speech::Tunnels => running.route.open().await.map(drop),
-            Speech::Requests => http::once(&running.route).await,
+            Speech::Requests => http::once(&running.route, None).await,
+            Speech::Origination => origination::once(running).await,
         }
     }
 }

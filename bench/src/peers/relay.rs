@@ -17,7 +17,7 @@ pub(super) fn command(site: &Site, service: &Service, variant: Variant) -> Comma
     if let Some(variant) = variant.to_possible_value() {
         command.args(["--variant", variant.get_name()]);
     }
-    if service.speech == Speech::Requests {
+    if service.speech != Speech::Tunnels {
         command.arg("--raw");
     }
     command

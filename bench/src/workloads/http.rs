@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{Context, Meter, WORKERS, Window, count, micros};
 use crate::load::{Budget, Route, Tally, patiently, together};
-use crate::origin::BODY_BYTES;
+use crate::origin::{BODY_BYTES, RESUMED};
 use crate::peers::Running;
 
 /// Longest answer, head and body.
@@ -18,9 +18,9 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn measure(context: &Context, running: &Running) -> Result<Window> {
     let (scale, route) = (context.scale, &running.route);
-    load(route, Budget::new(scale.warm_up, u64::MAX)).await;
+    load(route, Budget::new(scale.warm_up, u64::MAX), None).await;
     let meter = Meter::start(running);
-    let mut tally = load(route, Budget::new(scale.window, u64::MAX)).await;
+    let mut tally = load(route, Budget::new(scale.window, u64::MAX), None).await;
     let reading = meter.stop().await;
     let done = count(tally.micros.len());
     let mut window = Window::default();
@@ -34,23 +34,34 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
     Ok(window)
 }
 
-/// One request on a connection of its own.
-pub(super) async fn once(route: &Route) -> Result<()> {
+/// One request on a connection of its own, for the next target or for this authority.
+pub(super) async fn once(route: &Route, authority: Option<&str>) -> Result<()> {
     let target = route.target()?;
     let stream = TcpStream::connect(route.proxy.unwrap_or(target)).await?;
-    exchange(stream, request(target).as_bytes()).await.map(drop)
+    exchange(stream, request(target, authority).as_bytes())
+        .await
+        .map(drop)
 }
 
-fn request(target: SocketAddr) -> String {
-    format!("GET http://{target}/hook HTTP/1.1\r\nHost: {target}\r\n\r\n")
+fn request(target: SocketAddr, authority: Option<&str>) -> String {
+    let authority = authority.map_or_else(|| target.to_string(), ToOwned::to_owned);
+    format!("GET http://{authority}/hook HTTP/1.1\r\nHost: {authority}\r\n\r\n")
 }
 
-async fn load(route: &Route, budget: Arc<Budget>) -> Tally {
-    together(WORKERS, || client(route.clone(), Arc::clone(&budget))).await
+/// Kept connections, busy until the budget is spent.
+pub(super) async fn load(route: &Route, budget: Arc<Budget>, authority: Option<&str>) -> Tally {
+    together(WORKERS, || {
+        client(
+            route.clone(),
+            Arc::clone(&budget),
+            authority.map(ToOwned::to_owned),
+        )
+    })
+    .await
 }
 
 /// One connection, opened again where the proxy closes it.
-async fn client(route: Route, budget: Arc<Budget>) -> Tally {
+async fn client(route: Route, budget: Arc<Budget>, authority: Option<String>) -> Tally {
     let (mut tally, mut kept) = (Tally::default(), None);
     let target = match route.target() {
         Ok(target) => target,
@@ -59,7 +70,7 @@ async fn client(route: Route, budget: Arc<Budget>) -> Tally {
             return tally;
         }
     };
-    let request = request(target);
+    let request = request(target, authority.as_deref());
     while budget.take() {
         let started = Instant::now();
         let stream = match kept.take() {
@@ -69,13 +80,24 @@ async fn client(route: Route, budget: Arc<Budget>) -> Tally {
                 .map_err(anyhow::Error::from),
         };
         let outcome = patiently(async { exchange(stream?, request.as_bytes()).await }).await;
-        kept = tally.add(started, outcome).flatten();
+        if let Some(answer) = tally.add(started, outcome) {
+            tally.resumed += u64::from(answer.resumed);
+            kept = answer.kept;
+        }
     }
     tally
 }
 
-/// One request and its answer; the connection, unless the answer closes it.
-async fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<Option<TcpStream>> {
+/// What an answer told.
+struct Answer {
+    /// The connection, unless the answer closes it.
+    kept: Option<TcpStream>,
+    /// Whether the origin saw a resumed TLS session.
+    resumed: bool,
+}
+
+/// One request and its answer.
+async fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<Answer> {
     stream.write_all(request).await?;
     let mut answer = Vec::with_capacity(1024);
     let end = loop {
@@ -108,5 +130,10 @@ async fn exchange(mut stream: TcpStream, request: &[u8]) -> Result<Option<TcpStr
         }
     }
     let closes = head.contains("connection: close") || head.starts_with("http/1.0");
-    Ok((!closes).then_some(stream))
+    let body = answer.get(end..).unwrap_or_default();
+    Ok(Answer {
+        kept: (!closes).then_some(stream),
+        // Wherever in the framing it stands.
+        resumed: body.windows(RESUMED.len()).any(|part| part == RESUMED.as_bytes()),
+    })
 }
