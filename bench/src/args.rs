@@ -24,6 +24,11 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Run the workloads against the peers and print tables.
     Run(RunArgs),
+    /// Count what a decision costs with 10, 1,000 and 100,000 rules.
+    Decisions,
+    /// Load one document and decide; `decisions` starts it.
+    #[command(hide = true)]
+    Decide(DecideArgs),
     /// What the proxies forward to; a run starts it.
     #[command(hide = true)]
     Origin(OriginArgs),
@@ -87,6 +92,17 @@ pub(crate) struct RelayArgs {
     /// Relay from the first byte, without reading a CONNECT head.
     #[arg(long)]
     pub(crate) raw: bool,
+}
+
+/// One process of `decisions`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct DecideArgs {
+    /// Rules of the policy.
+    #[arg(long)]
+    pub(crate) rules: usize,
+    /// Decisions to take.
+    #[arg(long)]
+    pub(crate) decisions: usize,
 }
 
 /// How much a window of each workload does. A window is long enough when one more changes nothing but the time.
@@ -163,7 +179,9 @@ mod tests {
         let line = [&["egressway-bench", "run", "--proxy", "p"], args].concat();
         Args::try_parse_from(line).map(|args| match args.command {
             Command::Run(run) => run,
-            Command::Origin(_) | Command::Relay(_) => unreachable!("run was asked for"),
+            Command::Decisions | Command::Decide(_) | Command::Origin(_) | Command::Relay(_) => {
+                unreachable!("run was asked for")
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,6 +30,11 @@ impl Certificates {
     pub(crate) fn make(dir: &Path) -> Result<Self> {
         let authority_key = KeyPair::generate()?;
         let mut authority = CertificateParams::new(Vec::new())?;
+        // A name of its own: with the default one for both, OpenSSL takes the certificate for a self-signed one.
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "bench authority");
+        authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_pem = authority.self_signed(&authority_key)?.pem();
         let key = KeyPair::generate()?;

@@ -1,4 +1,5 @@
-//! `egressway-bench run`: our proxy, its peers and a bare relay side by side on loopback; `bench/run.sh` starts it.
+//! `egressway-bench run`: our proxy, its peers and a bare relay side by side on loopback; `decisions`: what deciding
+//! costs. `bench/run.sh` starts either.
 //!
 //! It measures and prints; it asserts nothing and is no part of the test run. docs/measurements.md says what each row
 //! means. The other subcommands are the processes that a run starts: their CPU must not be counted as the client's.
@@ -10,6 +11,7 @@
 
 mod args;
 mod certificates;
+mod decide;
 mod load;
 mod net;
 mod origin;
@@ -33,6 +35,8 @@ fn main() -> Result<ExitCode> {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match Args::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Decisions => decide::print().map(|()| ExitCode::SUCCESS),
+        Command::Decide(args) => decide::measure(&args).map(|()| ExitCode::SUCCESS),
         Command::Origin(args) => origin::serve(&args).map(|()| ExitCode::SUCCESS),
         Command::Relay(args) => relay::serve(&args).map(|()| ExitCode::SUCCESS),
     }

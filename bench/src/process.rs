@@ -103,7 +103,8 @@ fn stat(pid: u32) -> Option<Vec<String>> {
     Some(fields.split_whitespace().map(ToOwned::to_owned).collect())
 }
 
-fn rss_kib(pid: u32) -> u64 {
+/// Resident memory of one process.
+pub(crate) fn rss_kib(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse().ok())

@@ -105,3 +105,36 @@ fn manifest(service: &Service) -> Result<String> {
         "spec": {"rules": [rule]},
     }))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use egressway_core::manifest::{Place, PolicySpec, content};
+    use egressway_core::{acl::compile, wire::document};
+
+    use super::*;
+    use crate::net::origin_address;
+
+    #[test]
+    fn the_policy_for_tls_means_something() {
+        let service = Service {
+            speech: Speech::Origination,
+            targets: [1, 2, 3].map(origin_address).to_vec(),
+            resolver: origin_address(53),
+            listen: origin_address(4),
+        };
+        let manifest: serde_json::Value = serde_json::from_str(&manifest(&service).unwrap()).unwrap();
+        let spec: PolicySpec = serde_json::from_value(manifest.get("spec").unwrap().clone()).unwrap();
+        let content = content(&spec, "bench", Place::Alone).unwrap();
+        let tls = content
+            .rules
+            .first()
+            .and_then(|rule| rule.upstream_tls.clone())
+            .unwrap();
+        assert_eq!(tls.ca.as_deref(), Some(AUTHORITY_SECRET));
+        let policies = document::Policies {
+            version: VERSION,
+            policies: vec![document::Policy::seal("bench", "bench", 1, content)],
+        };
+        assert!(compile::policies(&policies).is_ok());
+    }
+}
