@@ -108,8 +108,8 @@ fn manifest(service: &Service) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use egressway_core::acl::compile;
     use egressway_core::manifest::{Place, PolicySpec, content};
-    use egressway_core::{acl::compile, wire::document};
 
     use super::*;
     use crate::net::origin_address;
@@ -131,9 +131,9 @@ mod tests {
             .and_then(|rule| rule.upstream_tls.clone())
             .unwrap();
         assert_eq!(tls.ca.as_deref(), Some(AUTHORITY_SECRET));
-        let policies = document::Policies {
+        let policies = Policies {
             version: VERSION,
-            policies: vec![document::Policy::seal("bench", "bench", 1, content)],
+            policies: vec![Policy::seal("bench", "bench", 1, content)],
         };
         assert!(compile::policies(&policies).is_ok());
     }
