@@ -30,7 +30,9 @@
 
 pub mod apply;
 pub mod caches;
+pub mod client_pods;
 pub mod discover;
+pub mod issuer;
 pub mod orphans;
 pub mod prune;
 pub mod subset;

@@ -1,0 +1,159 @@
+//! Pure: who holds which address.
+//!
+//! An address is reused as soon as a node takes it back, often by a pod of another tenant, while the API server may
+//! still show the one that had it before. So holding is a matter of the whole cluster, never of one namespace: of all
+//! pods that show an address only the one that was started last holds it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+/// Names of namespaces.
+pub type Namespaces = BTreeSet<String>;
+
+/// A pod that can send.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sender {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Its addresses, one per family.
+    pub ips: Vec<IpAddr>,
+    /// Its addresses are the node's.
+    pub host_network: bool,
+    /// When a kubelet took it.
+    pub started: Option<Timestamp>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+}
+
+impl Sender {
+    /// Of two pods with one address the younger one has it; the rest only makes the order total.
+    fn age(&self) -> (Option<Timestamp>, Option<Timestamp>, &str, &str) {
+        (self.started, self.created, &self.namespace, &self.name)
+    }
+}
+
+/// A pod with the addresses that it holds, at least one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The pod.
+    pub pod: Arc<Sender>,
+    /// Sorted.
+    pub ips: Vec<IpAddr>,
+}
+
+/// Every pod that can send.
+#[derive(Debug, Default)]
+pub struct Table {
+    pods: HashMap<String, BTreeMap<String, Arc<Sender>>>,
+    claims: HashMap<IpAddr, Vec<Arc<Sender>>>,
+}
+
+impl Table {
+    /// Puts a pod in, or in place of what it was. Returns the namespaces whose holders may have changed.
+    pub fn put(&mut self, pod: Sender) -> Namespaces {
+        let known = self.pods.get(&pod.namespace).and_then(|pods| pods.get(&pod.name));
+        if known.is_some_and(|known| **known == pod) {
+            return Namespaces::new();
+        }
+        let mut changed = self.remove(&pod.namespace, &pod.name);
+        let pod = Arc::new(pod);
+        for ip in &pod.ips {
+            let claims = self.claims.entry(*ip).or_default();
+            changed.extend(claims.iter().map(|other| other.namespace.clone()));
+            claims.push(Arc::clone(&pod));
+        }
+        changed.insert(pod.namespace.clone());
+        let pods = self.pods.entry(pod.namespace.clone()).or_default();
+        pods.insert(pod.name.clone(), pod);
+        changed
+    }
+
+    /// Takes a pod out. Returns the namespaces whose holders may have changed.
+    pub fn remove(&mut self, namespace: &str, name: &str) -> Namespaces {
+        let mut changed = Namespaces::new();
+        let Some(pods) = self.pods.get_mut(namespace) else {
+            return changed;
+        };
+        let Some(pod) = pods.remove(name) else {
+            return changed;
+        };
+        if pods.is_empty() {
+            self.pods.remove(namespace);
+        }
+        changed.insert(namespace.to_owned());
+        for ip in &pod.ips {
+            let Some(claims) = self.claims.get_mut(ip) else {
+                continue;
+            };
+            claims.retain(|other| !Arc::ptr_eq(other, &pod));
+            changed.extend(claims.iter().map(|other| other.namespace.clone()));
+            if claims.is_empty() {
+                self.claims.remove(ip);
+            }
+        }
+        changed
+    }
+
+    /// The pods of a namespace that hold addresses of their own, sorted by name. A pod on the host's network holds the
+    /// node's address for nobody: it says nothing about which pod sends.
+    #[must_use]
+    pub fn holders(&self, namespace: &str) -> Vec<Holder> {
+        let pods = self.pods.get(namespace).into_iter().flat_map(BTreeMap::values);
+        pods.filter(|pod| !pod.host_network)
+            .filter_map(|pod| {
+                let mut ips: Vec<IpAddr> = pod
+                    .ips
+                    .iter()
+                    .copied()
+                    .filter(|ip| self.holds(pod, *ip))
+                    .collect();
+                ips.sort_unstable();
+                ips.dedup();
+                (!ips.is_empty()).then(|| Holder {
+                    pod: Arc::clone(pod),
+                    ips,
+                })
+            })
+            .collect()
+    }
+
+    fn holds(&self, pod: &Arc<Sender>, ip: IpAddr) -> bool {
+        let claims = self.claims.get(&ip).into_iter().flatten();
+        let youngest = claims.max_by(|a, b| a.age().cmp(&b.age()));
+        youngest.is_some_and(|youngest| Arc::ptr_eq(youngest, pod))
+    }
+
+    /// The namespaces whose pods are others than in `before`, and those that share an address with them.
+    #[must_use]
+    pub fn differs(&self, before: &Self) -> Namespaces {
+        let all = self.pods.keys().chain(before.pods.keys());
+        let moved: Namespaces = all
+            .filter(|namespace| self.pods.get(*namespace) != before.pods.get(*namespace))
+            .cloned()
+            .collect();
+        let shared = [self, before].into_iter().flat_map(|table| table.claims.values());
+        let shared = shared
+            .filter(|claims| claims.len() > 1 && claims.iter().any(|pod| moved.contains(&pod.namespace)));
+        let beside: Namespaces = shared.flatten().map(|pod| pod.namespace.clone()).collect();
+        moved.into_iter().chain(beside).collect()
+    }
+
+    /// Pods in it.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.pods.values().map(BTreeMap::len).sum()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pods.is_empty()
+    }
+}
