@@ -30,6 +30,7 @@ pub async fn publish(
     observed: &Observed,
     validated: &Validated,
     hashes: Option<&Hashes>,
+    clients_left_out: bool,
     failure: Option<&Error>,
 ) -> Result<(), Error> {
     if policy.status.is_some() && observed.too_early(ctx) {
@@ -40,6 +41,7 @@ pub async fn publish(
         policy,
         validated,
         hashes,
+        clients_left_out,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,

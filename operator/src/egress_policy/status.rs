@@ -66,6 +66,8 @@ pub struct Facts<'a> {
     pub validated: &'a Validated,
     /// What the pods should have in force.
     pub hashes: Option<&'a Hashes>,
+    /// Not all client pods fit into their ConfigMap.
+    pub clients_left_out: bool,
     /// The pool, as far as it means something.
     pub pool: Option<&'a ValidPool>,
     /// The pods, sorted by name.

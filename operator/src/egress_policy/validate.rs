@@ -11,6 +11,7 @@ use egressway_crds::{EgressPolicy, EgressPool};
 use kube::ResourceExt as _;
 
 use super::condition::Reason;
+use crate::desired::clients::Sources;
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
 
@@ -171,6 +172,9 @@ fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
         facts.policy.name_any(),
     );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
+    if let Err(problems) = Sources::of(&facts.policy.spec) {
+        return Err((Reason::InvalidRule, problems.to_string()));
+    }
     let sealed = document::Policy::seal(&namespace, &name, generation, content(&facts.policy.spec));
     let document = document::Policies {
         version: document::VERSION,
