@@ -8,6 +8,7 @@ pub mod pace;
 pub mod table;
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use futures::{StreamExt as _, pin_mut};
@@ -16,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Api, Client, Resource};
 use kube_runtime::WatchStreamExt as _;
 use kube_runtime::watcher::{self, Event, watcher};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 
 use self::table::{Holder, Namespaces, Sender, Table};
@@ -25,12 +26,34 @@ use crate::wake::Wake;
 /// A pod as the API server sends it, without everything that is not read here.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodSeen {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "metadata")]
     metadata: ObjectMeta,
     #[serde(default)]
     spec: SpecSeen,
     #[serde(default)]
     status: StatusSeen,
+}
+
+/// Managed fields and annotations are most of a pod: they are skipped, not read and dropped.
+fn metadata<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
+    #[derive(Default, Deserialize)]
+    #[serde(rename_all = "camelCase", default)]
+    struct MetadataSeen {
+        name: Option<String>,
+        namespace: Option<String>,
+        resource_version: Option<String>,
+        creation_timestamp: Option<Time>,
+        labels: Option<BTreeMap<String, String>>,
+    }
+    let seen = MetadataSeen::deserialize(deserializer)?;
+    Ok(ObjectMeta {
+        name: seen.name,
+        namespace: seen.namespace,
+        resource_version: seen.resource_version,
+        creation_timestamp: seen.creation_timestamp,
+        labels: seen.labels,
+        ..ObjectMeta::default()
+    })
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -99,7 +122,7 @@ impl PodSeen {
         (!ips.is_empty()).then(|| Sender {
             namespace: self.metadata.namespace.unwrap_or_default(),
             name: self.metadata.name.unwrap_or_default(),
-            labels: self.metadata.labels.unwrap_or_default(),
+            labels: Arc::new(self.metadata.labels.unwrap_or_default()),
             ips,
             host_network: self.spec.host_network,
             started: self.status.start_time.map(|time| time.0),

@@ -4,7 +4,7 @@
 //! still show the one that had it before. So holding is a matter of the whole cluster, never of one namespace: of all
 //! pods that show an address only the one that was started last holds it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +12,9 @@ use jiff::Timestamp;
 
 /// Names of namespaces.
 pub type Namespaces = BTreeSet<String>;
+
+/// Labels of a pod, shared by all pods of the table that have the same: the replicas of one template do.
+pub type Labels = Arc<BTreeMap<String, String>>;
 
 /// A pod that can send.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +24,7 @@ pub struct Sender {
     /// Its name.
     pub name: String,
     /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    pub labels: Labels,
     /// Its addresses, one per family.
     pub ips: Vec<IpAddr>,
     /// Its addresses are the node's.
@@ -53,16 +56,22 @@ pub struct Holder {
 pub struct Table {
     pods: HashMap<String, BTreeMap<String, Arc<Sender>>>,
     claims: HashMap<IpAddr, Vec<Arc<Sender>>>,
+    labels: HashSet<Labels>,
 }
 
 impl Table {
     /// Puts a pod in, or in place of what it was. Returns the namespaces whose holders may have changed.
-    pub fn put(&mut self, pod: Sender) -> Namespaces {
+    pub fn put(&mut self, mut pod: Sender) -> Namespaces {
         let known = self.pods.get(&pod.namespace).and_then(|pods| pods.get(&pod.name));
         if known.is_some_and(|known| **known == pod) {
             return Namespaces::new();
         }
         let mut changed = self.remove(&pod.namespace, &pod.name);
+        if let Some(same) = self.labels.get(&pod.labels) {
+            pod.labels = Arc::clone(same);
+        } else {
+            self.labels.insert(Arc::clone(&pod.labels));
+        }
         let pod = Arc::new(pod);
         for ip in &pod.ips {
             let claims = self.claims.entry(*ip).or_default();
@@ -97,6 +106,10 @@ impl Table {
             if claims.is_empty() {
                 self.claims.remove(ip);
             }
+        }
+        // This pod and the set.
+        if Arc::strong_count(&pod.labels) == 2 {
+            self.labels.remove(&pod.labels);
         }
         changed
     }

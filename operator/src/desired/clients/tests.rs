@@ -20,10 +20,12 @@ fn holder(name: &str, labels: &[(&str, &str)], ips: &[&str], started: i64) -> Ho
         pod: Arc::new(Sender {
             namespace: "payments".to_owned(),
             name: name.to_owned(),
-            labels: labels
-                .iter()
-                .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
-                .collect(),
+            labels: Arc::new(
+                labels
+                    .iter()
+                    .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+                    .collect(),
+            ),
             started: Some(Timestamp::from_second(started).unwrap()),
             ..Sender::default()
         }),
