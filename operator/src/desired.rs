@@ -99,6 +99,8 @@ pub struct Inputs<'a> {
     pub floor: &'a wire::document::Floor,
     /// The pool's document as it stands in the ConfigMap, for when there is no pool to make one from.
     pub kept_pool: Option<&'a wire::document::Pool>,
+    /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
+    pub kept_nat64: &'a [String],
     /// The key of the report.
     pub key: &'a str,
     /// From the command line.
@@ -116,9 +118,17 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         (None, Some(kept)) => kept.clone(),
         (None, None) => document::no_pool(&id.pool),
     };
+    let nat64_prefixes = policy
+        .shape
+        .as_ref()
+        .map_or(inputs.kept_nat64, |shape| &shape.pool.nat64_prefixes);
+    let floor = wire::document::Floor {
+        nat64_prefixes: nat64_prefixes.to_vec(),
+        ..inputs.floor.clone()
+    };
     let hashes = Hashes {
         policy: policy.document.hash.clone(),
-        floor: wire::document::digest(inputs.floor),
+        floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
     };
     let cells = policy.shape.as_ref().map(|shape| {
@@ -138,7 +148,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     Desired {
         service_account: service_account::service_account(id, settings),
         secret: secret::secret(id, inputs.key, settings),
-        config_map: config_map::config_map(policy, inputs.floor, &pool, settings),
+        config_map: config_map::config_map(policy, &floor, &pool, settings),
         service: service::service(id, settings),
         network_policy: network_policy::network_policy(id, settings),
         cells,

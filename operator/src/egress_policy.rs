@@ -192,6 +192,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         let inputs = Inputs {
             floor: &observed.floor,
             kept_pool: observed.kept_pool.as_ref(),
+            kept_nat64: &observed.kept_nat64,
             key: &key,
             settings: &ctx.settings,
             now: observed.now,
@@ -212,10 +213,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     match failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
-            observed
-                .next_look(ctx, &policy.uid().unwrap_or_default())
-                .unwrap_or(RESYNC)
-                .min(RESYNC),
+            observed.next_look(ctx, policy).unwrap_or(RESYNC).min(RESYNC),
         )),
     }
 }

@@ -55,6 +55,7 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
     let inputs = Inputs {
         floor: &floor(),
         kept_pool: None,
+        kept_nat64: &[],
         key: KEY,
         settings,
         now: "2027-01-01T00:00:00Z".parse().unwrap(),

@@ -17,7 +17,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::Error;
 use super::status::verdicts::PROPAGATION;
-use super::status::{self, CellView, PodView};
+use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
 use crate::cluster::apply::current;
 use crate::cluster::caches::{Pool, pool_ref};
@@ -38,6 +38,8 @@ pub struct Observed {
     pub floor: document::Floor,
     /// The pool's document in the ConfigMap.
     pub kept_pool: Option<document::Pool>,
+    /// The NAT64 prefixes in the ConfigMap.
+    pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
     pub pods: Vec<PodView>,
     /// The Deployments, sorted by cell.
@@ -74,6 +76,10 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         now: (ctx.now)(),
         floor: discover::floor(&ctx.caches, &ctx.settings),
         kept_pool: config.as_deref().and_then(config_map::pool),
+        kept_nat64: config
+            .as_deref()
+            .map(config_map::nat64_prefixes)
+            .unwrap_or_default(),
         pods: pods(ctx, &uid),
         cells: cells(ctx, &uid),
         valid_pool: pool
@@ -138,21 +144,27 @@ impl Observed {
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked.
+    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked, counts of
+    /// mode Report are old.
     #[must_use]
-    pub fn next_look(&self, ctx: &Context, policy_uid: &str) -> Option<Duration> {
+    pub fn next_look(&self, ctx: &Context, policy: &EgressPolicy) -> Option<Duration> {
         let promise = self
             .valid_pool
             .as_ref()
             .and_then(|pool| pool.next_change(self.now));
         let late = ctx
             .reports
-            .wanted_since(policy_uid)
+            .wanted_since(&policy.uid().unwrap_or_default())
             .map(|since| since + PROPAGATION);
         let asked = self
             .too_early(ctx)
             .then(|| self.now + SignedDuration::from_secs(1));
-        let next = [promise, late, asked]
+        let renewal = (policy.spec.mode == "Report").then(|| {
+            let due = policy.status.as_ref().and_then(would_deny::next_renewal);
+            due.filter(|due| *due > self.now)
+                .unwrap_or(self.now + would_deny::RENEWAL)
+        });
+        let next = [promise, late, asked, renewal]
             .into_iter()
             .flatten()
             .filter(|time| *time > self.now)

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::{self, Problems};
-use egressway_core::wire::document;
+use egressway_core::wire::document::{self, ClientAuth};
 use egressway_crds::{EgressPolicy, EgressPool};
 use kube::ResourceExt as _;
 
@@ -14,8 +14,10 @@ use super::condition::Reason;
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
 
-/// Largest policies document: a ConfigMap holds 1 MiB, and floor and pool want room too.
+/// Largest policies document together with what the pool adds: a ConfigMap holds 1 MiB, and the floor wants room too.
 const DOCUMENT_BYTES_MAX: usize = 900 * 1024;
+/// Most problems in one message.
+const PROBLEMS_MAX: usize = 20;
 
 /// The document that was accepted last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,9 +137,14 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         &mut problems,
     );
     let bad_fleet = !problems.list().is_empty();
+    let above = valid_pool.replicas_per_cell_max < fleet.replicas_per_cell;
+    let replicas_per_cell = fleet.replicas_per_cell.min(valid_pool.replicas_per_cell_max);
     let shape = (!bad_fleet).then_some(Shape {
         pool: valid_pool,
-        fleet,
+        fleet: Fleet {
+            replicas_per_cell,
+            ..fleet
+        },
     });
     if let Some(message) = denied {
         return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
@@ -145,7 +152,14 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     if bad_fleet {
         return keep(facts, Reason::InvalidFleet, problems.to_string(), None);
     }
-    match accept(facts) {
+    if above {
+        let message = format!(
+            "spec.fleet.replicasPerCell: EgressPool {} allows {replicas_per_cell} proxy pods in a cell, and the fleet has no more: write that or less",
+            pool.name_any()
+        );
+        return keep(facts, Reason::ReplicasAboveCap, message, shape);
+    }
+    match accept(facts, shape.as_ref()) {
         Ok(document) => {
             let message = format!("generation {} is in force", document.generation);
             let valid = ValidPolicy {
@@ -165,42 +179,96 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     }
 }
 
-fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
+fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, (Reason, String)> {
     let (namespace, name) = (
         facts.policy.namespace().unwrap_or_default(),
         facts.policy.name_any(),
     );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
-    let sealed = document::Policy::seal(&namespace, &name, generation, content(&facts.policy.spec));
-    let document = document::Policies {
+    let content = content(&facts.policy.spec, &namespace).map_err(|problems| refusal(&problems, ""))?;
+    if let Some(shape) = shape {
+        within_caps(&content, &shape.pool)?;
+    }
+    let mut document = document::Policies {
         version: document::VERSION,
-        policies: vec![sealed],
+        policies: vec![document::Policy::seal(&namespace, &name, generation, content)],
     };
     // The proxy's own compiler: what it would refuse never reaches a pod.
     if let Err(problems) = compile::policies(&document) {
-        let prefix = format!("policy {namespace}/{name} rule ");
-        let in_spec = |problem: &String| match problem
-            .strip_prefix(&prefix)
-            .and_then(|rest| rest.split_once(": "))
-        {
-            Some((rule, what)) => format!("spec.rules[{rule}]: {what}"),
-            None => problem.clone(),
-        };
-        let list: Vec<String> = problems.list().iter().take(20).map(in_spec).collect();
-        return Err((Reason::InvalidRule, list.join("; ")));
+        return Err(refusal(&problems, &format!("policy {namespace}/{name} ")));
     }
-    let bytes = document::to_json(&document).len();
+    let pool = shape.map_or(0, |shape| {
+        document::to_json(&(&shape.pool.caps, &shape.pool.observation)).len()
+    });
+    let bytes = document::to_json(&document).len().saturating_add(pool);
     if bytes > DOCUMENT_BYTES_MAX {
         let next = "split the policy, or use wildcards";
-        let message =
-            format!("spec.rules: the ACL has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}");
+        let message = format!(
+            "spec.rules: the ACL and what the pool adds to it have {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}"
+        );
         return Err((Reason::ConfigTooLarge, message));
     }
     document
         .policies
-        .into_iter()
-        .next()
+        .pop()
         .ok_or_else(|| (Reason::InvalidRule, "the document is empty".to_owned()))
+}
+
+/// What the pool's owner does not allow. The proxies hold to the caps all the same: this is for who reads it.
+fn within_caps(content: &document::Content, pool: &ValidPool) -> Result<(), (Reason, String)> {
+    let name = &pool.name;
+    let modes = pool.caps.modes.as_deref().unwrap_or_default();
+    if !modes.contains(&content.mode) {
+        let allowed: Vec<String> = modes.iter().map(|mode| format!("{mode:?}")).collect();
+        let message = format!(
+            "spec.mode: EgressPool {name} allows {}, and proxies enforce {:?} as Enforce: write one of those, or ask its owner for spec.caps.modes",
+            allowed.join(" and "),
+            content.mode
+        );
+        return Err((Reason::ModeNotAllowed, message));
+    }
+    let bare = content.clients.iter().find(|client| client.auth.is_none());
+    if let (ClientAuth::Required, Some(bare)) = (pool.caps.client_auth, bare) {
+        let message = format!(
+            "spec.clients[{}]: EgressPool {name} demands a credential of every client, and those without are refused: give the client an auth",
+            bare.name
+        );
+        return Err((Reason::ClientAuthRequired, message));
+    }
+    let (rules, most) = (content.rules.len(), pool.rules_max);
+    if rules > most {
+        let message = format!(
+            "spec.rules: there are {rules}, and EgressPool {name} allows {most}: join rules, or split the policy"
+        );
+        return Err((Reason::TooManyRules, message));
+    }
+    Ok(())
+}
+
+/// Problems as a reason and a message that names fields of the spec; `prefix` is how the compiler names the policy.
+fn refusal(problems: &Problems, prefix: &str) -> (Reason, String) {
+    let in_spec = |problem: &String| {
+        let Some(rest) = problem.strip_prefix(prefix).filter(|_| !prefix.is_empty()) else {
+            return problem.clone();
+        };
+        let Some((field, what)) = rest.split_once(": ") else {
+            return rest.to_owned();
+        };
+        match field.split_once(' ') {
+            Some((list @ ("rule" | "client"), name)) => format!("spec.{list}s[{name}]: {what}"),
+            _ => format!("spec.{field}: {what}"),
+        }
+    };
+    let list: Vec<String> = problems.list().iter().take(PROBLEMS_MAX).map(in_spec).collect();
+    let reason = match list.first().map_or("", String::as_str) {
+        first if first.starts_with("spec.rules ") && first.contains(": both allow ") => {
+            Reason::ConflictingRules
+        }
+        first if first.starts_with("spec.rules") => Reason::InvalidRule,
+        first if first.starts_with("spec.clients") => Reason::InvalidClient,
+        _ => Reason::InvalidSettings,
+    };
+    (reason, list.join("; "))
 }
 
 /// Refused, and what was accepted last stays in force.

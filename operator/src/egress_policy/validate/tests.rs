@@ -26,7 +26,7 @@ pub(crate) fn policy(spec: Value) -> EgressPolicy {
 }
 
 fn last() -> Accepted {
-    let rules = content(&policy(json!({})).spec);
+    let rules = content(&policy(json!({})).spec, "payments").unwrap();
     Accepted(document::Policy::seal("payments", "webhooks", 6, rules))
 }
 
@@ -73,6 +73,54 @@ fn problems_name_the_field_and_what_to_write() {
             "port 0",
         ),
         (json!({"fleet": {"drain": "soon"}}), Reason::InvalidFleet, "drain"),
+        (
+            json!({"rules": [{"name": "p", "hosts": ["a.example"], "clients": ["who"]}]}),
+            Reason::InvalidRule,
+            "spec.rules[p]: clients names \"who\"",
+        ),
+        (
+            json!({"clients": [{"name": "a"}]}),
+            Reason::InvalidClient,
+            "spec.clients[a]: needs from, auth or both",
+        ),
+        (
+            json!({"clients": [{"name": "a", "auth": {"certificate": {"caRef": {"name": "ca"}, "identities": ["CN=a"]}}}]}),
+            Reason::InvalidClient,
+            "spec.clients[a]: auth.certificate needs listener.tls",
+        ),
+        (
+            json!({"clients": [{"name": "a", "auth": {}}]}),
+            Reason::InvalidClient,
+            "auth",
+        ),
+        (
+            json!({"mode": "Maybe"}),
+            Reason::InvalidSettings,
+            "spec.mode: \"Maybe\" is none of Enforce",
+        ),
+        (
+            json!({"timeouts": {"idle": "25h"}}),
+            Reason::InvalidSettings,
+            "spec.timeouts.idle: is not between",
+        ),
+        (
+            json!({"timeouts": {"idle": "1 h"}}),
+            Reason::InvalidSettings,
+            "spec.timeouts.idle: \"1 h\" is no duration",
+        ),
+        (
+            json!({"limits": {"signedBody": "65Mi"}}),
+            Reason::InvalidSettings,
+            "spec.limits.signedBody",
+        ),
+        (
+            json!({"rules": [
+                {"name": "a", "hosts": ["a.example"], "sni": "MustMatch"},
+                {"name": "b", "hosts": ["a.example"]},
+            ]}),
+            Reason::ConflictingRules,
+            "spec.rules a and b: both allow a.example",
+        ),
         (
             json!({"fleet": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}),
             Reason::InvalidFleet,
@@ -164,5 +212,88 @@ fn selectors_are_matched_against_the_namespace() {
             run(&policy(json!({})), PoolFact::Found(&pool), None).accepted,
             expected
         );
+    }
+}
+
+/// A row: what to change in the policy and in the pool's caps, the reason, words of the message, and the mode in force
+/// where an earlier version was accepted.
+#[test]
+fn what_a_pool_caps_is_refused_with_what_to_do() {
+    for (spec, caps, reason, words) in [
+        (
+            json!({"mode": "Report"}),
+            json!({}),
+            Reason::ModeNotAllowed,
+            "spec.mode: EgressPool edge allows Enforce",
+        ),
+        (
+            json!({"mode": "Open"}),
+            json!({"modes": ["Enforce", "Report"]}),
+            Reason::ModeNotAllowed,
+            "allows Enforce and Report",
+        ),
+        (
+            json!({}),
+            json!({"clientAuth": "Required"}),
+            Reason::ClientAuthRequired,
+            "spec.clients[namespace]: EgressPool edge demands a credential",
+        ),
+        (
+            json!({"rules": [{"name": "a", "hosts": ["a.example"]}, {"name": "b", "hosts": ["b.example"]}]}),
+            json!({"maxRulesPerPolicy": 1}),
+            Reason::TooManyRules,
+            "spec.rules: there are 2, and EgressPool edge allows 1",
+        ),
+        (
+            json!({"fleet": {"replicasPerCell": 3}}),
+            json!({"maxReplicasPerCell": 2}),
+            Reason::ReplicasAboveCap,
+            "spec.fleet.replicasPerCell: EgressPool edge allows 2",
+        ),
+    ] {
+        let walled = pool(json!({"caps": caps}));
+        let outcome = run(&policy(spec.clone()), PoolFact::Found(&walled), Some(last()));
+        assert_eq!(
+            (outcome.accepted, outcome.reason),
+            (false, reason),
+            "{spec}: {}",
+            outcome.message
+        );
+        assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
+        let valid = outcome.valid.unwrap();
+        assert!(!valid.withdrawn, "proxies hold to the caps themselves");
+        assert_eq!(valid.document, last().0);
+        let shape = valid.shape.unwrap();
+        assert!(shape.fleet.replicas_per_cell <= shape.pool.replicas_per_cell_max);
+        assert_eq!(
+            shape.pool.caps.client_auth == ClientAuth::Required,
+            caps["clientAuth"] == "Required"
+        );
+    }
+}
+
+#[test]
+fn what_a_pool_allows_is_accepted() {
+    for (spec, caps) in [
+        (json!({"mode": "Report"}), json!({"modes": ["Report"]})),
+        (
+            json!({"mode": "Open", "rules": []}),
+            json!({"modes": ["Open", "Enforce"]}),
+        ),
+        (
+            json!({"clients": [{"name": "token", "auth": {"serviceAccounts": ["sender"]}}]}),
+            json!({"clientAuth": "Required"}),
+        ),
+        (
+            json!({}),
+            json!({"maxRulesPerPolicy": 1, "maxReplicasPerCell": 1}),
+        ),
+    ] {
+        let outcome = run(
+            &policy(spec.clone()),
+            PoolFact::Found(&pool(json!({"caps": caps}))),
+            None,
+        );
+        assert!(outcome.accepted, "{spec}: {}", outcome.message);
     }
 }
