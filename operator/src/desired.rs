@@ -116,6 +116,8 @@ pub struct Inputs<'a> {
     pub sources: &'a clients::Sources,
     /// Its client pods.
     pub clients: Option<&'a wire::document::Clients>,
+    /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
+    pub kept_nat64: &'a [String],
     /// The key of the report.
     pub key: &'a str,
     /// From the command line.
@@ -133,9 +135,17 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         (None, Some(kept)) => kept.clone(),
         (None, None) => document::no_pool(&id.pool),
     };
+    let nat64_prefixes = policy
+        .shape
+        .as_ref()
+        .map_or(inputs.kept_nat64, |shape| &shape.pool.nat64_prefixes);
+    let floor = wire::document::Floor {
+        nat64_prefixes: nat64_prefixes.to_vec(),
+        ..inputs.floor.clone()
+    };
     let hashes = Hashes {
         policy: policy.document.hash.clone(),
-        floor: wire::document::digest(inputs.floor),
+        floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
         clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
     };
@@ -156,7 +166,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     Desired {
         service_account: service_account::service_account(id, settings),
         secret: secret::secret(id, inputs.key, settings),
-        config_map: config_map::config_map(policy, inputs.sources, inputs.floor, &pool, settings),
+        config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
         clients: inputs
             .clients
             .map(|clients| clients::config_map(id, clients, settings)),

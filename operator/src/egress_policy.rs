@@ -198,6 +198,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             kept_pool: observed.kept_pool.as_ref(),
             sources: &sources,
             clients: clients.as_ref().map(|clients| &clients.document),
+            kept_nat64: &observed.kept_nat64,
             key: &key,
             settings: &ctx.settings,
             now: observed.now,
@@ -219,10 +220,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     match failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
-            observed
-                .next_look(ctx, &policy.uid().unwrap_or_default())
-                .unwrap_or(RESYNC)
-                .min(RESYNC),
+            observed.next_look(ctx, policy).unwrap_or(RESYNC).min(RESYNC),
         )),
     }
 }

@@ -156,6 +156,13 @@ fn visible(report: &Report) -> Report {
     let mut report = report.clone();
     report.active = 0;
     report.clients_hash.clear();
+    for policy in &mut report.policies {
+        // Counts move with every request; status renews them by itself.
+        policy.would_deny.truncate(1);
+        for entry in &mut policy.would_deny {
+            (entry.target, entry.reason, entry.count) = Default::default();
+        }
+    }
     report.egress.rounds = report.egress.rounds.min(3);
     report.egress.observers.clear();
     for seen in &mut report.egress.seen {

@@ -641,15 +641,82 @@ async fn an_address_that_a_pod_of_another_namespace_took_over_is_no_client_any_m
 }
 
 #[tokio::test]
-async fn a_refused_edit_keeps_the_clients_and_their_pods_come_and_go_all_the_same() {
+async fn a_refused_edit_keeps_the_selectors_and_pods_come_and_go_all_the_same() {
     let mut world = settled().await;
+    let only = |name: &str| json!([{"name": "it", "from": {"podSelector": {"matchLabels": {"app": name}}}}]);
+    client_pod(&world, "payments", "old", "10.244.3.1", "2027-01-01T00:00:00Z");
+    world.edit(POLICY, |policy| policy["spec"]["clients"] = only("old"));
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "old 10.244.3.1");
     world.edit(POLICY, |policy| {
-        policy["spec"]["rules"][0] = json!({"name": "net", "cidrs": ["192.175.48.1/24"]})
+        policy["spec"]["clients"] = only("new");
+        policy["spec"]["rules"][0] =
+            json!({"name": "net", "cidrs": ["192.175.48.1/24"], "ports": [{"port": 443}]});
     });
-    client_pod(&world, "payments", "sender", "10.244.3.1", "2027-01-01T00:00:00Z");
+    client_pod(&world, "payments", "new", "10.244.3.2", "2027-01-01T00:00:00Z");
+    settle(&mut world).await;
+    world.restart();
+    report(&world, &hash(&world));
     settle(&mut world).await;
     assert_eq!(conditions(&world)["Accepted"], "False InvalidRule");
-    assert_eq!(client_pods(&world), "sender 10.244.3.1");
+    assert_eq!(
+        client_pods(&world),
+        "old 10.244.3.1",
+        "the whole of the last good policy is in force"
+    );
+    world.edit(
+        POLICY,
+        |policy| {
+            policy["spec"]["rules"] =
+                json!([{"name": "echo", "hosts": ["*.example.test"], "ports": [{"port": 443}]}])
+        },
+    );
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "new 10.244.3.2");
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = json!([{"name": "it", "from": {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn"}]}}}]);
+    });
+    settle(&mut world).await;
+    assert_eq!(conditions(&world)["Accepted"], "False InvalidClient");
+    assert_eq!(client_pods(&world), "new 10.244.3.2");
+}
+
+#[tokio::test]
+async fn clients_that_need_no_lookup_have_no_document_and_those_with_tokens_have_the_issuer() {
+    let mut world = settled().await;
+    let auth = |auth: Value| json!([{"name": "it", "auth": auth}]);
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = auth(json!({"passwordSecretRefs": [{"name": "pass"}]}))
+    });
+    settle(&mut world).await;
+    assert_eq!(world.get(&clients_path()), None);
+    assert_eq!(world.ctx.reports.wanted("policy-uid").unwrap().hashes.clients, "");
+    let put = |world: &World, path: &str, answer: Value| {
+        world.api.lock().unwrap().objects.insert(path.to_owned(), answer)
+    };
+    put(
+        &world,
+        DISCOVERY_PATH,
+        json!({"issuer": "https://issuer.example"}),
+    );
+    put(
+        &world,
+        KEYS_PATH,
+        json!({"keys": [{"kty": "RSA", "kid": "a", "n": "AQ", "e": "AQAB"}]}),
+    );
+    world.ctx.issuers.read(&world.ctx.client).await.unwrap();
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = auth(json!({"serviceAccounts": ["sender"]}))
+    });
+    settle(&mut world).await;
+    let good = clients(&world);
+    assert_eq!(good.issuer.as_ref().unwrap().issuer, "https://issuer.example");
+    // A new operator that cannot read it writes what its predecessor read.
+    put(&world, KEYS_PATH, json!({}));
+    world.restart();
+    world.ctx.issuers.start(&world.ctx.client).await;
+    settle(&mut world).await;
+    assert_eq!(clients(&world), good);
 }
 
 #[tokio::test]

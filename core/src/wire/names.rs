@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::document::Listener;
+
 /// The API group of both kinds.
 pub const API_GROUP: &str = "egressway.dev";
 /// The field manager of every server-side apply.
@@ -127,10 +129,11 @@ pub fn token_audience(namespace: &str, policy: &str) -> String {
     format!("egressway.dev/{namespace}/{policy}")
 }
 
-/// The proxy URL that clients put into `HTTPS_PROXY`.
+/// The proxy URL that clients put into `HTTPS_PROXY`; its scheme is how the listener speaks.
 #[must_use]
-pub fn proxy_url(service: &str, fleet_namespace: &str) -> String {
-    format!("http://{service}.{fleet_namespace}.svc:{PROXY_PORT}")
+pub fn proxy_url(listener: &Listener, service: &str, fleet_namespace: &str) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{service}.{fleet_namespace}.svc:{PROXY_PORT}")
 }
 
 #[cfg(test)]

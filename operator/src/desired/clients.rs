@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::Problems;
-use egressway_core::manifest::{ALL_PODS, PolicySpec};
+use egressway_core::manifest::ALL_PODS;
 use egressway_core::wire::{document, names};
 use egressway_crds::EgressPolicySpec;
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -51,29 +51,25 @@ impl Sources {
     /// # Errors
     /// Every selector that selects nothing for sure, with its field.
     pub fn of(spec: &EgressPolicySpec) -> Result<Self, Problems> {
-        let mut problems = Problems::default();
-        let spec = serde_json::to_value(spec).and_then(serde_json::from_value::<PolicySpec>);
-        let spec = spec.unwrap_or_else(|error| {
-            problems.push("spec", error.to_string());
-            PolicySpec::default()
-        });
-        let mut sources = Self::default();
-        let Some(clients) = spec.clients else {
-            sources
-                .selectors
-                .insert(ALL_PODS.to_owned(), LabelSelector::default());
-            return problems.into_result(sources);
+        let (mut problems, mut sources) = (Problems::default(), Self::default());
+        let Some(clients) = &spec.clients else {
+            let all = LabelSelector::default();
+            sources.selectors.insert(ALL_PODS.to_owned(), all);
+            return Ok(sources);
         };
         for client in clients {
-            let field = format!("spec.clients {}", client.name);
-            let accounts = client.auth.and_then(|auth| auth.service_accounts);
+            let accounts = client
+                .auth
+                .as_ref()
+                .and_then(|auth| auth.service_accounts.as_ref());
             sources.tokens |= accounts.is_some();
-            let Some(from) = client.from else { continue };
-            let selector = serde_json::from_value(from.pod_selector).map_err(|error| error.to_string());
-            match selector.and_then(|selector| sound(&selector).map(|()| selector)) {
-                Ok(selector) => drop(sources.selectors.insert(client.name, selector)),
-                Err(problem) => problems.push(field, format!("from.podSelector: {problem}")),
+            let Some(from) = &client.from else { continue };
+            if let Err(problem) = sound(&from.pod_selector) {
+                let field = format!("spec.clients {}", client.name);
+                problems.push(field, format!("from.podSelector: {problem}"));
             }
+            let selector = from.pod_selector.clone();
+            sources.selectors.insert(client.name.clone(), selector);
         }
         let bytes = document::to_json(&sources).len();
         if bytes > SELECTORS_BYTES_MAX {

@@ -86,3 +86,15 @@ pub fn sources(config_map: &ConfigMap) -> Option<Sources> {
 pub fn pool(config_map: &ConfigMap) -> Option<document::Pool> {
     serde_json::from_str(config_map.data.as_ref()?.get(names::POOL_KEY)?).ok()
 }
+
+/// The NAT64 prefixes in the floor that a live ConfigMap holds: without the pool they are known from nowhere else, and
+/// without them an internal address embedded in such a prefix would look like any other.
+#[must_use]
+pub fn nat64_prefixes(config_map: &ConfigMap) -> Vec<String> {
+    let json = config_map
+        .data
+        .as_ref()
+        .and_then(|data| data.get(names::FLOOR_KEY));
+    let floor = json.and_then(|json| serde_json::from_str::<document::Floor>(json).ok());
+    floor.map(|floor| floor.nat64_prefixes).unwrap_or_default()
+}

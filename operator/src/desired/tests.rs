@@ -79,6 +79,7 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
         clients: Some(&clients),
         floor: &floor(),
         kept_pool: None,
+        kept_nat64: &[],
         key: KEY,
         settings,
         now: "2027-01-01T00:00:00Z".parse().unwrap(),

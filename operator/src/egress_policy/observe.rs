@@ -17,7 +17,7 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::Error;
 use super::status::verdicts::PROPAGATION;
-use super::status::{self, CellView, PodView};
+use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
 use crate::cluster::apply::current;
 use crate::cluster::caches::{Pool, pool_ref};
@@ -45,6 +45,8 @@ pub struct Observed {
     pub senders: Vec<Holder>,
     /// Who issues the tokens of ServiceAccounts.
     pub issuer: Option<document::Issuer>,
+    /// The NAT64 prefixes in the ConfigMap.
+    pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
     pub pods: Vec<PodView>,
     /// The Deployments, sorted by cell.
@@ -84,6 +86,10 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         kept_sources: config.as_deref().and_then(config_map::sources),
         senders: ctx.client_pods.of(&namespace),
         issuer: issuer(ctx, &fleet, &uid).await?,
+        kept_nat64: config
+            .as_deref()
+            .map(config_map::nat64_prefixes)
+            .unwrap_or_default(),
         pods: pods(ctx, &uid),
         cells: cells(ctx, &uid),
         valid_pool: pool
@@ -170,21 +176,27 @@ impl Observed {
         sources.unwrap_or_default()
     }
 
-    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked.
+    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked, counts of
+    /// mode Report are old.
     #[must_use]
-    pub fn next_look(&self, ctx: &Context, policy_uid: &str) -> Option<Duration> {
+    pub fn next_look(&self, ctx: &Context, policy: &EgressPolicy) -> Option<Duration> {
         let promise = self
             .valid_pool
             .as_ref()
             .and_then(|pool| pool.next_change(self.now));
         let late = ctx
             .reports
-            .wanted_since(policy_uid)
+            .wanted_since(&policy.uid().unwrap_or_default())
             .map(|since| since + PROPAGATION);
         let asked = self
             .too_early(ctx)
             .then(|| self.now + SignedDuration::from_secs(1));
-        let next = [promise, late, asked]
+        let renewal = (policy.spec.mode == "Report").then(|| {
+            let due = policy.status.as_ref().and_then(would_deny::next_renewal);
+            due.filter(|due| *due > self.now)
+                .unwrap_or(self.now + would_deny::RENEWAL)
+        });
+        let next = [promise, late, asked, renewal]
             .into_iter()
             .flatten()
             .filter(|time| *time > self.now)

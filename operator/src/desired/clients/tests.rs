@@ -149,15 +149,43 @@ fn there_is_a_document_only_where_somebody_needs_one_and_an_issuer_only_for_toke
     );
 }
 
+fn sources(clients: Value) -> Result<Sources, String> {
+    let mut spec = json!({"rules": [{"name": "echo", "hosts": ["echo.example"], "ports": [{"port": 443}]}]});
+    if !clients.is_null() {
+        spec["clients"] = clients;
+    }
+    Sources::of(&serde_json::from_value(spec).unwrap()).map_err(|problems| problems.to_string())
+}
+
 #[test]
-fn without_clients_all_pods_of_the_namespace_are_one() {
-    let spec = serde_json::from_value(
-        json!({"rules": [{"name": "echo", "hosts": ["echo.example"], "ports": [{"port": 443}]}]}),
+fn a_spec_names_its_sources_and_one_without_clients_all_pods_of_the_namespace() {
+    let web = json!({"matchLabels": {"app": "web"}});
+    assert_eq!(sources(Value::Null), Ok(selectors(&[(ALL_PODS, json!({}))])));
+    let clients = json!([
+        {"name": "web", "from": {"podSelector": web}},
+        {"name": "both", "from": {"podSelector": {}}, "auth": {"serviceAccounts": ["sender"]}},
+        {"name": "password", "auth": {"passwordSecretRefs": [{"name": "pass"}]}},
+    ]);
+    let expected = Sources {
+        tokens: true,
+        ..selectors(&[("web", web), ("both", json!({}))])
+    };
+    assert_eq!(sources(clients), Ok(expected.clone()));
+    let remembered = serde_json::from_str::<Sources>(&document::to_json(&expected)).unwrap();
+    assert_eq!(remembered, expected);
+    let password = json!([{"name": "password", "auth": {"passwordSecretRefs": [{"name": "pass"}]}}]);
+    assert_eq!(sources(password), Ok(Sources::default()));
+    let bad = json!([{"name": "bad", "from": {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn"}]}}}]);
+    let problem = sources(bad).unwrap_err();
+    assert!(
+        problem.starts_with("spec.clients bad: from.podSelector: app NotIn needs values"),
+        "{problem}"
     );
-    assert_eq!(
-        Sources::of(&spec.unwrap()).unwrap(),
-        selectors(&[(ALL_PODS, json!({}))])
-    );
+    let long: Vec<String> = (0..SELECTORS_BYTES_MAX / 60)
+        .map(|n| format!("{n:0>60}"))
+        .collect();
+    let long = json!([{"name": "long", "from": {"podSelector": {"matchExpressions": [{"key": "app", "operator": "In", "values": long}]}}}]);
+    assert!(sources(long).unwrap_err().contains("more than 32768"));
 }
 
 fn many(count: usize, name: impl Fn(usize) -> String) -> Vec<Holder> {
