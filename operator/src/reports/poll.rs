@@ -101,6 +101,13 @@ impl Due {
     }
 }
 
+/// The wishes of a policy that were measured last.
+#[derive(Default)]
+struct Measured {
+    config: Option<Instant>,
+    clients: Option<Instant>,
+}
+
 enum Done {
     Asked {
         pod: Arc<Target>,
@@ -123,7 +130,7 @@ impl Poller {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let (mut due, mut running): (HashMap<String, Due>, JoinSet<Done>) = Default::default();
-        let mut measured: HashMap<String, Instant> = HashMap::new();
+        let mut measured: HashMap<String, Measured> = HashMap::new();
         let mut held: HashMap<String, (String, String)> = HashMap::new();
         let mut targets: Vec<Arc<Target>> = Vec::new();
         let mut listed: Option<Instant> = None;
@@ -279,17 +286,22 @@ impl Poller {
     }
 
     /// Once all pods of a policy have what they should have: how long that took, once per wish.
-    fn measure(&self, pod: &Target, targets: &[Arc<Target>], measured: &mut HashMap<String, Instant>) {
+    fn measure(&self, pod: &Target, targets: &[Arc<Target>], measured: &mut HashMap<String, Measured>) {
         let Some(wanted) = self.reports.wanted(&pod.policy_uid) else {
             return;
         };
-        if measured.get(&pod.policy_uid) == Some(&wanted.at) {
-            return;
-        }
-        let mut fleet = targets.iter().filter(|other| other.policy_uid == pod.policy_uid);
-        if fleet.all(|other| self.has(other, Some(&wanted)).1.config) {
-            measured.insert(pod.policy_uid.clone(), wanted.at);
+        let measured = measured.entry(pod.policy_uid.clone()).or_default();
+        let all = |has: fn(Has) -> bool| {
+            let mut fleet = targets.iter().filter(|other| other.policy_uid == pod.policy_uid);
+            fleet.all(|other| has(self.has(other, Some(&wanted)).1))
+        };
+        if measured.config != Some(wanted.at) && all(|has| has.config) {
+            measured.config = Some(wanted.at);
             self.metrics.propagated(wanted.at.elapsed());
+        }
+        if measured.clients != Some(wanted.clients_at) && all(|has| has.clients) {
+            measured.clients = Some(wanted.clients_at);
+            self.metrics.clients_propagated(wanted.clients_at.elapsed());
         }
     }
 
