@@ -23,6 +23,10 @@ use tokio::sync::watch;
 use self::table::{Holder, Namespaces, Sender, Table};
 use crate::wake::Wake;
 
+/// Condition of a pod: it has a sandbox with a network (Kubernetes 1.29 and newer). False before there is one, and as
+/// soon as it is gone, while the pod still shows the address that it had.
+const NETWORK: &str = "PodReadyToStartContainers";
+
 /// A pod as the API server sends it, without everything that is not read here.
 #[derive(Clone, Debug, Default, Deserialize)]
 pub struct PodSeen {
@@ -70,6 +74,17 @@ struct StatusSeen {
     pod_ips: Vec<PodIp>,
     #[serde(default, rename = "startTime")]
     start_time: Option<Time>,
+    #[serde(default)]
+    conditions: Vec<ConditionSeen>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct ConditionSeen {
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    last_transition_time: Option<Time>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -112,9 +127,20 @@ impl PodSeen {
     ///
     /// One that is being deleted may still send, and does until it is gone.
     fn sender(self) -> Option<Sender> {
-        if matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
+        let network = self
+            .status
+            .conditions
+            .iter()
+            .find(|condition| condition.kind == NETWORK);
+        let taken = network.is_some_and(|condition| condition.status == "False");
+        if taken || matches!(self.status.phase.as_str(), "Succeeded" | "Failed") {
             return None;
         }
+        // A node that has rebooted gives its pods new addresses, and they keep the time of their start.
+        let since = [
+            self.status.start_time,
+            network.and_then(|condition| condition.last_transition_time.clone()),
+        ];
         let ips = self.status.pod_ips.iter();
         let ips: Vec<_> = ips
             .filter_map(|ip| ip.ip.parse().ok().map(|ip: std::net::IpAddr| ip.to_canonical()))
@@ -125,7 +151,7 @@ impl PodSeen {
             labels: Arc::new(self.metadata.labels.unwrap_or_default()),
             ips,
             host_network: self.spec.host_network,
-            started: self.status.start_time.map(|time| time.0),
+            since: since.into_iter().flatten().map(|time| time.0).max(),
             created: self.metadata.creation_timestamp.map(|time| time.0),
         })
     }

@@ -142,7 +142,7 @@ fn clients(selectors: &BTreeMap<String, LabelSelector>, holders: &[Holder]) -> V
         .filter_map(|(name, selector)| Some((name, Selector::try_from(selector.clone()).ok()?)))
         .collect();
     let mut holders: Vec<&Holder> = holders.iter().collect();
-    holders.sort_by_key(|holder| (holder.pod.started.is_none(), holder.pod.started, &holder.pod.name));
+    holders.sort_by_key(|holder| (holder.pod.since.is_none(), holder.pod.since, &holder.pod.name));
     let client = |holder: &Holder| document::ClientPod {
         name: holder.pod.name.clone(),
         ips: holder.ips.iter().map(ToString::to_string).collect(),

@@ -2,7 +2,7 @@
 //!
 //! An address is reused as soon as a node takes it back, often by a pod of another tenant, while the API server may
 //! still show the one that had it before. So holding is a matter of the whole cluster, never of one namespace: of all
-//! pods that show an address only the one that was started last holds it.
+//! pods that show an address only the one that got it last holds it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
@@ -29,16 +29,16 @@ pub struct Sender {
     pub ips: Vec<IpAddr>,
     /// Its addresses are the node's.
     pub host_network: bool,
-    /// When a kubelet took it.
-    pub started: Option<Timestamp>,
+    /// When it got its addresses, as far as its kubelet tells: the start of the pod, or of its last sandbox.
+    pub since: Option<Timestamp>,
     /// When it was created.
     pub created: Option<Timestamp>,
 }
 
 impl Sender {
-    /// Of two pods with one address the younger one has it; the rest only makes the order total.
+    /// Of two pods with one address the one that got it last has it; the rest only makes the order total.
     fn age(&self) -> (Option<Timestamp>, Option<Timestamp>, &str, &str) {
-        (self.started, self.created, &self.namespace, &self.name)
+        (self.since, self.created, &self.namespace, &self.name)
     }
 }
 
@@ -139,8 +139,8 @@ impl Table {
 
     fn holds(&self, pod: &Arc<Sender>, ip: IpAddr) -> bool {
         let claims = self.claims.get(&ip).into_iter().flatten();
-        let youngest = claims.max_by(|a, b| a.age().cmp(&b.age()));
-        youngest.is_some_and(|youngest| Arc::ptr_eq(youngest, pod))
+        let last = claims.max_by(|a, b| a.age().cmp(&b.age()));
+        last.is_some_and(|last| Arc::ptr_eq(last, pod))
     }
 
     /// The namespaces whose pods are others than in `before`, and those that share an address with them.

@@ -89,7 +89,7 @@ fn who_can_send_is_in_and_who_cannot_is_not() {
 }
 
 #[test]
-fn an_address_has_one_holder_in_the_cluster_the_pod_that_was_started_last() {
+fn an_address_has_one_holder_in_the_cluster_the_pod_that_got_it_last() {
     let pods = ClientPods::default();
     assert_eq!(
         apply(&pods, pod("a", "old", &["10.0.0.1", "fd00::1"], 1, json!({}))),
@@ -154,6 +154,30 @@ fn pods_started_in_one_second_have_one_holder_whatever_the_order_of_events() {
         }
         assert_eq!(held(&pods, "a"), "second 10.0.0.1");
     }
+}
+
+#[test]
+fn a_pod_whose_sandbox_is_gone_has_given_its_address_back_and_a_new_sandbox_is_a_new_beginning() {
+    let pods = ClientPods::default();
+    let network = |status: &str, minute: u32| {
+        let time = format!("2027-01-01T00:{minute:02}:00Z");
+        json!({"/status/conditions": [
+            {"type": "Ready", "status": "True", "lastTransitionTime": "2027-01-01T00:59:00Z"},
+            {"type": "PodReadyToStartContainers", "status": status, "lastTransitionTime": time},
+        ]})
+    };
+    let put = |namespace, name, minute, more| apply(&pods, pod(namespace, name, &["10.0.0.1"], minute, more));
+    put("a", "leaving", 1, network("True", 1));
+    assert_eq!(held(&pods, "a"), "leaving 10.0.0.1");
+    put("a", "leaving", 1, network("False", 2));
+    assert_eq!(held(&pods, "a"), "");
+    // After a reboot the older pod may get what the younger one had, and still shows.
+    put("b", "younger", 5, network("True", 5));
+    put("a", "older", 3, network("True", 9));
+    assert_eq!(
+        (held(&pods, "a"), held(&pods, "b")),
+        ("older 10.0.0.1".to_owned(), String::new())
+    );
 }
 
 #[test]

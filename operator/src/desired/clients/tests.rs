@@ -15,7 +15,7 @@ fn id() -> Identity {
     }
 }
 
-fn holder(name: &str, labels: &[(&str, &str)], ips: &[&str], started: i64) -> Holder {
+fn holder(name: &str, labels: &[(&str, &str)], ips: &[&str], since: i64) -> Holder {
     Holder {
         pod: Arc::new(Sender {
             namespace: "payments".to_owned(),
@@ -26,7 +26,7 @@ fn holder(name: &str, labels: &[(&str, &str)], ips: &[&str], started: i64) -> Ho
                     .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
                     .collect(),
             ),
-            started: Some(Timestamp::from_second(started).unwrap()),
+            since: Some(Timestamp::from_second(since).unwrap()),
             ..Sender::default()
         }),
         ips: ips.iter().map(|ip| ip.parse().unwrap()).collect(),
