@@ -75,7 +75,7 @@ impl Signer {
         let kind = match signing.scheme {
             Scheme::StandardWebhooks => {
                 let keys = all(&signing.secrets, |one| {
-                    HmacKey::standard(&find(one)?).map_err(|error| error.of(one))
+                    HmacKey::standard(find(one)?).map_err(|error| error.of(one))
                 })?;
                 if keys.is_empty() {
                     return Err(missing());
@@ -84,7 +84,7 @@ impl Signer {
             }
             Scheme::HmacSha256 => {
                 let keys = all(&signing.secrets, |one| {
-                    HmacKey::raw(&find(one)?).map_err(|error| error.of(one))
+                    HmacKey::raw(find(one)?).map_err(|error| error.of(one))
                 })?;
                 Kind::Hmac {
                     key: keys.into_iter().next().ok_or_else(missing)?,
@@ -93,7 +93,7 @@ impl Signer {
             }
             Scheme::RsaSha256 => {
                 let keys = all(&signing.secrets, |one| {
-                    RsaKey::from_pem(&find(one)?).map_err(|error| error.of(one))
+                    RsaKey::from_pem(find(one)?).map_err(|error| error.of(one))
                 })?;
                 Kind::Rsa {
                     key: keys.into_iter().next().ok_or_else(missing)?,

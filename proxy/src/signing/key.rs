@@ -67,8 +67,8 @@ impl Broken {
     }
 }
 
-/// A shared secret.
-pub struct HmacKey(hmac::Key);
+/// A shared secret. In a box, because it is more than a kilobyte.
+pub struct HmacKey(Box<hmac::Key>);
 
 impl HmacKey {
     /// A secret of Standard Webhooks: `whsec_` and base64, or any other text as it is.
@@ -97,7 +97,7 @@ impl HmacKey {
         if bytes.is_empty() {
             return Err(Broken::Empty);
         }
-        Ok(Self(hmac::Key::new(hmac::HMAC_SHA256, bytes)))
+        Ok(Self(Box::new(hmac::Key::new(hmac::HMAC_SHA256, bytes))))
     }
 
     /// HMAC-SHA256 over the parts, one behind the other.
