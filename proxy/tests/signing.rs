@@ -148,7 +148,10 @@ async fn what_a_client_says_in_the_proxys_fields_never_passes() {
             assert_eq!(values(&headers, name).len(), 1, "{name} in {headers:?}");
         }
         let got = values(&headers, "webhook-id")[0];
-        assert!(id.map_or(got.starts_with("msg_"), |id| got == id), "{got}");
+        assert!(
+            id.map_or_else(|| got.starts_with("msg_"), |id| got == id),
+            "{got}"
+        );
     }
 }
 

@@ -9,12 +9,15 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use egressway_core::wire::document::{Secret, TlsVersion, UpstreamTls, When};
+use egressway_core::wire::document::{Encoding, Scheme, Secret, Signing, TlsVersion, UpstreamTls, When};
 use egressway_proxy::server::Limits;
+use egressway_proxy::signing::key::HmacKey;
+use egressway_proxy::signing::verify;
+use egressway_proxy::upstream_tls::Roots;
 use pki::{BOTH, Ca, HOST, Identity, TlsServer, documents, rule, secret, self_signed, server};
 use rustls::version::{TLS12, TLS13};
 use rustls::{HandshakeKind, NamedGroup, ProtocolVersion, ServerConfig};
-use support::{Proxy, accept, dial, origin, read_all, read_exact, read_head, start, status};
+use support::{Proxy, accept, dial, origin, read_all, read_exact, read_head, start, start_with, status};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -671,4 +674,99 @@ async fn a_protocol_can_be_changed_behind_tls() {
     stream.write_all(b"pong").await.unwrap();
     stream.flush().await.unwrap();
     assert_eq!(read_exact(&mut client, 4).await, b"pong");
+}
+
+#[tokio::test]
+async fn roots_in_a_file_count_for_rules_that_name_none() {
+    let (ca, other) = (Ca::new("ca"), Ca::new("other"));
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("roots.pem");
+    std::fs::write(&file, ca.pem()).unwrap();
+    let in_force = documents(rule(Some(UpstreamTls::default()), None), &[]);
+    let roots = Roots::from_file(file).unwrap();
+    let proxy = start_with(in_force, Limits::default(), |server| server.with_roots(roots)).await;
+    proxy.names.set(HOST, &[&["127.0.0.1"]]);
+    let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
+    assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full);
+    let stranger = TlsServer::new(server(&other.issue(HOST), None, BOTH)).await;
+    let answer = refused(&proxy, stranger.port(), async {
+        drop(stranger.try_accept().await)
+    })
+    .await;
+    assert_refused(&answer, "tls_certificate_unknown_issuer", 502);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_origin_closed_meanwhile_costs_nobody_a_request() {
+    let ca = Ca::new("ca");
+    let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
+    let proxy = proxy(tls(), &[roots(&ca)]).await;
+    let mut client = dial(proxy.address).await;
+    for _ in 0..3 {
+        let request = get(HOST, origin.port(), "");
+        let serve = async {
+            let mut stream = origin.accept().await;
+            answer(&mut stream, OK).await;
+            // It said nothing of an end, and ends all the same.
+            stream.shutdown().await.unwrap();
+        };
+        let (answered, ()) = tokio::join!(ask(&mut client, &request), serve);
+        assert_eq!(status(&answered), 200, "{answered}");
+    }
+}
+
+#[tokio::test]
+async fn a_megabyte_goes_both_ways_signed_and_over_tls() {
+    let ca = Ca::new("ca");
+    let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
+    let signing = Signing {
+        scheme: Scheme::HmacSha256,
+        secrets: pki::refs(&["key"]),
+        header: Some("X-Signature".to_owned()),
+        encoding: Encoding::Hex,
+    };
+    let secrets = [roots(&ca), ("key", secret(&[("secret", "k")]))];
+    let proxy = start(
+        documents(rule(Some(tls()), Some(signing)), &secrets),
+        Limits::default(),
+    )
+    .await;
+    proxy.names.set(HOST, &[&["127.0.0.1"]]);
+    let body: Vec<u8> = (0..1024 * 1024_u32)
+        .map(|at| at.to_le_bytes()[usize::from(at % 2 == 0)])
+        .collect();
+    let head = format!(
+        "POST http://{HOST}:{}/ HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        origin.port(),
+        body.len()
+    );
+    let mut client = dial(proxy.address).await;
+    let send = async {
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(&body).await.unwrap();
+        let _ = read_head(&mut client).await;
+        read_exact(&mut client, body.len()).await
+    };
+    let echo = async {
+        let mut stream = origin.accept().await;
+        let head = read_head(&mut stream).await;
+        let got = read_exact(&mut stream, body.len()).await;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", got.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream.write_all(&got).await.unwrap();
+        stream.flush().await.unwrap();
+        (head, got, stream)
+    };
+    let (back, (head, got, _stream)) = tokio::join!(send, echo);
+    assert!(back == body && got == body, "every byte arrives");
+    let (_, signature) = head
+        .lines()
+        .find_map(|line| line.split_once("X-Signature: "))
+        .unwrap();
+    let headers = [("X-Signature", signature)];
+    assert_eq!(
+        verify::hmac_sha256(&HmacKey::raw("k").unwrap(), &headers, Encoding::Hex, &body),
+        Ok(())
+    );
+    proxy.logged(&["\"completed\"", "1048576"]).await;
 }

@@ -135,6 +135,11 @@ pub async fn open() -> Proxy {
 }
 
 pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
+    start_with(in_force, limits, |server| server).await
+}
+
+/// The same with a server that is changed before it serves.
+pub async fn start_with(in_force: InForce, limits: Limits, change: impl FnOnce(Server) -> Server) -> Proxy {
     let state = State::new();
     state.set_in_force(in_force);
     state.set_phase(Phase::Serving);
@@ -146,7 +151,7 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Arc::new(Server::new(
+    let server = Server::new(
         Arc::clone(&state),
         resolver,
         Metrics::register(&mut Registry::default()),
@@ -154,7 +159,8 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
         limits,
         "egressway-proxy".to_owned(),
         vec![address.port()],
-    ));
+    );
+    let server = Arc::new(change(server));
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
     let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&server).serve(
         listener,
