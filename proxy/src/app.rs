@@ -3,8 +3,9 @@
 //! It only puts parts together; each part lives in its own file.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{self, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use egressway_core::wire::names::PROXY_APP_NAME;
@@ -27,16 +28,21 @@ use crate::report::Reporter;
 use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
 use crate::state::State;
+use crate::workers::{self, Workers};
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
 /// files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
+/// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Listeners are bound; nothing is served yet.
 #[derive(Debug)]
 pub struct App {
     args: FleetArgs,
-    proxy: TcpListener,
+    proxy: Vec<net::TcpListener>,
+    addresses: Addresses,
     admin: TcpListener,
     report: TcpListener,
 }
@@ -53,7 +59,7 @@ pub struct Addresses {
 }
 
 impl App {
-    /// Binds the three listeners.
+    /// Binds everything that listens.
     ///
     /// # Errors
     /// Which one could not be bound.
@@ -61,24 +67,29 @@ impl App {
         let bind = |what: &str, addr: SocketAddr| {
             listen::bind(addr).with_context(|| format!("failed to listen on {addr} for {what}"))
         };
+        let proxy = listen::bind_each(args.listen, workers::count())
+            .with_context(|| format!("failed to listen on {} for clients", args.listen))?;
+        let admin = bind("health and metrics", args.admin)?;
+        let report = bind("the report", args.report)?;
+        let first = proxy.first().context("no thread accepts clients")?;
+        let addresses = Addresses {
+            proxy: first.local_addr()?,
+            admin: admin.local_addr()?,
+            report: report.local_addr()?,
+        };
         Ok(Self {
-            proxy: bind("clients", args.listen)?,
-            admin: bind("health and metrics", args.admin)?,
-            report: bind("the report", args.report)?,
             args,
+            addresses,
+            proxy,
+            admin,
+            report,
         })
     }
 
     /// Where it listens.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    pub fn addresses(&self) -> std::io::Result<Addresses> {
-        Ok(Addresses {
-            proxy: self.proxy.local_addr()?,
-            admin: self.admin.local_addr()?,
-            report: self.report.local_addr()?,
-        })
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// Serves until `first` (then drains) or `second` (then aborts the drain).
@@ -90,9 +101,9 @@ impl App {
         first: impl Future<Output = ()>,
         second: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let addresses = self.addresses()?;
         let Self {
             args,
+            addresses,
             proxy,
             admin,
             report,
@@ -162,12 +173,14 @@ impl App {
             Arc::clone(&state),
             resolver,
             metrics,
-            log,
+            log.clone(),
             limits,
             PROXY_APP_NAME.to_owned(),
             own_ports,
         ));
-        let served = server.serve(proxy, stop.clone(), kill.clone());
+        let workers =
+            Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
+        let served = workers.ended();
         tokio::pin!(served);
         let outcome = tokio::select! {
             () = &mut served => return Err(anyhow!("the data path ended by itself")),
@@ -192,6 +205,7 @@ impl App {
         }
         end.cancel();
         while tasks.join_next().await.is_some() {}
+        log.flush(LOG_PATIENCE);
         outcome
     }
 }

@@ -23,5 +23,6 @@ pub mod resolve;
 pub mod server;
 pub mod state;
 pub mod tunnel;
+pub mod workers;
 
 pub(crate) use error_chain::error_chain;

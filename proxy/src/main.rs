@@ -36,7 +36,8 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
+/// The control side; the data path has threads of its own.
+#[tokio::main(flavor = "current_thread")]
 async fn run(args: Args) -> anyhow::Result<()> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

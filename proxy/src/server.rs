@@ -17,6 +17,7 @@ mod request;
 mod route;
 mod upstream;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl Default for Limits {
     }
 }
 
-/// The data path.
+/// The data path; one for all threads that accept, so that its bounds are those of the process.
 #[derive(Debug)]
 pub struct Server {
     state: Arc<State>,
@@ -83,6 +84,9 @@ pub struct Server {
     name: String,
     own_ports: Vec<u16>,
     ids: Ids,
+    connections: TaskTracker,
+    places: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
 impl Server {
@@ -106,10 +110,14 @@ impl Server {
             name,
             own_ports,
             ids: Ids::new(),
+            connections: TaskTracker::new(),
+            places: Arc::new(Semaphore::new(limits.connections)),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
     }
 
-    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut).
+    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut), on this
+    /// listener and on all others of this server.
     ///
     /// The listener stays open after `stop`, so that late clients read a refusal instead of a reset.
     pub async fn serve(
@@ -118,16 +126,26 @@ impl Server {
         stop: CancellationToken,
         kill: CancellationToken,
     ) {
-        let (connections, refusals) = (TaskTracker::new(), Arc::new(Semaphore::new(REFUSALS_MAX)));
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        // Accepted sockets inherit it (Linux), which saves five system calls each.
+        if let Err(error) = dial::tune(&listener) {
+            warn!(
+                error = &error as &dyn std::error::Error,
+                "failed to tune the listener"
+            );
+        }
+        let (mut ended, mut killed) = (pin!(self.ended(&stop)), pin!(kill.cancelled()));
         loop {
             let accepted = tokio::select! {
+                biased;
                 accepted = listener.accept() => accepted,
-                () = ended(&connections, &stop) => break,
-                () = kill.cancelled() => break,
+                () = &mut killed => break,
+                () = &mut ended => break,
             };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
+                    self.take(connection);
+                }
                 Err(error) => {
                     self.metrics.accept_errors.inc();
                     warn!(
@@ -135,37 +153,35 @@ impl Server {
                         "failed to accept a connection"
                     );
                     sleep(ACCEPT_RETRY).await;
-                    continue;
                 }
-            };
-            // A socket that cannot be tuned is one whose peer has gone.
-            if dial::tune(&stream).is_err() {
-                continue;
-            }
-            let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
-            let server = Arc::clone(&self);
-            if let Ok(place) = Arc::clone(&places).try_acquire_owned() {
-                connections.spawn(async move {
-                    let _open = server.metrics.connection();
-                    connection.run(&server).await;
-                    drop(place);
-                });
-            } else if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                connections.spawn(async move {
-                    connection.turn_away(&server).await;
-                    drop(place);
-                });
             }
         }
-        connections.close();
-        connections.wait().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
-}
 
-/// Resolves once `stop` was said and no connection is left.
-async fn ended(connections: &TaskTracker, stop: &CancellationToken) {
-    stop.cancelled().await;
-    // The tracker only reports emptiness once closed; new tasks may still be spawned on it.
-    connections.close();
-    connections.wait().await;
+    /// Serves a connection on this thread if there is a place, else says that there is none, else drops it.
+    fn take(self: &Arc<Self>, connection: Connection) {
+        let server = Arc::clone(self);
+        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+            self.connections.spawn(async move {
+                let _open = server.metrics.connection();
+                connection.run(&server).await;
+                drop(place);
+            });
+        } else if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
+            self.connections.spawn(async move {
+                connection.turn_away(&server).await;
+                drop(place);
+            });
+        }
+    }
+
+    /// Resolves once `stop` was said and no connection is left.
+    async fn ended(&self, stop: &CancellationToken) {
+        stop.cancelled().await;
+        // The tracker only reports emptiness once closed; new tasks may still be spawned on it.
+        self.connections.close();
+        self.connections.wait().await;
+    }
 }

@@ -201,7 +201,7 @@ async fn start(drain_delay: Duration, drain: Duration) -> Running {
         ..FleetArgs::from_env().unwrap()
     };
     let app = App::bind(args).unwrap();
-    let addresses = app.addresses().unwrap();
+    let addresses = app.addresses();
     let (first, second) = (CancellationToken::new(), CancellationToken::new());
     let signals = (first.clone().cancelled_owned(), second.clone().cancelled_owned());
     let app = AbortOnDropHandle::new(tokio::spawn(app.run(signals.0, signals.1)));

@@ -134,7 +134,7 @@ impl Request {
             .requests
             .get_or_create(&RequestLabels { decision, reason })
             .inc();
-        let lost = server.log.record(Entry {
+        let lost = server.log.record(&Entry {
             time: Timestamp::now(),
             client: self.client,
             id: self.id,

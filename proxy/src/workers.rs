@@ -1,0 +1,68 @@
+//! One thread with a runtime of its own for each core: a connection stays on the thread that accepted it.
+//!
+//! Against one runtime over all cores this saves the wake-ups between threads. The price: the kernel spreads
+//! connections by their addresses, not by load, so a few heavy ones may meet on one core. The control side runs
+//! elsewhere and answers health checks however busy these threads are.
+
+use std::io;
+use std::net::TcpListener;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use tokio::runtime;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::server::Server;
+
+/// The threads of a data path. Dropping it cuts everything.
+#[derive(Debug)]
+pub struct Workers {
+    ended: CancellationToken,
+    _kill: DropGuard,
+}
+
+/// How many threads the data path gets: the cores that this process may use, a container's limit included.
+#[must_use]
+pub fn count() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+impl Workers {
+    /// Starts a thread for each listener.
+    ///
+    /// # Errors
+    /// A runtime, its listener or its thread could not be set up; those that were end again.
+    pub fn start(
+        server: &Arc<Server>,
+        listeners: Vec<TcpListener>,
+        stop: &CancellationToken,
+        kill: &CancellationToken,
+    ) -> io::Result<Self> {
+        let ended = CancellationToken::new();
+        let workers = Self {
+            ended: ended.clone(),
+            _kill: kill.clone().drop_guard(),
+        };
+        for listener in listeners {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+            let listener = {
+                let _context = runtime.enter();
+                tokio::net::TcpListener::from_std(listener)?
+            };
+            let (server, stop, kill) = (Arc::clone(server), stop.clone(), kill.clone());
+            // However it ends, by panic too, the whole data path has ended: half a data path would look well.
+            let ends = ended.clone().drop_guard();
+            thread::Builder::new().name("worker".to_owned()).spawn(move || {
+                runtime.block_on(server.serve(listener, stop, kill));
+                drop(ends);
+            })?;
+        }
+        Ok(workers)
+    }
+
+    /// Resolves once the data path has ended.
+    pub async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+}
