@@ -6,21 +6,27 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use clap::{Args as _, Parser, Subcommand};
 use egressway_core::{duration, wire::names};
 use ipnet::IpNet;
 
-/// The egress proxy of Egressway.
+/// The egress proxy of Egressway: with --policy alone, without it as a pod of a fleet.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// What to run; without one, the proxy of a fleet.
+    /// What to run; without one, the proxy.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The proxy of a fleet.
+    /// The proxy.
     #[command(flatten)]
     pub fleet: FleetArgs,
 }
+
+/// Where a proxy that runs alone is reached: from this machine only, unless told otherwise.
+const LISTEN_ALONE: &str = "127.0.0.1:4750";
+/// The same for health and metrics.
+const ADMIN_ALONE: &str = "127.0.0.1:4751";
 
 /// What else the binary can be.
 #[derive(Clone, Debug, Subcommand)]
@@ -29,16 +35,32 @@ pub enum Command {
     Observer(ObserverArgs),
 }
 
-/// The proxy of a fleet.
+/// The proxy, in a fleet or alone.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetArgs {
-    /// Where clients connect.
-    #[arg(long, value_name = "ADDR", default_value_t = any(names::PROXY_PORT))]
+    /// Runs alone, without Kubernetes: a YAML file with one EgressPolicy, and an EgressPool where there is one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "acl_dir", "report_key_file"])]
+    pub policy: Option<PathBuf>,
+    /// Where the Secrets are that the policy names, as DIR/NAME/KEY.
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    pub secrets_dir: Option<PathBuf>,
+    /// Where clients connect. With --policy 127.0.0.1:4750.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value_t = any(names::PROXY_PORT),
+        default_value_if("policy", ArgPredicate::IsPresent, LISTEN_ALONE),
+    )]
     pub listen: SocketAddr,
-    /// Health and metrics: unauthenticated, nothing secret.
-    #[arg(long, value_name = "ADDR", default_value_t = any(names::ADMIN_PORT))]
+    /// Health and metrics: unauthenticated, nothing secret. With --policy 127.0.0.1:4751.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value_t = any(names::ADMIN_PORT),
+        default_value_if("policy", ArgPredicate::IsPresent, ADMIN_ALONE),
+    )]
     pub admin: SocketAddr,
-    /// The authenticated report that the operator reads.
+    /// The authenticated report that the operator reads. None with --policy.
     #[arg(long, value_name = "ADDR", default_value_t = any(names::REPORT_PORT))]
     pub report: SocketAddr,
     /// Directory with policies.json, floor.json and pool.json.
@@ -47,11 +69,23 @@ pub struct FleetArgs {
     /// Key of the report, 32 bytes or more.
     #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(names::KEY_MOUNT).join(names::REPORT_KEY))]
     pub report_key_file: PathBuf,
-    /// How long a terminating pod goes on serving new requests after it stopped being ready.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    /// How long a terminating pod goes on serving new requests after it stopped being ready. With --policy 0s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        default_value_if("policy", ArgPredicate::IsPresent, "0s"),
+        value_parser = duration::parse
+    )]
     pub drain_delay: Duration,
-    /// How long open tunnels may go on after that.
-    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = duration::parse)]
+    /// How long open tunnels may go on after that. With --policy 30s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "300s",
+        default_value_if("policy", ArgPredicate::IsPresent, "30s"),
+        value_parser = duration::parse
+    )]
     pub drain: Duration,
     /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
     #[arg(long, value_name = "CIDR")]
@@ -139,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn alone_it_listens_on_this_machine_and_waits_for_nobody() {
+        let fleet = Args::try_parse_from(["egressway-proxy", "--policy", "p.yaml"])
+            .unwrap()
+            .fleet;
+        let on = |port| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        assert_eq!(
+            (fleet.listen, fleet.admin),
+            (on(names::PROXY_PORT), on(names::ADMIN_PORT))
+        );
+        assert_eq!((fleet.drain_delay.as_secs(), fleet.drain.as_secs()), (0, 30));
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         for args in [
             &["egressway-proxy", "observer"][..],
@@ -151,6 +198,10 @@ mod tests {
                 "c",
             ],
             &["egressway-proxy", "--drain", "5"],
+            &["egressway-proxy", "--secrets-dir", "s"],
+            &["egressway-proxy", "--policy", "p", "--acl-dir", "d"],
+            &["egressway-proxy", "--policy", "p", "--report", "[::]:1"],
+            &["egressway-proxy", "--policy", "p", "--report-key-file", "k"],
             &["egressway-proxy", "--insecure-allow", "localhost"],
             &["egressway-proxy", "--resolver", "dns.example"],
             &[

@@ -5,20 +5,22 @@
 
 mod compile;
 mod read;
+mod source;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use egressway_core::wire::document;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::compile::Settings;
 use self::read::Raw;
+pub use self::source::{Source, compile_manifest};
 use self::watch::Watch;
 use crate::control_metrics::ControlMetrics;
 use crate::error_chain;
@@ -78,12 +80,17 @@ pub enum Error {
         #[source]
         source: egressway_core::acl::compile::Problems,
     },
+    /// A manifest that is refused, or a Secret that it refers to.
+    #[error("the manifest is refused")]
+    Manifest(#[source] crate::alone::Refused),
 }
 
-/// Loads the documents and follows their directory.
+/// Loads the documents and follows where they come from.
 #[derive(Debug)]
 pub struct Documents {
-    dir: PathBuf,
+    origin: Source,
+    /// Somebody wants them to be read now.
+    wake: Arc<Notify>,
     settings: Settings,
     state: Arc<State>,
     metrics: Arc<ControlMetrics>,
@@ -97,14 +104,15 @@ impl Documents {
     /// Reads nothing yet. `cell` is the pod's own; `insecure_allow` is for tests and benchmarks.
     #[must_use]
     pub fn new(
-        dir: PathBuf,
+        origin: impl Into<Source>,
         cell: String,
         insecure_allow: Vec<IpNet>,
         state: Arc<State>,
         metrics: Arc<ControlMetrics>,
     ) -> Self {
         Self {
-            dir,
+            origin: origin.into(),
+            wake: Arc::default(),
             settings: Settings { cell, insecure_allow },
             state,
             metrics,
@@ -113,24 +121,33 @@ impl Documents {
         }
     }
 
-    /// Loads at once and again whenever the directory changes, until `stop`.
+    /// Whoever notifies it has the documents read at once.
+    #[must_use]
+    pub fn woken_by(mut self, wake: Arc<Notify>) -> Self {
+        self.wake = wake;
+        self
+    }
+
+    /// Loads at once and again whenever something changes, until `stop`.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mut watch = Watch::new(self.dir.clone());
+        let mut watch = Watch::new(self.origin.heed());
         loop {
             // Armed before it is read, so that no change falls between.
-            let poll = if watch.arm() { POLL } else { POLL_UNWATCHED };
+            let armed = watch.arm(&self.origin.watched());
+            let poll = if armed { self.origin.poll() } else { POLL_UNWATCHED };
             self.load();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = watch.changed() => {}
+                () = self.wake.notified() => {}
                 () = sleep(poll) => {}
             }
         }
     }
 
-    /// Reads the directory and puts in force what is new and good.
+    /// Reads the documents and puts in force what is new and good.
     pub fn load(&mut self) {
-        let raw = match read::read(&self.dir) {
+        let raw = match self.origin.read(&self.state.in_force()) {
             Ok(raw) => raw,
             Err(error) => return self.refuse(error_chain(&error)),
         };

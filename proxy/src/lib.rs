@@ -6,6 +6,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod alone;
 pub mod app;
 pub mod args;
 pub mod control_metrics;
@@ -15,6 +16,7 @@ pub mod drain;
 pub mod egress_ip;
 pub mod endpoint;
 mod error_chain;
+mod hangup;
 pub mod listen;
 pub mod metrics;
 pub mod observer;

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use egressway_proxy::alone::Refused;
 use egressway_proxy::app::App;
 use egressway_proxy::args::{Args, Command};
 use egressway_proxy::observer::Observer;
@@ -20,18 +21,48 @@ const ENV_LOG: &str = "EGRESSWAY_LOG";
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+    let lines = match &args.command {
+        None if args.fleet.policy.is_some() => Lines::ForPeople,
+        None | Some(Command::Observer(_)) => Lines::ForMachines,
+    };
+    log(lines);
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
+            fail(lines, &error);
             ExitCode::FAILURE
+        }
+    }
+}
+
+/// Who reads the process's own lines: of a pod a collector, of a proxy that runs alone whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    ForMachines,
+    ForPeople,
+}
+
+fn log(lines: Lines) {
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines_out = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match lines {
+        Lines::ForMachines => lines_out.json().flatten_event(true).init(),
+        Lines::ForPeople => lines_out.with_target(false).with_ansi(false).init(),
+    }
+}
+
+fn fail(lines: Lines, error: &anyhow::Error) {
+    match (lines, error.downcast_ref::<Refused>()) {
+        (Lines::ForPeople, Some(refused)) => {
+            for problem in refused.list() {
+                eprintln!("{problem}");
+            }
+        }
+        (Lines::ForPeople, None) => eprintln!("egressway-proxy: {error:#}"),
+        (Lines::ForMachines, _) => {
+            tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
         }
     }
 }
