@@ -35,6 +35,9 @@ use crate::dial;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::State;
+use crate::tunnel::Counters;
+use crate::tunnel::live::{Live, TunnelInfo};
+use crate::tunnel::pipe::{PIPES_MAX, Pipes};
 
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
@@ -84,6 +87,9 @@ pub struct Server {
     name: String,
     own_ports: Vec<u16>,
     ids: Ids,
+    counters: Counters,
+    pipes: Arc<Pipes>,
+    live: Live,
     connections: TaskTracker,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
@@ -101,7 +107,14 @@ impl Server {
         name: String,
         own_ports: Vec<u16>,
     ) -> Self {
+        let counters = Counters {
+            sent: metrics.bytes_sent.clone(),
+            received: metrics.bytes_received.clone(),
+        };
         Self {
+            counters,
+            pipes: Pipes::new(PIPES_MAX),
+            live: Live::default(),
             state,
             resolver,
             metrics,
@@ -114,6 +127,12 @@ impl Server {
             places: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
+    }
+
+    /// The tunnels that are open right now, the oldest first.
+    #[must_use]
+    pub fn tunnels(&self) -> Vec<TunnelInfo> {
+        self.live.tunnels()
     }
 
     /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut), on this

@@ -54,7 +54,10 @@ impl Workers {
             // However it ends, by panic too, the whole data path has ended: half a data path would look well.
             let ends = ended.clone().drop_guard();
             thread::Builder::new().name("worker".to_owned()).spawn(move || {
-                runtime.block_on(server.serve(listener, stop, kill));
+                // As a task: what `block_on` itself waits for is woken through a file descriptor, even by its own thread.
+                let served = runtime.spawn(server.serve(listener, stop, kill));
+                // A panic of the accept loop ends the thread; the panic itself has been reported.
+                let _ = runtime.block_on(served);
                 drop(ends);
             })?;
         }

@@ -19,7 +19,8 @@ use super::head::{Head, Scan, Section};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use crate::state::InForce;
-use crate::tunnel::{self, Counters, Cuts, Side};
+use crate::tunnel::live::{Meter, Open};
+use crate::tunnel::{self, Cuts, Means, Side};
 
 /// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -78,18 +79,28 @@ impl Tunnel {
             status,
         } = *self;
         let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
+        let listed = server.live.list(Open {
+            id: request.id,
+            client: request.client,
+            policy: request.policy.clone(),
+            target,
+            address,
+            meter: Meter::new(Instant::now()),
+        });
+        let open = listed.open();
         let cuts = Cuts {
             idle: server.limits.idle,
             deadline: None,
             in_force: server.state.watch_in_force(),
             kill,
         };
-        let counters = Counters {
-            sent: server.metrics.bytes_sent.clone(),
-            received: server.metrics.bytes_received.clone(),
+        let means = Means {
+            counters: &server.counters,
+            meter: &open.meter,
+            pipes: &server.pipes,
         };
-        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
-        let outcome = tunnel::run(client, origin, cuts, counters, permitted).await;
+        let permitted = |in_force: &InForce| still_permitted(in_force, &open.target, open.address);
+        let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
         let ending = Ending {
             end: outcome.end,
             status: Some(status),

@@ -20,7 +20,7 @@ use crate::tunnel::End;
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) id: Id,
-    client: SocketAddr,
+    pub(super) client: SocketAddr,
     started: Instant,
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
