@@ -12,7 +12,7 @@ use std::fmt;
 
 pub use manifest::{Manifest, NAMESPACE, Named};
 pub use secrets::{SecretsDir, needed};
-pub use source::{Documents, Source, documents};
+pub use source::{Documents, Source, documents, place};
 
 /// Most problems that one log line lists; at start and in `check` all of them are printed.
 const PROBLEMS_LOGGED_MAX: usize = 20;
@@ -32,6 +32,10 @@ impl Refused {
         self.0.push(problem.to_string());
     }
 
+    pub(crate) fn merge(&mut self, mut other: Self) {
+        self.0.append(&mut other.0);
+    }
+
     fn extend(&mut self, place: &str, problems: &egressway_core::acl::compile::Problems) {
         let placed = problems
             .list()
@@ -40,7 +44,7 @@ impl Refused {
         self.0.extend(placed);
     }
 
-    fn into_result<T>(self, value: T) -> Result<T, Self> {
+    pub(crate) fn into_result<T>(self, value: T) -> Result<T, Self> {
         if self.0.is_empty() { Ok(value) } else { Err(self) }
     }
 }

@@ -33,6 +33,55 @@ const ADMIN_ALONE: &str = "127.0.0.1:4751";
 pub enum Command {
     /// Answer every request with the address it came from. Host it outside of the cluster.
     Observer(ObserverArgs),
+    /// Explain what a policy says to targets; without any, whether the policy can be enforced.
+    Check(CheckArgs),
+}
+
+/// A question to a policy.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A YAML file with EgressPolicies, and an EgressPool where there is one.
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Which policy of the file.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Which client of the policy asks.
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<String>,
+    /// The method of http:// targets. [default: GET]
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Look names up with the system's DNS servers, and say which addresses may be dialled.
+    #[arg(long)]
+    pub resolve: bool,
+    /// The same with this DNS server. Repeatable.
+    #[arg(long, value_name = "ADDR", value_parser = dns_server)]
+    pub resolver: Vec<SocketAddr>,
+    /// A fleet's floor.json: what its cluster adds to the SSRF floor.
+    #[arg(long, value_name = "FILE")]
+    pub floor: Option<PathBuf>,
+    /// As for the proxy. Repeatable.
+    #[arg(long, value_name = "CIDR")]
+    pub insecure_allow: Vec<IpNet>,
+    /// Also look whether the Secrets are there, as DIR/NAME/KEY.
+    #[arg(long, value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+    /// For people, or for programs.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// https://host, http://host/path, host:port or address:port.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Text.
+    Text,
+    /// JSON.
+    Json,
 }
 
 /// The proxy, in a fleet or alone.

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod alone;
 pub mod app;
 pub mod args;
+pub mod check;
 pub mod control_metrics;
 pub mod dial;
 pub mod documents;

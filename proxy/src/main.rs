@@ -24,13 +24,20 @@ fn main() -> ExitCode {
     let lines = match &args.command {
         None if args.fleet.policy.is_some() => Lines::ForPeople,
         None | Some(Command::Observer(_)) => Lines::ForMachines,
+        Some(Command::Check(_)) => Lines::ForPeople,
     };
+    let asks = matches!(&args.command, Some(Command::Check(_)));
     log(lines);
     match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             fail(lines, &error);
-            ExitCode::FAILURE
+            // What only answers a question has 1 for "no".
+            if asks {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -69,7 +76,7 @@ fn fail(lines: Lines, error: &anyhow::Error) {
 
 /// The control side; the data path has threads of its own.
 #[tokio::main(flavor = "current_thread")]
-async fn run(args: Args) -> anyhow::Result<()> {
+async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut signals = Signals::new()?;
@@ -85,19 +92,21 @@ async fn run(args: Args) -> anyhow::Result<()> {
             };
             let app = App::bind(args.fleet)?.run(first.cancelled(), second.cancelled());
             tokio::select! {
-                ended = app => ended,
-                () = count => Ok(()),
+                ended = app => ended?,
+                () = count => {}
             }
         }
         Some(Command::Observer(observer)) => {
             let stop = CancellationToken::new();
             let served = Observer::bind(&observer)?.run(stop.clone());
             tokio::select! {
-                ended = served => ended.context("the observer ended"),
-                () = signals.next() => Ok(()),
+                ended = served => ended.context("the observer ended")?,
+                () = signals.next() => {}
             }
         }
+        Some(Command::Check(question)) => return egressway_proxy::check::run(question).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 struct Signals {

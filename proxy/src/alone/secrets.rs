@@ -116,7 +116,7 @@ impl SecretsDir {
     ///
     /// # Errors
     /// Everything that is missing, too large or not text.
-    pub(super) fn read(&self, needed: &BTreeSet<Needed>) -> Result<BTreeMap<String, Secret>, Refused> {
+    pub fn read(&self, needed: &BTreeSet<Needed>) -> Result<BTreeMap<String, Secret>, Refused> {
         let (mut secrets, mut refused) = (BTreeMap::<String, Secret>::new(), Refused::default());
         for one in needed {
             match self.read_one(one) {

@@ -81,7 +81,7 @@ impl Source {
                 return Err(refused);
             }
         };
-        let mut documents = documents(&name, policy, pool, in_force)?;
+        let mut documents = documents(&name, policy, pool, in_force, Place::Alone)?;
         let secrets = documents
             .policies
             .policies
@@ -125,7 +125,7 @@ fn read(file: &Path) -> Result<String, Refused> {
     Err(refused)
 }
 
-/// What a policy and its pool mean; `file` is the name in problems. Secrets are left empty.
+/// What a policy and its pool mean where it `stands`; `file` is the name in problems. Secrets are left empty.
 ///
 /// # Errors
 /// Every problem.
@@ -134,12 +134,15 @@ pub fn documents(
     policy: &Named<PolicySpec>,
     pool: Option<&Named<PoolSpec>>,
     in_force: Option<(&str, i64)>,
+    stands: Place,
 ) -> Result<Documents, Refused> {
     let mut refused = Refused::default();
     let place = format!("{file}:{}", policy.line);
-    let (content, problems) = manifest::draft(&policy.spec, &policy.namespace, Place::Alone);
+    let (content, problems) = manifest::draft(&policy.spec, &policy.namespace, stands);
     refused.extend(&place, &problems);
-    service_accounts(&place, &content, &mut refused);
+    if stands == Place::Alone {
+        service_accounts(&place, &content, &mut refused);
+    }
     if let (Some(wanted), Some(pool)) = (&policy.spec.pool_ref, pool)
         && wanted.name != pool.name
     {
@@ -207,6 +210,20 @@ pub fn documents(
         },
         idle: idle.into_iter().map(|field| format!("spec.{field}")).collect(),
     })
+}
+
+/// Where a policy can be enforced: one that names pods or their tokens only in a cluster.
+#[must_use]
+pub fn place(spec: &PolicySpec) -> Place {
+    let of_cluster = |client: &manifest::Client| {
+        let auth = client.auth.as_ref();
+        client.from.is_some() || auth.is_some_and(|auth| auth.service_accounts.is_some())
+    };
+    if spec.clients.iter().flatten().any(of_cluster) {
+        Place::Cluster
+    } else {
+        Place::Alone
+    }
 }
 
 /// Their tokens are verified with keys that only an operator hands out.
