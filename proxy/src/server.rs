@@ -1,21 +1,24 @@
 //! The data path: accept, and for each request parse, permit, resolve, vet, dial, relay.
 //!
-//! One reader ([`head`], [`body`]) decides where every request ends, for CONNECT and for forwarded requests alike;
-//! hyper speaks to origins. Two parsers in front of each other could disagree about where a request ends, and that
-//! disagreement is request smuggling.
+//! One reader ([`head`], [`body`]) decides where every message ends, for CONNECT, for forwarded requests and for their
+//! answers alike. Two parsers in front of each other could disagree about where a message ends, and that disagreement is
+//! request smuggling.
 
 pub mod body;
 mod connect;
 mod connection;
 mod forward;
 pub mod head;
+mod hop;
 pub mod id;
+mod origin;
+mod pool;
 pub mod reason;
 mod relay;
 pub mod reply;
 mod request;
 mod route;
-mod upstream;
+mod timer;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use tracing::warn;
 
 use self::connection::Connection;
 use self::id::Ids;
+use self::pool::Pool;
 use crate::access_log::AccessLog;
 use crate::dial;
 use crate::metrics::Metrics;
@@ -61,6 +65,8 @@ pub struct Limits {
     /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
     /// gateways drop a connection without a word.
     pub idle: Duration,
+    /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
+    pub response_bytes_max: Option<u64>,
 }
 
 impl Default for Limits {
@@ -72,6 +78,7 @@ impl Default for Limits {
             keep_alive: Duration::from_secs(60),
             connect: Duration::from_secs(10),
             idle: Duration::from_secs(180),
+            response_bytes_max: None,
         }
     }
 }
@@ -93,6 +100,7 @@ pub struct Server {
     connections: TaskTracker,
     places: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+    pool: Pool,
 }
 
 impl Server {
@@ -126,6 +134,7 @@ impl Server {
             connections: TaskTracker::new(),
             places: Arc::new(Semaphore::new(limits.connections)),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+            pool: Pool::default(),
         }
     }
 

@@ -43,11 +43,13 @@ pub enum End {
     PolicyRevoked,
     /// The pod's time to drain was over.
     Killed,
+    /// An answer without a length went past the limit.
+    ResponseTooLarge,
 }
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
@@ -55,6 +57,7 @@ impl End {
         Self::Lifetime,
         Self::PolicyRevoked,
         Self::Killed,
+        Self::ResponseTooLarge,
     ];
 
     /// The stable code: metric label and log field.
@@ -68,6 +71,7 @@ impl End {
             Self::Lifetime => "lifetime",
             Self::PolicyRevoked => "policy_revoked",
             Self::Killed => "killed",
+            Self::ResponseTooLarge => "response_too_large",
         }
     }
 }

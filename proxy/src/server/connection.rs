@@ -3,21 +3,25 @@
 //! Whatever is refused ends the connection: after a message that cannot be framed nobody knows where the next one
 //! begins, and behind a refused CONNECT may stand bytes that were meant for the tunnel (RFC 9931).
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use egressway_core::acl::{Ask, Target, VettedAddr};
 use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::head::{Head, Scan, Section};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
+use super::timer::Timer;
 use crate::state::InForce;
 use crate::tunnel::live::{Meter, Open};
 use crate::tunnel::{self, Cuts, Means, Side};
@@ -41,19 +45,31 @@ pub(super) struct Connection {
     pub(super) peer: SocketAddr,
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
+    pub(super) timer: Timer,
 }
 
 /// What follows a forwarded request.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Another head may follow.
-    KeepAlive(Box<Connection>),
+    KeepAlive,
     /// Nothing is read any more.
-    Close(Box<Connection>),
+    Close,
     /// The connection has ended.
     Ended,
+    /// The request is refused.
+    Refused(Box<Request>, Reason),
     /// The protocol changed.
-    Tunnel(Box<Tunnel>),
+    Tunnel(Box<Upgraded>),
+}
+
+/// What a tunnel behind a forwarded request needs, besides the client's connection.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) origin: Side,
+    pub(super) request: Request,
+    pub(super) target: Target,
+    pub(super) address: VettedAddr,
 }
 
 /// A connection that has become a tunnel, and what is still to be known about it.
@@ -131,6 +147,7 @@ impl Connection {
             peer,
             stop,
             kill,
+            timer: Timer::default(),
         }
     }
 
@@ -168,39 +185,59 @@ impl Connection {
                 return self.connect(server, request, &head).await;
             }
             match self.forward(server, request, head).await {
-                Next::KeepAlive(connection) => self = *connection,
-                Next::Close(mut connection) => {
-                    connection.close().await;
+                Next::KeepAlive => {}
+                Next::Close => {
+                    self.close().await;
                     return None;
                 }
                 Next::Ended => return None,
-                Next::Tunnel(tunnel) => return Some(tunnel),
+                Next::Refused(request, reason) => {
+                    self.refuse(server, *request, reason).await;
+                    return None;
+                }
+                Next::Tunnel(upgraded) => {
+                    let Upgraded {
+                        origin,
+                        request,
+                        target,
+                        address,
+                    } = *upgraded;
+                    return Some(Box::new(Tunnel {
+                        client: Side::new(self.stream, &self.buffer),
+                        origin,
+                        request,
+                        target,
+                        address,
+                        status: 101,
+                    }));
+                }
             }
         }
     }
 
     /// The next head; `None` when the client is done, or idle while the pod drains.
-    async fn head(&mut self, server: &Server, first: bool) -> Result<Option<Head>, Fault> {
+    async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Head>, Fault> {
         let limits = &server.limits;
         let mut deadline = Instant::now() + limits.head_time;
         if self.buffer.is_empty() {
-            let (patience, grace) = if first {
+            let (patience, grace) = if opening {
                 (limits.head_time, DRAIN_GRACE)
             } else {
                 (limits.keep_alive, Duration::ZERO)
             };
+            let first = first_bytes(&mut self.stream, &mut self.buffer);
             let read = tokio::select! {
                 biased;
-                read = timeout(patience, first_bytes(&self.stream, &mut self.buffer)) => read,
+                read = self.timer.until(Instant::now() + patience, first) => read,
                 // An idle connection of a draining pod: the client opens another, to another pod.
                 () = after(&self.stop, grace) => return Ok(None),
             };
             match read {
-                Ok(Ok(1..)) => {}
-                Err(_) if first => return Err(Fault::HeadTimeout),
-                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+                Some(Ok(1..)) => {}
+                None if opening => return Err(Fault::HeadTimeout),
+                Some(Ok(0) | Err(_)) | None => return Ok(None),
             }
-            if !first {
+            if !opening {
                 deadline = Instant::now() + limits.head_time;
             }
         }
@@ -213,16 +250,17 @@ impl Connection {
                     self.buffer.advance(2);
                 }
             }
-            if started && let Some(end) = scan.advance(&self.buffer, Section::Head, limits.head_bytes)? {
+            if started && let Some(end) = scan.advance(&self.buffer, Section::Request, limits.head_bytes)? {
                 return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
             }
             self.buffer.reserve(READ_BYTES);
-            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
-                Ok(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
-                Ok(Err(_)) => return Ok(None),
-                Err(_) => return Err(Fault::HeadTimeout),
+            let more = self.stream.read_buf(&mut self.buffer);
+            match self.timer.until(deadline, more).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                Some(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
+                Some(Err(_)) => return Ok(None),
+                None => return Err(Fault::HeadTimeout),
             }
         }
     }
@@ -261,17 +299,18 @@ impl Connection {
 }
 
 /// Waits for bytes without holding a buffer, since most connections wait most of the time.
-async fn first_bytes(stream: &TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
-    loop {
-        *buffer = BytesMut::new();
-        stream.readable().await?;
-        buffer.reserve(READ_BYTES);
-        match stream.try_read_buf(buffer) {
-            // Readiness is a hint.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-    }
+async fn first_bytes(stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    *buffer = BytesMut::new();
+    poll_fn(|cx| {
+        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut chunk);
+        let polled = Pin::new(&mut *stream).poll_read(cx, &mut read);
+        polled.map_ok(|()| {
+            buffer.extend_from_slice(read.filled());
+            read.filled().len()
+        })
+    })
+    .await
 }
 
 /// Completes some time after the token was cancelled.

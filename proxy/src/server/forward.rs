@@ -1,23 +1,28 @@
-//! `http://` in absolute form: the request as the origin gets it, and who is asked for an answer.
+//! `http://` in absolute form: the request as the origin gets it, over which connection, and what follows.
 //!
-//! Hop-by-hop fields and Proxy-* never reach the origin, Host follows from the target, `Via` is added and nothing else
-//! (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
+//! Fields of this hop never reach the origin ([`super::hop`]), Host follows from the target, `Via` is added and nothing
+//! else (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
 
-use bytes::Bytes;
-use egressway_core::acl::Target;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
-use http::uri::PathAndQuery;
-use http::{Method, Uri};
+use std::fmt::Write as _;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use egressway_core::acl::{Permit, Target, VettedAddr};
+use http::Method;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::connection::{Connection, Next, Tunnel, still_permitted};
+use super::connection::{Connection, Next, Upgraded, still_permitted};
 use super::head::{Framing, Head, Version, tokens};
+use super::hop::{self, EndToEnd};
+use super::origin::Origin;
+use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
-use super::relay::{Exchange, Outcome};
+use super::relay::{Encoding, Exchange, Flow, Outcome};
 use super::request::{Ending, Request};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
@@ -25,136 +30,258 @@ use crate::tunnel::{End, Side};
 /// The answer to an OPTIONS that may travel no further (RFC 9110, 7.6.2).
 const OPTIONS_HERE: &[u8] =
     b"HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Bytes of a head that is printed without growing; its body, if it came along, fits behind it.
+const HEAD_BYTES_USUAL: usize = 1024;
 
-/// What to do with a request.
-enum Plan {
-    /// Send it on.
-    Forward {
-        target: Target,
-        outgoing: Box<http::Request<()>>,
-        upgrade: bool,
-    },
-    /// Answer it here.
-    OptionsHere(Target),
+/// A request that goes on.
+#[derive(Debug)]
+struct Outgoing<'a> {
+    head: &'a Head,
+    target: Target,
+    path: &'a str,
+    /// `Max-Forwards` of an OPTIONS, counted down.
+    forwards: Option<u32>,
+    /// The protocol that the client wants to change to.
+    upgrade: Option<&'a [u8]>,
 }
 
 impl Connection {
     /// Serves one request.
-    pub(super) async fn forward(mut self, server: &Server, mut request: Request, head: Head) -> Next {
-        let (target, outgoing, upgrade) = match plan(&head, &server.name) {
-            Ok(Plan::Forward {
-                target,
-                outgoing,
-                upgrade,
-            }) => (target, outgoing, upgrade),
-            Ok(Plan::OptionsHere(target)) => {
-                request.target = Some(target);
-                let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
-                let ending = Ending {
-                    end: End::Completed,
-                    status,
-                    sent: 0,
-                    received: 0,
-                };
-                request.served(server, ending);
-                return Next::Close(Box::new(self));
-            }
-            Err(reason) => return self.refused(server, request, reason).await,
+    pub(super) async fn forward(&mut self, server: &Server, mut request: Request, head: Head) -> Next {
+        let outgoing = match Outgoing::of(&head) {
+            Ok(outgoing) => outgoing,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let routed = match server.route(&mut request, target.clone()).await {
-            Ok(routed) => routed,
-            Err(reason) => return self.refused(server, request, reason).await,
+        if head.method == Method::OPTIONS && outgoing.forwards == Some(0) {
+            request.target = Some(outgoing.target);
+            return self.options(server, request).await;
+        }
+        // Watched from before the decision, so that no change between the two is missed.
+        let in_force = server.state.watch_in_force();
+        let permit = match server.decide(&mut request, outgoing.target.clone()) {
+            Ok(permit) => permit,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let active = server.state.track();
-        let address = routed.address;
-        let exchange = Exchange {
-            server,
-            head: &head,
-            upgrade,
-            in_force: server.state.watch_in_force(),
+        let (outcome, pooled) = match self.exchange(server, &mut request, &outgoing, &permit, in_force).await {
+            Ok(ended) => ended,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
-        let outcome = exchange
-            .run(&mut self, routed.stream, *outgoing, &mut request, &permitted)
-            .await;
-        drop(active);
         match outcome {
-            Outcome::Refused(reason) => self.refused(server, request, reason).await,
-            Outcome::Done { ending, keep_alive } => {
+            Outcome::Refused(reason) => Next::Refused(Box::new(request), reason),
+            // Only a connection that served before is stale, and it was tried once.
+            Outcome::Stale => Next::Refused(Box::new(request), Fault::UpstreamClosed.into()),
+            Outcome::Done {
+                ending,
+                keep_alive,
+                keeps_origin,
+            } => {
                 request.served(server, ending);
-                if ending.end != End::Completed {
-                    // Whoever reads a truncated answer must notice; a clean end would hide it.
-                    let _ = self.stream.set_zero_linger();
-                    return Next::Ended;
+                if let Some(patience) = keeps_origin {
+                    server.pool.put(Key::new(&permit, None), pooled, patience);
                 }
-                if keep_alive {
-                    Next::KeepAlive(Box::new(self))
-                } else {
-                    Next::Close(Box::new(self))
+                match (ending.end, keep_alive) {
+                    (End::Completed, true) => Next::KeepAlive,
+                    (End::Completed, false) => Next::Close,
+                    _ => {
+                        // Whoever reads a truncated answer must notice; a clean end would hide it.
+                        let _ = self.stream.set_zero_linger();
+                        Next::Ended
+                    }
                 }
             }
-            Outcome::Upgraded { stream, early } => Next::Tunnel(Box::new(Tunnel {
-                client: Side::new(self.stream, &self.buffer),
-                origin: Side::new(stream, &early),
-                request,
-                target,
-                address,
-                status: 101,
-            })),
+            Outcome::Upgraded { early } => match pooled.origin.into_plain() {
+                Some(stream) => Next::Tunnel(Box::new(Upgraded {
+                    origin: Side::new(stream, &early),
+                    request,
+                    target: outgoing.target,
+                    address: pooled.address,
+                })),
+                // A change of protocol is taken for one on plain connections only.
+                None => Next::Ended,
+            },
         }
     }
 
-    async fn refused(self, server: &Server, request: Request, reason: Reason) -> Next {
-        self.refuse(server, request, reason).await;
-        Next::Ended
+    /// The exchange, over a connection that waits for one or over a new one; over a second one where the first turns
+    /// out to have been closed.
+    async fn exchange(
+        &mut self,
+        server: &Server,
+        request: &mut Request,
+        outgoing: &Outgoing<'_>,
+        permit: &Permit,
+        in_force: watch::Receiver<Arc<InForce>>,
+    ) -> Result<(Outcome, Pooled), Reason> {
+        let _active = server.state.track();
+        let head = outgoing.head;
+        let encoding = if head.framing == Framing::Chunked {
+            Encoding::Chunked
+        } else {
+            Encoding::Raw
+        };
+        let mut upload = Flow::new(outgoing.print(&server.name), head.framing, encoding);
+        let mut waiting = server.pool.take(&Key::new(permit, None), permit, &head.method);
+        loop {
+            let reused = waiting.is_some();
+            let mut pooled = match waiting.take() {
+                Some(pooled) => pooled,
+                None => {
+                    let (stream, address) = server.connect(request, permit).await?;
+                    Pooled {
+                        origin: Origin::from(stream),
+                        address,
+                        born: Instant::now(),
+                    }
+                }
+            };
+            request.peer = Some(pooled.address.socket_addr().ip());
+            let exchange = Exchange {
+                server,
+                head,
+                upgrade: outgoing.upgrade.is_some() && pooled.origin.is_plain(),
+                reused,
+                response_bytes_max: server.limits.response_bytes_max,
+            };
+            let cut = pin!(cut(
+                self.kill.clone(),
+                in_force.clone(),
+                permit.target(),
+                pooled.address
+            ));
+            match exchange.run(self, &mut pooled.origin, &mut upload, cut).await {
+                Outcome::Stale if reused => upload.rewind(),
+                outcome => return Ok((outcome, pooled)),
+            }
+        }
+    }
+
+    async fn options(&mut self, server: &Server, request: Request) -> Next {
+        let status = self
+            .stream
+            .write_all(OPTIONS_HERE)
+            .await
+            .is_ok()
+            .then_some(200);
+        let ending = Ending {
+            end: End::Completed,
+            status,
+            sent: 0,
+            received: 0,
+        };
+        request.served(server, ending);
+        Next::Close
     }
 }
 
-fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
-    let (target, path) = destination(head)?;
-    if head.method == Method::TRACE {
-        return Err(Fault::MethodUnsupported.into());
-    }
-    let mut fields = head.header_map()?;
-    if head.method == Method::OPTIONS && forwards_left(&mut fields)? == Some(0) {
-        return Ok(Plan::OptionsHere(target));
-    }
-    let upgrade = upgrade(head, &fields);
-    strip(&mut fields);
-    fields.insert(HOST, host(&target)?);
-    fields.append(VIA, via(head.version, name));
-    match head.framing {
-        Framing::Length(length) => {
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+/// What ends a request that is under way: the pod's end, or documents that no longer permit it.
+async fn cut(
+    kill: CancellationToken,
+    mut in_force: watch::Receiver<Arc<InForce>>,
+    target: &Target,
+    address: VettedAddr,
+) -> End {
+    loop {
+        tokio::select! {
+            biased;
+            () = kill.cancelled() => return End::Killed,
+            changed = in_force.changed() => {
+                // The sender lives as long as the process's state.
+                if changed.is_err() || !still_permitted(&in_force.borrow_and_update(), target, address) {
+                    return End::PolicyRevoked;
+                }
+            }
         }
-        // Said aloud, because hyper takes a GET or HEAD without either field to have no body and drops it.
-        Framing::Chunked => {
-            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Framing::None | Framing::Close => {}
     }
-    if head.framing == Framing::None || !head.expects_continue {
-        fields.remove(EXPECT);
-    }
-    if let Some(protocol) = &upgrade {
-        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(UPGRADE, protocol.clone());
-    } else {
-        fields.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let mut outgoing = http::Request::new(());
-    *outgoing.method_mut() = head.method.clone();
-    *outgoing.uri_mut() = path;
-    *outgoing.headers_mut() = fields;
-    Ok(Plan::Forward {
-        target,
-        outgoing: Box::new(outgoing),
-        upgrade: upgrade.is_some(),
-    })
 }
 
-/// Target and origin-form of an absolute-form request target.
-fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
+impl<'a> Outgoing<'a> {
+    fn of(head: &'a Head) -> Result<Self, Reason> {
+        let (target, path) = destination(head)?;
+        if head.method == Method::TRACE {
+            return Err(Fault::MethodUnsupported.into());
+        }
+        let forwards = if head.method == Method::OPTIONS {
+            forwards_left(head)?
+        } else {
+            None
+        };
+        Ok(Self {
+            head,
+            target,
+            path,
+            forwards,
+            upgrade: upgrade(head),
+        })
+    }
+
+    /// The head as the origin gets it: our own line, Host first (RFC 9110, 7.2), the fields that go on as they arrived,
+    /// then what the proxy says.
+    fn print(&self, name: &str) -> BytesMut {
+        let head = self.head;
+        let mut out = BytesMut::with_capacity(HEAD_BYTES_USUAL);
+        out.extend_from_slice(head.method.as_str().as_bytes());
+        out.extend_from_slice(b" ");
+        if self.path.is_empty() || self.path.starts_with('?') {
+            // RFC 9112, 3.2.4: the last proxy sends the asterisk.
+            let asterisk = self.path.is_empty() && head.method == Method::OPTIONS;
+            out.extend_from_slice(if asterisk { b"*" } else { b"/" });
+        }
+        out.extend_from_slice(self.path.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        // Writing to memory does not fail.
+        let _ = if self.target.port() == 80 {
+            write!(out, "{}", self.target.host())
+        } else {
+            write!(out, "{}", self.target)
+        };
+        out.extend_from_slice(b"\r\n");
+        let end_to_end = EndToEnd::of(&head.fields);
+        let expects = head.expects_continue && head.framing != Framing::None;
+        for (field, value) in end_to_end.iter() {
+            if field.eq_ignore_ascii_case(b"host") || (!expects && field.eq_ignore_ascii_case(b"expect")) {
+                continue;
+            }
+            if let Some(left) = self.forwards
+                && field.eq_ignore_ascii_case(b"max-forwards")
+            {
+                let left = left.saturating_sub(1).to_string();
+                hop::print(&mut out, field, left.as_bytes());
+                continue;
+            }
+            hop::print(&mut out, field, value);
+        }
+        hop::print_via(&mut out, head.version, name);
+        match head.framing {
+            Framing::Length(length) => {
+                hop::print(&mut out, b"Content-Length", length.to_string().as_bytes());
+            }
+            Framing::Chunked => {
+                for value in end_to_end.announced_trailers() {
+                    hop::print(&mut out, b"Trailer", value);
+                }
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            Framing::None | Framing::Close => {}
+        }
+        match (self.upgrade, takes_trailers(head)) {
+            (None, false) => {}
+            (None, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+            (Some(protocol), trailers) => {
+                hop::print(&mut out, b"Upgrade", protocol);
+                out.extend_from_slice(if trailers {
+                    b"TE: trailers\r\nConnection: upgrade, TE\r\n"
+                } else {
+                    b"Connection: upgrade\r\n"
+                });
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}
+
+/// Target and origin-form of an absolute-form request target; the latter may lack its slash.
+fn destination(head: &Head) -> Result<(Target, &str), Reason> {
     let text = head.target.as_str();
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -166,106 +293,40 @@ fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(split).unwrap_or((rest, ""));
     let target = Target::parse_with_default(authority, 80).map_err(Fault::MalformedTarget)?;
-    const BROKEN: Fault = Fault::MalformedRequest("the path is malformed");
-    if path.contains('#') {
-        return Err(BROKEN.into());
+    // A fragment is never sent; the others have no place in a path or query that any server takes (RFC 3986, 3.3).
+    if path.contains(['#', '<', '>']) {
+        return Err(Fault::MalformedRequest("the path is malformed").into());
     }
-    let path = match path {
-        // RFC 9112, 3.2.4: the last proxy sends the asterisk.
-        "" if head.method == Method::OPTIONS => "*".to_owned(),
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| BROKEN)?;
-    Ok((target, Uri::from(path)))
+    Ok((target, path))
 }
 
-/// The `Max-Forwards` of the request as it arrived; the field is counted down.
-fn forwards_left(fields: &mut HeaderMap) -> Result<Option<u32>, Fault> {
+/// The `Max-Forwards` of the request as it arrived.
+fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("Max-Forwards is not a number");
-    let Some(value) = fields.get(MAX_FORWARDS) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| BROKEN)?;
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+    let mut values = head.fields.all("max-forwards");
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(BROKEN);
     }
-    let left: u32 = text.parse().unwrap_or(u32::MAX);
-    fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
-    Ok(Some(left))
+    let text = std::str::from_utf8(value).map_err(|_| BROKEN)?;
+    Ok(Some(text.parse().unwrap_or(u32::MAX)))
 }
 
 /// The protocol that an HTTP/1.1 client wants to change to, if it asked in full and has no body.
-fn upgrade(head: &Head, fields: &HeaderMap) -> Option<HeaderValue> {
-    let asked = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
-        .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+fn upgrade(head: &Head) -> Option<&[u8]> {
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
-    (asked && bodyless && head.version == Version::Http11)
-        .then(|| fields.get(UPGRADE).cloned())
-        .flatten()
+    let asked = bodyless && head.version == Version::Http11 && lists(head, "connection", "upgrade");
+    if asked { head.fields.all("upgrade").next() } else { None }
 }
 
-/// Takes away what ends at this hop: what Connection names, the fields that are always hop-by-hop, and Proxy-*.
-pub(super) fn strip(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect();
-    for name in named
-        .into_iter()
-        .chain([CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE])
-    {
-        fields.remove(name);
-    }
-    let fixed = ["keep-alive", "http2-settings"];
-    let gone: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with("proxy-") || fixed.contains(&name.as_str()))
-        .cloned()
-        .collect();
-    for name in gone {
-        fields.remove(name);
-    }
+/// Whether the client takes trailers; then the origin may know, because they are passed on (RFC 9110, 10.1.4).
+fn takes_trailers(head: &Head) -> bool {
+    head.version == Version::Http11 && lists(head, "te", "trailers")
 }
 
-/// What an answer loses besides: fields in which the proxy speaks. No origin speaks for it.
-pub(super) fn strip_answer(fields: &mut HeaderMap) {
-    strip(fields);
-    let ours: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-egressway-"))
-        .cloned()
-        .collect();
-    for name in ours {
-        fields.remove(name);
-    }
+fn lists(head: &Head, name: &str, member: &str) -> bool {
+    head.fields
+        .all(name)
+        .flat_map(tokens)
+        .any(|token| token.eq_ignore_ascii_case(member.as_bytes()))
 }
-
-fn host(target: &Target) -> Result<HeaderValue, Fault> {
-    let text = if target.port() == 80 {
-        target.host().to_string()
-    } else {
-        target.to_string()
-    };
-    // A parsed target is printable ASCII.
-    HeaderValue::try_from(text).map_err(|_| Fault::MalformedRequest("Host is malformed"))
-}
-
-/// RFC 9110, 7.6.3: the received version and a pseudonym.
-pub(super) fn via(version: Version, name: &str) -> HeaderValue {
-    let version = match version {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-    };
-    HeaderValue::try_from(format!("{version} {name}"))
-        .unwrap_or_else(|_| HeaderValue::from_static("1.1 egressway"))
-}
-
-/// Shared by value with the relay: a forwarded request's question to new documents.
-pub(super) type StillPermitted<'a> = &'a (dyn Fn(&InForce) -> bool + Send + Sync);

@@ -70,11 +70,13 @@ pub enum Fault {
     UpstreamClosed,
     /// The origin did not answer in time.
     UpstreamTimeout,
+    /// The origin's answer has a longer body than may pass.
+    ResponseTooLarge,
 }
 
 impl Fault {
     /// One of each, for tests and docs.
-    pub const EXAMPLES: [Self; 25] = [
+    pub const EXAMPLES: [Self; 26] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -100,6 +102,7 @@ impl Fault {
         Self::UpstreamMalformed,
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
+        Self::ResponseTooLarge,
     ];
 
     /// Whether the way to the destination or the destination itself is at fault.
@@ -117,6 +120,7 @@ impl Fault {
                 | Self::UpstreamMalformed
                 | Self::UpstreamClosed
                 | Self::UpstreamTimeout
+                | Self::ResponseTooLarge
         )
     }
 
@@ -297,6 +301,13 @@ impl Fault {
                 "http_response_timeout",
                 "the destination did not answer in time",
                 "Retry if the request is idempotent.",
+            ),
+            Self::ResponseTooLarge => Row(
+                "response_too_large",
+                StatusCode::BAD_GATEWAY,
+                "http_response_body_size",
+                "the destination's answer is longer than may pass",
+                "Ask for less, or have the limit on answers raised.",
             ),
         }
     }

@@ -28,6 +28,17 @@ pub(super) struct Routed {
 impl Server {
     /// Connects to a target, noting everything on the way in the request's record.
     pub(super) async fn route(&self, request: &mut Request, target: Target) -> Result<Routed, Reason> {
+        let permit = self.decide(request, target)?;
+        let (stream, address) = self.connect(request, &permit).await?;
+        Ok(Routed {
+            stream,
+            permit,
+            address,
+        })
+    }
+
+    /// Admits and permits; nothing is looked up before.
+    pub(super) fn decide(&self, request: &mut Request, target: Target) -> Result<Permit, Reason> {
         request.target = Some(target.clone());
         self.state.admits().map_err(Fault::from)?;
         let in_force = self.state.in_force();
@@ -35,16 +46,20 @@ impl Server {
         request.policy = Some(Arc::clone(policy));
         let permit = policy.permit(&in_force.wall, Ask::tunnel(target))?;
         request.permitted(&permit);
-        let addresses = self.vetted(request, &permit).await?;
+        Ok(permit)
+    }
+
+    /// Resolves, vets and dials what was permitted.
+    pub(super) async fn connect(
+        &self,
+        request: &mut Request,
+        permit: &Permit,
+    ) -> Result<(TcpStream, VettedAddr), Reason> {
+        let addresses = self.vetted(request, permit).await?;
         // Time has passed since the request was admitted: a look-up takes up to five seconds, and no request may
         // start from a pod that was quarantined meanwhile.
         self.state.admits().map_err(Fault::from)?;
-        let (stream, address) = self.dial(request, &addresses).await?;
-        Ok(Routed {
-            stream,
-            permit,
-            address,
-        })
+        self.dial(request, &addresses).await
     }
 
     async fn vetted(&self, request: &mut Request, permit: &Permit) -> Result<Vec<VettedAddr>, Reason> {
