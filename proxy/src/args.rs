@@ -35,6 +35,80 @@ pub enum Command {
     Observer(ObserverArgs),
     /// Explain what a policy says to targets; without any, whether the policy can be enforced.
     Check(CheckArgs),
+    /// Stand beside a client that cannot hold a changing password, and add it to what the client sends to its proxy.
+    Forward(ForwardArgs),
+}
+
+/// The helper of a client.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("credential").required(true))]
+pub struct ForwardArgs {
+    /// Where the client connects.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3128")]
+    pub listen: SocketAddr,
+    /// Listen elsewhere than on loopback: whoever reaches the address uses the credential.
+    #[arg(long)]
+    pub allow_remote_clients: bool,
+    /// The proxy: http://host:4750, or https:// where it speaks TLS.
+    #[arg(long, value_name = "URL", value_parser = ProxyUrl::parse)]
+    pub proxy: ProxyUrl,
+    /// File with a token of a ServiceAccount, sent as the password; read for each request.
+    #[arg(long, value_name = "FILE", group = "credential")]
+    pub token_file: Option<PathBuf>,
+    /// File with a password; read for each request.
+    #[arg(long, value_name = "FILE", group = "credential")]
+    pub password_file: Option<PathBuf>,
+    /// User name beside the password. The proxy does not look at it.
+    #[arg(long, value_name = "NAME", default_value = "egressway", value_parser = user_name)]
+    pub user: String,
+    /// PEM certificates that an https:// proxy is verified with, in place of the public roots.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How long open connections may go on after the first signal.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub drain: Duration,
+}
+
+/// Where the real proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl {
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl ProxyUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let url: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+        let tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) | None => return Err("write http://host:port or https://host:port".to_owned()),
+        };
+        let authority = url.authority().ok_or("the host is missing")?;
+        if authority.as_str().contains('@') {
+            return Err("the credential comes from a file, not from the URL".to_owned());
+        }
+        if url.path_and_query().is_some_and(|path| path.as_str() != "/") {
+            return Err("a proxy has no path".to_owned());
+        }
+        Ok(Self {
+            tls,
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(names::PROXY_PORT),
+        })
+    }
+}
+
+/// RFC 7617: the first colon ends the user name.
+fn user_name(text: &str) -> Result<String, String> {
+    if text.contains(':') || text.chars().any(char::is_control) {
+        return Err("a user name has no colon and no control characters".to_owned());
+    }
+    Ok(text.to_owned())
 }
 
 /// A question to a policy.
@@ -248,6 +322,59 @@ mod tests {
             ],
             &["egressway-proxy", "--drain", "5"],
             &["egressway-proxy", "--secrets-dir", "s"],
+            &["egressway-proxy", "forward", "--proxy", "http://p:1"],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://u:p@p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "socks5://p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p:1/x",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p",
+                "--token-file",
+                "t",
+                "--password-file",
+                "p",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p",
+                "--token-file",
+                "t",
+                "--user",
+                "a:b",
+            ],
             &["egressway-proxy", "--policy", "p", "--acl-dir", "d"],
             &["egressway-proxy", "--policy", "p", "--report", "[::]:1"],
             &["egressway-proxy", "--policy", "p", "--report-key-file", "k"],

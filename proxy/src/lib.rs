@@ -17,6 +17,7 @@ pub mod drain;
 pub mod egress_ip;
 pub mod endpoint;
 mod error_chain;
+pub mod forward_client;
 mod hangup;
 pub mod listen;
 pub mod metrics;

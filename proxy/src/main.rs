@@ -7,6 +7,7 @@ use clap::Parser as _;
 use egressway_proxy::alone::Refused;
 use egressway_proxy::app::App;
 use egressway_proxy::args::{Args, Command};
+use egressway_proxy::forward_client::ForwardClient;
 use egressway_proxy::observer::Observer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     let lines = match &args.command {
         None if args.fleet.policy.is_some() => Lines::ForPeople,
         None | Some(Command::Observer(_)) => Lines::ForMachines,
-        Some(Command::Check(_)) => Lines::ForPeople,
+        Some(Command::Check(_) | Command::Forward(_)) => Lines::ForPeople,
     };
     let asks = matches!(&args.command, Some(Command::Check(_)));
     log(lines);
@@ -103,6 +104,18 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 ended = served => ended.context("the observer ended")?,
                 () = signals.next() => {}
             }
+        }
+        Some(Command::Forward(forward)) => {
+            let (first, second) = (CancellationToken::new(), CancellationToken::new());
+            let served = ForwardClient::bind(&forward)?.run(first.clone(), second.clone());
+            let mut served = std::pin::pin!(served);
+            for token in [&first, &second] {
+                tokio::select! {
+                    () = &mut served => return Ok(ExitCode::SUCCESS),
+                    () = signals.next() => token.cancel(),
+                }
+            }
+            served.await;
         }
         Some(Command::Check(question)) => return egressway_proxy::check::run(question).await,
     }

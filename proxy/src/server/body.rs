@@ -187,7 +187,9 @@ mod tests {
                 }
                 Step::More => match bytes.next() {
                     Some(byte) => buffer.extend_from_slice(&[*byte]),
-                    None if decoder.may_end() => return Ok((String::from_utf8(body).unwrap(), trailers, String::new())),
+                    None if decoder.may_end() => {
+                        return Ok((String::from_utf8(body).unwrap(), trailers, String::new()));
+                    }
                     None => return Err(Fault::UpstreamClosed),
                 },
             }

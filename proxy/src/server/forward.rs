@@ -62,7 +62,10 @@ impl Connection {
             Ok(permit) => permit,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let (outcome, pooled) = match self.exchange(server, &mut request, &outgoing, &permit, in_force).await {
+        let (outcome, pooled) = match self
+            .exchange(server, &mut request, &outgoing, &permit, in_force)
+            .await
+        {
             Ok(ended) => ended,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -156,12 +159,7 @@ impl Connection {
     }
 
     async fn options(&mut self, server: &Server, request: Request) -> Next {
-        let status = self
-            .stream
-            .write_all(OPTIONS_HERE)
-            .await
-            .is_ok()
-            .then_some(200);
+        let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
         let ending = Ending {
             end: End::Completed,
             status,
@@ -304,7 +302,9 @@ fn destination(head: &Head) -> Result<(Target, &str), Reason> {
 fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("Max-Forwards is not a number");
     let mut values = head.fields.all("max-forwards");
-    let Some(value) = values.next() else { return Ok(None) };
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(BROKEN);
     }
@@ -316,7 +316,11 @@ fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
 fn upgrade(head: &Head) -> Option<&[u8]> {
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
     let asked = bodyless && head.version == Version::Http11 && lists(head, "connection", "upgrade");
-    if asked { head.fields.all("upgrade").next() } else { None }
+    if asked {
+        head.fields.all("upgrade").next()
+    } else {
+        None
+    }
 }
 
 /// Whether the client takes trailers; then the origin may know, because they are passed on (RFC 9110, 10.1.4).

@@ -10,8 +10,8 @@ mod request;
 mod response;
 mod scan;
 
-pub use fields::{Fields, tokens};
 pub(in crate::server) use fields::is_token;
+pub use fields::{Fields, tokens};
 pub use request::Head;
 pub use response::ResponseHead;
 pub use scan::{Scan, Section};

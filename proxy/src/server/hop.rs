@@ -39,7 +39,10 @@ impl<'a> EndToEnd<'a> {
 
     /// What the message announces of its trailers; it goes on only where trailers do.
     pub(super) fn announced_trailers(&self) -> impl Iterator<Item = &'a [u8]> {
-        let named = self.named.iter().any(|named| named.eq_ignore_ascii_case(b"trailer"));
+        let named = self
+            .named
+            .iter()
+            .any(|named| named.eq_ignore_ascii_case(b"trailer"));
         self.fields.all("trailer").filter(move |_| !named)
     }
 

@@ -59,7 +59,14 @@ impl Key {
 
     fn identity(&self) -> (&str, &str, &str, &Target, Option<TlsId>, Id) {
         let policy = &self.policy;
-        (policy.namespace(), policy.name(), policy.hash(), &self.target, self.tls, self.runtime)
+        (
+            policy.namespace(),
+            policy.name(),
+            policy.hash(),
+            &self.target,
+            self.tls,
+            self.runtime,
+        )
     }
 }
 

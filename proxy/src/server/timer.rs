@@ -51,7 +51,12 @@ mod tests {
         let (start, mut timer) = (Instant::now(), Timer::default());
         for seconds in [5, 60, 10, 11, 180] {
             let deadline = Instant::now() + Duration::from_secs(seconds);
-            assert!(timer.until(deadline, std::future::pending::<()>()).await.is_none());
+            assert!(
+                timer
+                    .until(deadline, std::future::pending::<()>())
+                    .await
+                    .is_none()
+            );
             assert_eq!(Instant::now().duration_since(deadline).as_secs(), 0);
             assert_eq!(timer.until(deadline, std::future::ready(1)).await, Some(1));
         }

@@ -75,10 +75,7 @@ fn blank(bytes: &[u8]) -> &[u8] {
 
 /// What is behind a token of at least one character.
 fn token(bytes: &[u8]) -> Option<&[u8]> {
-    let count = bytes
-        .iter()
-        .take_while(|byte| is_token(**byte))
-        .count();
+    let count = bytes.iter().take_while(|byte| is_token(**byte)).count();
     if count == 0 { None } else { bytes.get(count..) }
 }
 

@@ -297,7 +297,9 @@ fn patience(head: &ResponseHead) -> Option<Duration> {
         .flat_map(tokens)
         .find_map(|token| {
             let (name, value) = std::str::from_utf8(token).ok()?.split_once('=')?;
-            name.trim().eq_ignore_ascii_case("timeout").then_some(value.trim())
+            name.trim()
+                .eq_ignore_ascii_case("timeout")
+                .then_some(value.trim())
         })
         .and_then(|seconds| seconds.parse().ok())
         .map(Duration::from_secs)

@@ -97,7 +97,12 @@ impl Flow {
     }
 
     /// Goes on with another head, its body, and the most bytes that the body may have.
-    pub(super) fn begin(&mut self, framing: Framing, encoding: Encoding, bytes_max: Option<u64>) -> &mut BytesMut {
+    pub(super) fn begin(
+        &mut self,
+        framing: Framing,
+        encoding: Encoding,
+        bytes_max: Option<u64>,
+    ) -> &mut BytesMut {
         self.decoder = Decoder::new(framing);
         self.ended = self.decoder.is_done();
         self.encoding = encoding;
