@@ -1,8 +1,11 @@
-//! One JSON line per refusal and per end of a tunnel or forwarded request, with OpenTelemetry's keys.
+//! One line per refusal and per end of a tunnel or forwarded request; how it is written is [`Format`]'s.
 //!
 //! A line is written into a bounded buffer by the thread that has something to say, and a thread of its own empties
 //! the buffer: a full or stuck pipe drops lines and counts them, it never stalls traffic. Never logged: paths, queries,
 //! user information, header fields.
+
+mod file;
+mod format;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -16,6 +19,8 @@ use egressway_core::acl::{Host, Policy, Target};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+pub use self::file::LogFile;
+pub use self::format::Format;
 use crate::server::id::Id;
 
 /// Bytes of lines that wait for the writer: a second of a busy pod (10,000 requests/s of 400 bytes).
@@ -88,6 +93,7 @@ pub struct AccessLog(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     place: Place,
+    format: Format,
 }
 
 #[derive(Debug, Default)]
@@ -112,23 +118,24 @@ struct Waiting {
 }
 
 impl AccessLog {
-    /// Logs to standard output.
-    ///
-    /// # Errors
-    /// The writer thread could not be started.
-    pub fn stdout(place: Place) -> std::io::Result<Self> {
-        Self::to_writer(Box::new(std::io::stdout()), place)
-    }
-
-    /// Logs to a writer, which may block for as long as it likes.
+    /// Logs JSON to a writer, which may block for as long as it likes.
     ///
     /// # Errors
     /// The writer thread could not be started.
     pub fn to_writer(writer: Box<dyn Write + Send>, place: Place) -> std::io::Result<Self> {
+        Self::new(writer, place, Format::Json)
+    }
+
+    /// Logs to a writer in a format.
+    ///
+    /// # Errors
+    /// The writer thread could not be started.
+    pub fn new(writer: Box<dyn Write + Send>, place: Place, format: Format) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let handle = Handle {
             queue: Arc::clone(&queue),
             place,
+            format,
         };
         // Nobody joins it: it may sit in a write that never returns.
         thread::Builder::new()
@@ -140,11 +147,11 @@ impl AccessLog {
     /// Queues a line; returns how many were lost since the last call, this one included.
     #[must_use = "lost lines are counted in a metric"]
     pub fn record(&self, entry: &Entry) -> u64 {
-        let Handle { queue, place } = &*self.0;
+        let Handle { queue, place, format } = &*self.0;
         let refused = LINE.with_borrow_mut(|line| {
             line.clear();
             // Writing plain fields to memory cannot fail; if it did, an unfinished line would be a lost one.
-            u64::from(append(line, entry, place).is_err() || !queue.push(line))
+            u64::from(format.append(line, entry, place).is_err() || !queue.push(line))
         });
         refused + queue.lost.swap(0, Ordering::Relaxed)
     }
@@ -229,12 +236,6 @@ impl Queue {
         mem::swap(&mut waiting.bytes, batch);
         Some(mem::take(&mut waiting.lines))
     }
-}
-
-fn append(line: &mut Vec<u8>, entry: &Entry, place: &Place) -> serde_json::Result<()> {
-    serde_json::to_writer(&mut *line, &Line::new(entry, place))?;
-    line.push(b'\n');
-    Ok(())
 }
 
 /// The line as it is written.
@@ -388,7 +389,7 @@ mod tests {
             pod: Some("pod-1".to_owned()),
             node: None,
         };
-        append(&mut line, &entry(), &place).unwrap();
+        Format::Json.append(&mut line, &entry(), &place).unwrap();
         assert_eq!(
             String::from_utf8(line).unwrap(),
             concat!(
@@ -398,6 +399,34 @@ mod tests {
                 r#""error.type":"connection_refused","egress.id":"00000000000a","egress.decision":"error","#,
                 r#""egress.reason":"connection_refused","egress.rule":"partners","egress.bytes_sent":1,"#,
                 r#""egress.bytes_received":2,"egress.duration_ms":1.5,"egress.connect_ms":1.0,"k8s.pod.name":"pod-1"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn other_formats_have_the_same_facts() {
+        let written = |format: Format| {
+            let mut line = Vec::new();
+            format.append(&mut line, &entry(), &Place::default()).unwrap();
+            String::from_utf8(line).unwrap()
+        };
+        assert_eq!(
+            written(Format::Text),
+            "1970-01-01T00:00:00.000Z ERROR CONNECT [2620:4f:8000::1]:443 502 connection_refused rule=partners \
+             client=192.0.2.1:1234 peer=2620:4f:8000::1 sent=1 received=2 ms=1.500 connect_ms=1.000 id=00000000000a\n"
+        );
+        assert_eq!(
+            written(Format::Ecs),
+            concat!(
+                r#"{"@timestamp":"1970-01-01T00:00:00Z","log.level":"error","message":"egress request","#,
+                r#""ecs.version":"8.11.0","service.name":"egressway-proxy","event.kind":"event","#,
+                r#""event.category":["network"],"event.type":["connection","error"],"event.action":"error","#,
+                r#""event.outcome":"failure","event.reason":"connection_refused","event.id":"00000000000a","#,
+                r#""event.duration":1500000,"source.ip":"192.0.2.1","source.port":1234,"source.bytes":1,"#,
+                r#""destination.ip":"2620:4f:8000::1","destination.port":443,"destination.bytes":2,"#,
+                r#""http.request.method":"CONNECT","http.response.status_code":502,"rule.name":"partners","#,
+                r#""error.type":"connection_refused"}"#,
                 "\n"
             )
         );
@@ -422,7 +451,9 @@ mod tests {
         let (release, stuck) = mpsc::channel();
         let log = AccessLog::to_writer(Box::new(Stuck(stuck)), Place::default()).unwrap();
         let mut line = Vec::new();
-        append(&mut line, &entry(), &Place::default()).unwrap();
+        Format::Json
+            .append(&mut line, &entry(), &Place::default())
+            .unwrap();
         let fitting = QUEUE_BYTES_MAX / line.len();
         // What the writer took before it got stuck is not in the queue any more; it takes one batch.
         let lost: u64 = (0..fitting * 2 + 1000).map(|_| log.record(&entry())).sum();

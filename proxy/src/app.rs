@@ -3,6 +3,7 @@
 //! It only puts parts together; each part lives in its own file.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::{self, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::access_log::{AccessLog, Place};
-use crate::admin::Admin;
+use crate::access_log::{AccessLog, LogFile, Place};
+use crate::admin::{Admin, Control, LogLevel};
 use crate::alone;
 use crate::args::FleetArgs;
 use crate::control_metrics::ControlMetrics;
@@ -52,6 +53,7 @@ pub struct App {
     /// None without an operator that could ask.
     report: Option<TcpListener>,
     source: Source,
+    log_level: LogLevel,
 }
 
 /// Where a bound app listens.
@@ -95,7 +97,15 @@ impl App {
             admin,
             report,
             source,
+            log_level: LogLevel::fixed(),
         })
+    }
+
+    /// With a way to change what the process logs about itself.
+    #[must_use]
+    pub fn with_log_level(mut self, log_level: LogLevel) -> Self {
+        self.log_level = log_level;
+        self
     }
 
     /// Where it listens.
@@ -120,6 +130,7 @@ impl App {
             admin,
             report,
             source,
+            log_level,
         } = self;
         let identity = args.identity.clone();
         let limits = limits();
@@ -144,7 +155,14 @@ impl App {
             pod: some(&identity.pod_name),
             node: some(&identity.node_name),
         };
-        let log = AccessLog::stdout(place).context("failed to start the access log")?;
+        let writer: Box<dyn Write + Send> = match &args.log_file {
+            None => Box::new(std::io::stdout()),
+            Some(file) => Box::new(
+                LogFile::open(file.clone(), hangups.reopen())
+                    .with_context(|| format!("failed to open {}", file.display()))?,
+            ),
+        };
+        let log = AccessLog::new(writer, place, args.log_format).context("failed to start the access log")?;
 
         let (stop, kill, end) = (
             CancellationToken::new(),
@@ -152,7 +170,6 @@ impl App {
             CancellationToken::new(),
         );
         let mut tasks = JoinSet::new();
-        tasks.spawn(Admin::new(Arc::clone(&state), registry).serve(admin, end.clone()));
         let documents = Documents::new(
             source,
             identity.cell.clone(),
@@ -195,6 +212,14 @@ impl App {
             PROXY_APP_NAME.to_owned(),
             own_ports,
         ));
+        let mut health = Admin::new(Arc::clone(&state), registry);
+        if let Some(file) = args.admin_token_file.clone() {
+            let server = Arc::clone(&server);
+            let seen = move || server.tunnels();
+            let control = Control::new(file, seen, log_level).context("failed to read the admin token")?;
+            health = health.with_control(control);
+        }
+        tasks.spawn(Arc::new(health).serve(admin, end.clone()));
         let workers =
             Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
         let served = workers.ended();

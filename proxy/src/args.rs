@@ -11,6 +11,8 @@ use clap::{Args as _, Parser, Subcommand};
 use egressway_core::{duration, wire::names};
 use ipnet::IpNet;
 
+use crate::access_log::Format;
+
 /// The egress proxy of Egressway: with --policy alone, without it as a pod of a fleet.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
@@ -210,6 +212,15 @@ pub struct FleetArgs {
         value_parser = duration::parse
     )]
     pub drain: Duration,
+    /// How lines of the access log are written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Json)]
+    pub log_format: Format,
+    /// File to append the access log to, opened again on SIGHUP. [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Token that opens /tunnels, /policy and /log-level on the admin port; read for each request.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
     /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
     #[arg(long, value_name = "CIDR")]
     pub insecure_allow: Vec<IpNet>,

@@ -1,6 +1,7 @@
 //! SIGHUP: documents are read and log files opened again, now. It ends nothing, as it would without a handler.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -12,6 +13,7 @@ use tracing::info;
 pub(crate) struct Hangups {
     signal: Signal,
     reload: Arc<Notify>,
+    reopen: Arc<AtomicBool>,
 }
 
 impl Hangups {
@@ -21,12 +23,18 @@ impl Hangups {
         Ok(Self {
             signal: signal(SignalKind::hangup())?,
             reload: Arc::default(),
+            reopen: Arc::default(),
         })
     }
 
     /// What wakes the loader of the documents.
     pub(crate) fn reload(&self) -> Arc<Notify> {
         Arc::clone(&self.reload)
+    }
+
+    /// What the log's file looks at.
+    pub(crate) fn reopen(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.reopen)
     }
 
     /// Passes it on, until `stop`.
@@ -36,7 +44,8 @@ impl Hangups {
                 () = stop.cancelled() => return,
                 heard = self.signal.recv() => if heard.is_none() { return },
             }
-            info!("SIGHUP: documents are read again");
+            info!("SIGHUP: documents are read and log files opened again");
+            self.reopen.store(true, Ordering::Relaxed);
             self.reload.notify_one();
         }
     }

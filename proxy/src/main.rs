@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use egressway_proxy::admin::LogLevel;
 use egressway_proxy::alone::Refused;
 use egressway_proxy::app::App;
 use egressway_proxy::args::{Args, Command};
@@ -28,8 +29,8 @@ fn main() -> ExitCode {
         Some(Command::Check(_) | Command::Forward(_)) => Lines::ForPeople,
     };
     let asks = matches!(&args.command, Some(Command::Check(_)));
-    log(lines);
-    match run(args) {
+    let log_level = log(lines);
+    match run(args, log_level) {
         Ok(code) => code,
         Err(error) => {
             fail(lines, &error);
@@ -50,14 +51,30 @@ enum Lines {
     ForPeople,
 }
 
-fn log(lines: Lines) {
+fn log(lines: Lines) -> LogLevel {
     let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
-    let lines_out = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let own_lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
     match lines {
-        Lines::ForMachines => lines_out.json().flatten_event(true).init(),
-        Lines::ForPeople => lines_out.with_target(false).with_ansi(false).init(),
+        Lines::ForMachines => {
+            let own_lines = own_lines
+                .json()
+                .flatten_event(true)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = own_lines.reload_handle();
+            own_lines.init();
+            LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+        Lines::ForPeople => {
+            let own_lines = own_lines
+                .with_target(false)
+                .with_ansi(false)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = own_lines.reload_handle();
+            own_lines.init();
+            LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
     }
 }
 
@@ -77,7 +94,7 @@ fn fail(lines: Lines, error: &anyhow::Error) {
 
 /// The control side; the data path has threads of its own.
 #[tokio::main(flavor = "current_thread")]
-async fn run(args: Args) -> anyhow::Result<ExitCode> {
+async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut signals = Signals::new()?;
@@ -91,7 +108,8 @@ async fn run(args: Args) -> anyhow::Result<ExitCode> {
                 second.cancel();
                 std::future::pending::<()>().await;
             };
-            let app = App::bind(args.fleet)?.run(first.cancelled(), second.cancelled());
+            let app = App::bind(args.fleet)?.with_log_level(log_level);
+            let app = app.run(first.cancelled(), second.cancelled());
             tokio::select! {
                 ended = app => ended?,
                 () = count => {}

@@ -151,7 +151,8 @@ async fn body(
     // The decoder eats a copy, and says by that how much belongs to the body.
     let mut raw = buffer.clone();
     loop {
-        let malformed = |fault: Fault| std::io::Error::new(ErrorKind::InvalidData, Reason::Fault(fault).sentence());
+        let malformed =
+            |fault: Fault| std::io::Error::new(ErrorKind::InvalidData, Reason::Fault(fault).sentence());
         let (ends, waits) = match decoder.decode(&mut buffer).map_err(malformed)? {
             Step::Data(count) => {
                 decoder.take(&mut buffer, count);
