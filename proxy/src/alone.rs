@@ -22,6 +22,10 @@ const PROBLEMS_LOGGED_MAX: usize = 20;
 pub struct Refused(Vec<String>);
 
 impl Refused {
+    pub(crate) fn of(problems: &[String]) -> Self {
+        Self(problems.to_vec())
+    }
+
     /// The problems.
     #[must_use]
     pub fn list(&self) -> &[String] {

@@ -24,7 +24,7 @@ use crate::admin::{Admin, Control, LogLevel};
 use crate::alone;
 use crate::args::FleetArgs;
 use crate::control_metrics::ControlMetrics;
-use crate::documents::{Documents, Settings, Source, compile_manifest};
+use crate::documents::{Documents, Settings, Source, compile_with_secrets};
 use crate::drain::{self, Times};
 use crate::egress_ip::EgressIp;
 use crate::hangup::Hangups;
@@ -267,7 +267,7 @@ fn source(args: &FleetArgs) -> anyhow::Result<Source> {
         insecure_allow: args.insecure_allow.clone(),
         ..Settings::default()
     };
-    compile_manifest(&documents, &settings).context("failed to compile the policy")?;
+    compile_with_secrets(&documents, &settings)?;
     Ok(source.into())
 }
 

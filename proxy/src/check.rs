@@ -9,15 +9,14 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use egressway_core::acl::compile;
 use egressway_core::acl::{Ask, Caller, Deny, Host, Permit, Policy, Wall};
-use egressway_core::wire::document::{self, When};
+use egressway_core::wire::document::{self, PolicySecrets, When};
 
 use self::show::{Address, Explained, Tls, Verdict};
 use self::target::Asked;
 use crate::alone::{self, Manifest, Named, Refused, SecretsDir, needed};
 use crate::args::{CheckArgs, Output};
-use crate::documents::{Settings, compile_manifest};
+use crate::documents::{Settings, compile_manifest, compile_with_secrets};
 use crate::resolve::Resolver;
 use crate::server::reason::{Fault, Reason};
 use crate::state::InForce;
@@ -122,10 +121,17 @@ fn check_all(args: &CheckArgs, file: &str, manifest: &Manifest) -> anyhow::Resul
                 documents.floor.nat64_prefixes.extend(own.nat64_prefixes);
             }
             if let (Some(secrets), Some(policy)) = (&secrets, documents.policies.policies.first()) {
-                secrets.read(&needed(&policy.content))?;
+                documents.secrets.policies = vec![PolicySecrets {
+                    namespace: policy.namespace.clone(),
+                    name: policy.name.clone(),
+                    secrets: secrets.read(&needed(&policy.content))?,
+                }];
             }
-            compile::floor(&documents.floor, &[]).context("the floor is refused")?;
-            let in_force = compile_manifest(&documents, &settings)?;
+            let in_force = if secrets.is_some() {
+                compile_with_secrets(&documents, &settings)?
+            } else {
+                compile_manifest(&documents, &settings)?
+            };
             Ok(Checked { in_force, documents })
         })
         .collect()

@@ -1,4 +1,4 @@
-//! The mounted documents: policies, floor and pool, put in force as one or not at all.
+//! The mounted documents: policies, floor, pool, client pods and secrets, put in force as one or not at all.
 //!
 //! A broken, missing or newer document never widens access: the last good ones stay in force, and before there are any
 //! nothing is let through. It fetches nothing; whoever writes the directory decides when it changes.
@@ -20,7 +20,7 @@ use tracing::{info, warn};
 
 pub use self::compile::Settings;
 use self::read::Raw;
-pub use self::source::{Source, compile_manifest};
+pub use self::source::{Source, compile_manifest, compile_with_secrets};
 use self::watch::Watch;
 use crate::control_metrics::ControlMetrics;
 use crate::error_chain;
@@ -60,6 +60,16 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The same of the document with secrets: what the parser would quote stays where it is.
+    #[error("failed to parse {file} at line {line}, column {column}")]
+    ParseSecrets {
+        /// The file.
+        file: &'static str,
+        /// Where.
+        line: usize,
+        /// Where.
+        column: usize,
+    },
     /// Written by a newer operator.
     #[error(
         "{file} has version {found}, this build reads {}: upgrade the proxy first",
@@ -86,7 +96,6 @@ pub enum Error {
 }
 
 /// Loads the documents and follows where they come from.
-#[derive(Debug)]
 pub struct Documents {
     origin: Source,
     /// Somebody wants them to be read now.
@@ -98,6 +107,15 @@ pub struct Documents {
     tried: Option<(Raw, Result<(), String>)>,
     /// The bytes in force.
     good: Option<Raw>,
+}
+
+/// Without the bytes: there are secrets in them.
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Documents {
@@ -165,7 +183,9 @@ impl Documents {
             &raw,
             before.as_ref().map(|(raw, old)| (*raw, old.as_ref())),
             &self.settings,
-        ) {
+        )
+        .and_then(|in_force| self.origin.accept(in_force))
+        {
             Ok(in_force) => {
                 self.tried = Some((raw.clone(), Ok(())));
                 self.good = Some(raw);
@@ -191,8 +211,13 @@ impl Documents {
         info!(
             floor_hash = in_force.wall.floor.hash(),
             pool_hash = in_force.pool_hash,
+            clients_hash = in_force.clients.hash(),
+            secrets_hash = in_force.secrets.hash(),
             "documents in force"
         );
+        for problem in in_force.secrets.problems() {
+            warn!(problem, "a Secret cannot be used: what depends on it is refused");
+        }
         self.state.set_in_force(in_force);
         self.state.set_load_error(None);
         self.metrics.reloaded();

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod alone;
 pub mod app;
 pub mod args;
+pub mod auth;
 pub mod check;
 pub mod control_metrics;
 pub mod dial;

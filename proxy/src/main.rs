@@ -79,7 +79,8 @@ fn log(lines: Lines) -> LogLevel {
 }
 
 fn fail(lines: Lines, error: &anyhow::Error) {
-    match (lines, error.downcast_ref::<Refused>()) {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
+    match (lines, refused) {
         (Lines::ForPeople, Some(refused)) => {
             for problem in refused.list() {
                 eprintln!("{problem}");

@@ -15,6 +15,8 @@ use egressway_core::wire::document;
 use egressway_core::wire::report::{Egress, Phase};
 use tokio::sync::watch;
 
+use crate::auth::{ClientTable, Keyring};
+
 /// Documents in force, replaced as one.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
@@ -26,6 +28,10 @@ pub struct InForce {
     pub pool: Arc<document::Pool>,
     /// Digest of the pool's document; empty before the first load.
     pub pool_hash: String,
+    /// The client pods, and who issues their tokens.
+    pub clients: Arc<ClientTable>,
+    /// What the policies' Secrets hold.
+    pub secrets: Arc<Keyring>,
 }
 
 impl InForce {

@@ -55,6 +55,15 @@ impl Source {
         }
     }
 
+    /// Whoever writes a manifest is told what is wrong with its Secrets, and the last good ones stay; in a fleet they
+    /// are somebody else's, and only what depends on them is refused.
+    pub(super) fn accept(&self, in_force: InForce) -> Result<InForce, Error> {
+        match self {
+            Self::Mount(_) => Ok(in_force),
+            Self::Manifest(_) => sound(in_force),
+        }
+    }
+
     /// What has to be watched.
     pub(super) fn watched(&self) -> Vec<PathBuf> {
         match self {
@@ -109,6 +118,8 @@ fn raw(documents: &alone::Documents) -> Raw {
         policies: document::to_json(&documents.policies).into_bytes(),
         floor: document::to_json(&documents.floor).into_bytes(),
         pool: document::to_json(&documents.pool).into_bytes(),
+        clients: None,
+        secrets: Some(document::to_json(&documents.secrets).into_bytes()),
     }
 }
 
@@ -118,4 +129,19 @@ fn raw(documents: &alone::Documents) -> Raw {
 /// Why it cannot be.
 pub fn compile_manifest(documents: &alone::Documents, settings: &Settings) -> Result<InForce, Error> {
     compile::compile(&raw(documents), None, settings)
+}
+
+/// The same with the Secrets that it refers to.
+///
+/// # Errors
+/// Why it cannot be, or which Secret is of no use.
+pub fn compile_with_secrets(documents: &alone::Documents, settings: &Settings) -> Result<InForce, Error> {
+    compile_manifest(documents, settings).and_then(sound)
+}
+
+fn sound(in_force: InForce) -> Result<InForce, Error> {
+    match in_force.secrets.problems() {
+        [] => Ok(in_force),
+        problems => Err(Error::Manifest(alone::Refused::of(problems))),
+    }
 }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use egressway_core::wire::names::{FLOOR_KEY, POLICIES_KEY, POOL_KEY};
+use egressway_core::wire::names::{CLIENTS_KEY, FLOOR_KEY, POLICIES_KEY, POOL_KEY, SECRETS_KEY};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -113,9 +113,16 @@ fn drain(fd: &OwnedFd, heed: Heed) -> bool {
         relevant |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
             || heed == Heed::Everything
             || name.is_none_or(|name| {
-                [DATA_LINK, POLICIES_KEY, FLOOR_KEY, POOL_KEY]
-                    .iter()
-                    .any(|own| own.as_bytes() == name)
+                [
+                    DATA_LINK,
+                    POLICIES_KEY,
+                    FLOOR_KEY,
+                    POOL_KEY,
+                    CLIENTS_KEY,
+                    SECRETS_KEY,
+                ]
+                .iter()
+                .any(|own| own.as_bytes() == name)
             });
     }
     relevant
