@@ -39,6 +39,35 @@ pub enum Command {
     Check(CheckArgs),
     /// Stand beside a client that cannot hold a changing password, and add it to what the client sends to its proxy.
     Forward(ForwardArgs),
+    /// Turn the configuration of another proxy into an EgressPolicy, on standard output.
+    Convert(ConvertArgs),
+}
+
+/// A configuration to convert.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// Whose configuration it is.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub from: From,
+    /// Of a Smokescreen ACL only this service, or default.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// The files, each by itself.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Whose configuration is converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum From {
+    /// Smokescreen's ACL, version 1.
+    SmokescreenAcl,
+    /// Smokescreen's configuration file.
+    SmokescreenConfig,
+    /// mole's acl.yaml.
+    Mole,
+    /// Webhook Sentry's configuration file.
+    WebhookSentry,
 }
 
 /// The helper of a client.

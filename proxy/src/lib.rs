@@ -12,6 +12,7 @@ pub mod args;
 pub mod auth;
 pub mod check;
 pub mod control_metrics;
+pub mod convert;
 pub mod dial;
 pub mod documents;
 pub mod drain;

@@ -26,9 +26,9 @@ fn main() -> ExitCode {
     let lines = match &args.command {
         None if args.fleet.policy.is_some() => Lines::ForPeople,
         None | Some(Command::Observer(_)) => Lines::ForMachines,
-        Some(Command::Check(_) | Command::Forward(_)) => Lines::ForPeople,
+        Some(Command::Check(_) | Command::Forward(_) | Command::Convert(_)) => Lines::ForPeople,
     };
-    let asks = matches!(&args.command, Some(Command::Check(_)));
+    let asks = matches!(&args.command, Some(Command::Check(_) | Command::Convert(_)));
     let log_level = log(lines);
     match run(args, log_level) {
         Ok(code) => code,
@@ -136,6 +136,7 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
             }
             served.await;
         }
+        Some(Command::Convert(convert)) => egressway_proxy::convert::run(&convert)?,
         Some(Command::Check(question)) => return egressway_proxy::check::run(question).await,
     }
     Ok(ExitCode::SUCCESS)
