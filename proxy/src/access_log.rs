@@ -15,7 +15,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{fmt, mem, thread};
 
-use egressway_core::acl::{Host, Policy, Target};
+use egressway_core::acl::{Caller, Host, Policy, Target};
+use egressway_core::wire::document::Mode;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -43,6 +44,14 @@ pub struct Entry {
     pub time: Timestamp,
     /// Who asked.
     pub client: SocketAddr,
+    /// The load balancer that said so by the PROXY protocol.
+    pub balancer: Option<SocketAddr>,
+    /// The clients of the policy that it is.
+    pub clients: Caller,
+    /// The pod that it is.
+    pub client_pod: Option<Arc<str>>,
+    /// The mode of the policy.
+    pub mode: Mode,
     /// Its id in the reply.
     pub id: Id,
     /// `CONNECT`, `GET`, ...; absent when no head arrived.
@@ -53,10 +62,12 @@ pub struct Entry {
     pub policy: Option<Arc<Policy>>,
     /// The Allow rule that permitted, or the Deny rule that refused.
     pub rule: Option<Arc<str>>,
-    /// `allow`, `deny` or `error`.
+    /// `allow`, `deny`, `report` or `error`.
     pub decision: &'static str,
     /// The reason's code, or how a served request ended.
     pub reason: &'static str,
+    /// How a request ended that mode Report let through.
+    pub end: Option<&'static str>,
     /// Status sent to the client; absent when the connection broke before one was.
     pub status: Option<u16>,
     /// The address that was dialled.
@@ -246,6 +257,12 @@ struct Line<'a> {
     client_address: IpAddr,
     #[serde(rename = "client.port")]
     client_port: u16,
+    #[serde(rename = "egress.balancer", skip_serializing_if = "Option::is_none")]
+    balancer: Option<SocketAddr>,
+    #[serde(rename = "egress.client", skip_serializing_if = "Option::is_none")]
+    clients: Option<ClientNames<'a>>,
+    #[serde(rename = "egress.client_pod", skip_serializing_if = "Option::is_none")]
+    client_pod: Option<&'a str>,
     #[serde(
         rename = "server.address",
         skip_serializing_if = "Option::is_none",
@@ -270,6 +287,10 @@ struct Line<'a> {
     decision: &'static str,
     #[serde(rename = "egress.reason")]
     reason: &'static str,
+    #[serde(rename = "egress.end", skip_serializing_if = "Option::is_none")]
+    end: Option<&'static str>,
+    #[serde(rename = "egress.mode", skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     #[serde(rename = "egress.policy", skip_serializing_if = "Option::is_none")]
     policy: Option<PolicyName<'a>>,
     #[serde(rename = "egress.generation", skip_serializing_if = "Option::is_none")]
@@ -298,6 +319,13 @@ impl<'a> Line<'a> {
             timestamp: entry.time,
             client_address: entry.client.ip().to_canonical(),
             client_port: entry.client.port(),
+            balancer: entry.balancer,
+            clients: entry
+                .policy
+                .as_deref()
+                .filter(|_| entry.clients.is_known())
+                .map(|policy| ClientNames(policy, entry.clients)),
+            client_pod: entry.client_pod.as_deref(),
             server_address: entry.target.as_ref().map(Target::host),
             server_port: entry.target.as_ref().map(Target::port),
             peer: entry.peer,
@@ -308,6 +336,8 @@ impl<'a> Line<'a> {
             id: entry.id,
             decision: entry.decision,
             reason: entry.reason,
+            end: entry.end,
+            mode: Some(entry.mode).filter(|mode| *mode != Mode::Enforce),
             policy: entry.policy.as_deref().map(PolicyName),
             generation: entry.policy.as_ref().map(|policy| policy.generation()),
             rule: entry.rule.as_deref(),
@@ -333,6 +363,25 @@ struct PolicyName<'a>(&'a Policy);
 impl fmt::Display for PolicyName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.namespace(), self.0.name())
+    }
+}
+
+/// The names, with commas between them.
+struct ClientNames<'a>(&'a Policy, Caller);
+
+impl fmt::Display for ClientNames<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, name) in self.0.names_of(self.1).enumerate() {
+            f.write_str(if n > 0 { "," } else { "" })?;
+            f.write_str(name)?;
+        }
+        Ok(())
+    }
+}
+
+impl Serialize for ClientNames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -364,6 +413,10 @@ mod tests {
         Entry {
             time: Timestamp::UNIX_EPOCH,
             client: "[::ffff:192.0.2.1]:1234".parse().unwrap(),
+            balancer: None,
+            clients: Caller::UNKNOWN,
+            client_pod: None,
+            mode: Mode::Enforce,
             id: Id::from_bits(10),
             method: Some("CONNECT".into()),
             target: Some(Target::parse("[2620:4f:8000::1]:443").unwrap()),
@@ -371,6 +424,7 @@ mod tests {
             rule: Some(Arc::from("partners")),
             decision: "error",
             reason: "connection_refused",
+            end: None,
             status: Some(502),
             peer: Some("2620:4f:8000::1".parse().unwrap()),
             detail: None,

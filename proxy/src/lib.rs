@@ -21,14 +21,18 @@ pub mod endpoint;
 mod error_chain;
 pub mod forward_client;
 mod hangup;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod observer;
+pub mod proxy_protocol;
 pub mod report;
 pub mod resolve;
 pub mod server;
 pub mod state;
+pub mod stream;
 pub mod tunnel;
 pub mod workers;
+pub mod would_deny;
 
 pub(crate) use error_chain::error_chain;

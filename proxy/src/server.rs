@@ -11,6 +11,7 @@ mod forward;
 pub mod head;
 mod hop;
 pub mod id;
+mod listener;
 mod origin;
 mod pool;
 pub mod reason;
@@ -36,6 +37,9 @@ use self::id::Ids;
 use self::pool::Pool;
 use crate::access_log::AccessLog;
 use crate::dial;
+pub use crate::limits::Limits;
+use crate::limits::places::{Destinations, Places};
+use crate::limits::rate::Rates;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::State;
@@ -49,40 +53,6 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// Refusals written at one time past the limit of connections; past this a connection is closed without a word.
 const REFUSALS_MAX: usize = 64;
 
-/// Bounds of the data path; each pod has its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Client connections at one time. A tunnel takes two descriptors; the default leaves half of 20,000 for them.
-    pub connections: usize,
-    /// Bytes of a head. nginx takes 32 KiB too; cookies of 16 KiB are seen in the wild.
-    pub head_bytes: usize,
-    /// From the first byte of a head, or from the connection's start, to its end: slow heads are an attack.
-    pub head_time: Duration,
-    /// Between two requests of a connection.
-    pub keep_alive: Duration,
-    /// To an established connection, over all addresses of a name.
-    pub connect: Duration,
-    /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
-    /// gateways drop a connection without a word.
-    pub idle: Duration,
-    /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
-    pub response_bytes_max: Option<u64>,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            connections: 9_500,
-            head_bytes: 32 * 1024,
-            head_time: Duration::from_secs(10),
-            keep_alive: Duration::from_secs(60),
-            connect: Duration::from_secs(10),
-            idle: Duration::from_secs(180),
-            response_bytes_max: None,
-        }
-    }
-}
-
 /// The data path; one for all threads that accept, so that its bounds are those of the process.
 #[derive(Debug)]
 pub struct Server {
@@ -94,13 +64,18 @@ pub struct Server {
     name: String,
     own_ports: Vec<u16>,
     ids: Ids,
+    pool: Pool,
     counters: Counters,
     pipes: Arc<Pipes>,
     live: Live,
     connections: TaskTracker,
-    places: Arc<Semaphore>,
+    places: Places,
+    tunnels: Places,
+    destinations: Destinations,
+    rates: Rates,
+    /// Requests that wait for their source to be listed as a client pod.
+    waiting: Places,
     refusals: Arc<Semaphore>,
-    pool: Pool,
 }
 
 impl Server {
@@ -131,11 +106,23 @@ impl Server {
             name,
             own_ports,
             ids: Ids::new(),
-            connections: TaskTracker::new(),
-            places: Arc::new(Semaphore::new(limits.connections)),
-            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
             pool: Pool::default(),
+            connections: TaskTracker::new(),
+            places: Places::default(),
+            tunnels: Places::default(),
+            destinations: Destinations::default(),
+            rates: Rates::default(),
+            waiting: Places::default(),
+            refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
+    }
+
+    /// The bounds of a connection or request that begins now.
+    fn limits_in_force(&self) -> Limits {
+        let in_force = self.state.in_force();
+        in_force
+            .policy()
+            .map_or(self.limits, |policy| self.limits.with(policy))
     }
 
     /// The tunnels that are open right now, the oldest first.
@@ -191,7 +178,7 @@ impl Server {
     /// Serves a connection on this thread if there is a place, else says that there is none, else drops it.
     fn take(self: &Arc<Self>, connection: Connection) {
         let server = Arc::clone(self);
-        if let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
+        if let Some(place) = self.places.take(self.limits_in_force().connections) {
             self.connections.spawn(async move {
                 let _open = server.metrics.connection();
                 connection.run(&server).await;

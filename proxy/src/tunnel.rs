@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +24,7 @@ use self::direction::{Broken, Direction};
 use self::live::Meter;
 use self::pipe::Pipes;
 use crate::state::InForce;
+use crate::stream::Stream;
 
 /// How a tunnel or a forwarded request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Side {
     /// The stream.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Read already; goes to the other side first.
     pub early: Bytes,
 }
@@ -99,9 +99,12 @@ pub struct Side {
 impl Side {
     /// Copies what was read already, so that the buffer it came in can go.
     #[must_use]
-    pub fn new(stream: TcpStream, early: &[u8]) -> Self {
+    pub fn new(stream: impl Into<Stream>, early: &[u8]) -> Self {
         let early = Bytes::copy_from_slice(early);
-        Self { stream, early }
+        Self {
+            stream: stream.into(),
+            early,
+        }
     }
 }
 
@@ -216,8 +219,8 @@ pub async fn run(
 }
 
 struct Relay<'a> {
-    client: TcpStream,
-    origin: TcpStream,
+    client: Stream,
+    origin: Stream,
     up: Direction,
     down: Direction,
     moved_at: Instant,

@@ -12,6 +12,7 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::head::{Kind, with_credential};
 use super::upstream::Wire;
+use crate::limits::Limits;
 use crate::server::body::{Decoder, Step};
 use crate::server::head::{Head, Scan, Section};
 use crate::server::reason::{Fault, Reason};
@@ -47,6 +48,7 @@ pub(super) async fn serve(shared: &Shared, mut client: TcpStream) {
                 proxy: NAME,
                 policy: None,
                 target: None,
+                limits: &Limits::default(),
             };
             return farewell(client, &refusal.bytes(WithBody::Yes)).await;
         }

@@ -20,13 +20,17 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 impl Connection {
     /// Answers a CONNECT; refused, the connection has ended with it.
     pub(super) async fn connect(
-        self,
+        mut self,
         server: &Server,
         mut request: Request,
         head: &Head,
     ) -> Option<Box<Tunnel>> {
         let routed = match target(head) {
-            Ok(target) => server.route(&mut request, target).await,
+            Ok(target) => {
+                server
+                    .route(&mut request, self.certified.as_deref_mut(), target)
+                    .await
+            }
             Err(reason) => Err(reason),
         };
         match routed {
@@ -59,7 +63,7 @@ impl Connection {
             client: Side::new(self.stream, &self.buffer),
             origin: Side::new(routed.stream, &[]),
             request,
-            target: routed.permit.target().clone(),
+            target: routed.target,
             address: routed.address,
             status: 200,
         }))

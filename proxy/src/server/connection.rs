@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use egressway_core::acl::{Ask, Target, VettedAddr};
+use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
@@ -19,10 +19,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::head::{Head, Scan, Section};
+use super::listener::{Source, may_speak_plainly};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use super::timer::Timer;
+use crate::auth::{Certified, Credential, MalformedCredential};
 use crate::state::InForce;
+use crate::stream::Stream;
 use crate::tunnel::live::{Meter, Open};
 use crate::tunnel::{self, Cuts, Means, Side};
 
@@ -35,14 +38,16 @@ const FAREWELL_BYTES_MAX: usize = 256 * 1024;
 const READ_BYTES: usize = 4 * 1024;
 /// After a drain began, how long a connection without any request may still bring its first: the client opened it
 /// before it could know, and reads a refusal instead of an end without a word.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) buffer: BytesMut,
-    pub(super) peer: SocketAddr,
+    pub(super) source: Source,
+    /// The client certificate of a TLS connection.
+    pub(super) certified: Option<Box<Certified>>,
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
     pub(super) timer: Timer,
@@ -105,8 +110,8 @@ impl Tunnel {
         });
         let open = listed.open();
         let cuts = Cuts {
-            idle: server.limits.idle,
-            deadline: None,
+            idle: request.limits.idle,
+            deadline: request.deadline(),
             in_force: server.state.watch_in_force(),
             kill,
         };
@@ -115,7 +120,7 @@ impl Tunnel {
             meter: &open.meter,
             pipes: &server.pipes,
         };
-        let permitted = |in_force: &InForce| still_permitted(in_force, &open.target, open.address);
+        let permitted = |in_force: &InForce| request.still_permitted(in_force, open.address);
         let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
         let ending = Ending {
             end: outcome.end,
@@ -127,13 +132,6 @@ impl Tunnel {
     }
 }
 
-/// Whether documents let something that is open go on: its target, and the very address that it leads to.
-pub(super) fn still_permitted(in_force: &InForce, target: &Target, address: VettedAddr) -> bool {
-    in_force
-        .policy()
-        .is_some_and(|policy| policy.still_permits(&in_force.wall, Ask::tunnel(target.clone()), address))
-}
-
 impl Connection {
     pub(super) fn new(
         stream: TcpStream,
@@ -142,9 +140,10 @@ impl Connection {
         kill: CancellationToken,
     ) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             buffer: BytesMut::new(),
-            peer,
+            source: Source::peer(peer),
+            certified: None,
             stop,
             kill,
             timer: Timer::default(),
@@ -154,7 +153,12 @@ impl Connection {
     pub(super) async fn run(self, server: &Server) {
         let kill = self.kill.clone();
         // Apart, because a tunnel lives for hours: what it took to open it is gone by then, buffers and all.
-        let requests = Box::pin(self.requests(server));
+        let requests = Box::pin(async {
+            match self.open(server).await {
+                Some(connection) => connection.requests(server).await,
+                None => None,
+            }
+        });
         let tunnel = tokio::select! {
             tunnel = requests => tunnel,
             // A forwarded request hears of the kill itself, in order to log its end; this ends what does not listen.
@@ -173,14 +177,22 @@ impl Connection {
                 Ok(Some(head)) => head,
                 Ok(None) => return None,
                 Err(fault) => {
-                    let request = Request::new(server, self.peer);
+                    let request = Request::new(server, self.source);
                     self.refuse(server, request, fault.into()).await;
                     return None;
                 }
             };
             first = false;
-            let mut request = Request::new(server, self.peer);
+            let mut request = Request::new(server, self.source);
             request.method = Some(head.method.as_str().into());
+            match Credential::of(head.fields.iter()) {
+                Ok(credential) => request.credential = credential,
+                Err(malformed) => {
+                    self.refuse(server, request, malformed_credential(malformed).into())
+                        .await;
+                    return None;
+                }
+            }
             if head.method == Method::CONNECT {
                 return self.connect(server, request, &head).await;
             }
@@ -217,7 +229,7 @@ impl Connection {
 
     /// The next head; `None` when the client is done, or idle while the pod drains.
     async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Head>, Fault> {
-        let limits = &server.limits;
+        let limits = server.limits_in_force();
         let mut deadline = Instant::now() + limits.head_time;
         if self.buffer.is_empty() {
             let (patience, grace) = if opening {
@@ -275,7 +287,10 @@ impl Connection {
 
     /// Refuses before anything was read: the pod has as many connections as it takes.
     pub(super) async fn turn_away(self, server: &Server) {
-        let request = Request::new(server, self.peer);
+        let request = Request::new(server, self.source);
+        if !may_speak_plainly(server) {
+            return request.refused(server, &Fault::TooManyConnections.into());
+        }
         self.refuse(server, request, Fault::TooManyConnections.into())
             .await;
     }
@@ -299,7 +314,7 @@ impl Connection {
 }
 
 /// Waits for bytes without holding a buffer, since most connections wait most of the time.
-async fn first_bytes(stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
+async fn first_bytes(stream: &mut Stream, buffer: &mut BytesMut) -> std::io::Result<usize> {
     *buffer = BytesMut::new();
     poll_fn(|cx| {
         let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
@@ -313,8 +328,15 @@ async fn first_bytes(stream: &mut TcpStream, buffer: &mut BytesMut) -> std::io::
     .await
 }
 
+const fn malformed_credential(malformed: MalformedCredential) -> Fault {
+    Fault::MalformedRequest(match malformed {
+        MalformedCredential::Twice => "Proxy-Authorization stands twice",
+        MalformedCredential::TooLong => "Proxy-Authorization is longer than 8 KiB",
+    })
+}
+
 /// Completes some time after the token was cancelled.
-async fn after(stop: &CancellationToken, grace: Duration) {
+pub(super) async fn after(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use egressway_core::acl::{Permit, Target, VettedAddr};
+use egressway_core::acl::{HttpAsk, Permit, Target, VettedAddr};
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::connection::{Connection, Next, Upgraded, still_permitted};
+use super::connection::{Connection, Next, Upgraded};
 use super::head::{Framing, Head, Version, tokens};
 use super::hop::{self, EndToEnd};
 use super::origin::Origin;
@@ -24,6 +24,7 @@ use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
 use super::relay::{Encoding, Exchange, Flow, Outcome};
 use super::request::{Ending, Request};
+use super::route::{Decided, What};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
 
@@ -38,6 +39,8 @@ const HEAD_BYTES_USUAL: usize = 1024;
 struct Outgoing<'a> {
     head: &'a Head,
     target: Target,
+    /// Whether the port was written, or is the scheme's.
+    port_was_written: bool,
     path: &'a str,
     /// `Max-Forwards` of an OPTIONS, counted down.
     forwards: Option<u32>,
@@ -48,7 +51,7 @@ struct Outgoing<'a> {
 impl Connection {
     /// Serves one request.
     pub(super) async fn forward(&mut self, server: &Server, mut request: Request, head: Head) -> Next {
-        let outgoing = match Outgoing::of(&head) {
+        let mut outgoing = match Outgoing::of(&head) {
             Ok(outgoing) => outgoing,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -58,10 +61,22 @@ impl Connection {
         }
         // Watched from before the decision, so that no change between the two is missed.
         let in_force = server.state.watch_in_force();
-        let permit = match server.decide(&mut request, outgoing.target.clone()) {
-            Ok(permit) => permit,
+        let what = outgoing.what();
+        let Decided { permit, tls } = match server
+            .decide(&mut request, self.certified.as_deref_mut(), what)
+            .await
+        {
+            Ok(decided) => decided,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
+        outgoing.target = permit.target().clone();
+        // What a rule asks of the proxy is done or refused, never left away.
+        if tls {
+            return Next::Refused(Box::new(request), Fault::UpstreamTlsUnavailable.into());
+        }
+        if permit.settings().signing.is_some() {
+            return Next::Refused(Box::new(request), Fault::SigningUnavailable.into());
+        }
         let (outcome, pooled) = match self
             .exchange(server, &mut request, &outgoing, &permit, in_force)
             .await
@@ -137,20 +152,16 @@ impl Connection {
                     }
                 }
             };
-            request.peer = Some(pooled.address.socket_addr().ip());
+            server.reach(request, permit, pooled.address)?;
             let exchange = Exchange {
                 server,
                 head,
                 upgrade: outgoing.upgrade.is_some() && pooled.origin.is_plain(),
                 reused,
-                response_bytes_max: server.limits.response_bytes_max,
+                idle: request.limits.idle,
+                response_bytes_max: request.limits.response_bytes_max,
             };
-            let cut = pin!(cut(
-                self.kill.clone(),
-                in_force.clone(),
-                permit.target(),
-                pooled.address
-            ));
+            let cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
             match exchange.run(self, &mut pooled.origin, &mut upload, cut).await {
                 Outcome::Stale if reused => upload.rewind(),
                 outcome => return Ok((outcome, pooled)),
@@ -175,16 +186,23 @@ impl Connection {
 async fn cut(
     kill: CancellationToken,
     mut in_force: watch::Receiver<Arc<InForce>>,
-    target: &Target,
+    request: &Request,
     address: VettedAddr,
 ) -> End {
+    let mut lifetime = pin!(async {
+        match request.deadline() {
+            Some(deadline) => tokio::time::sleep_until(deadline).await,
+            None => std::future::pending().await,
+        }
+    });
     loop {
         tokio::select! {
             biased;
             () = kill.cancelled() => return End::Killed,
+            () = &mut lifetime => return End::Lifetime,
             changed = in_force.changed() => {
                 // The sender lives as long as the process's state.
-                if changed.is_err() || !still_permitted(&in_force.borrow_and_update(), target, address) {
+                if changed.is_err() || !request.still_permitted(&in_force.borrow_and_update(), address) {
                     return End::PolicyRevoked;
                 }
             }
@@ -194,7 +212,7 @@ async fn cut(
 
 impl<'a> Outgoing<'a> {
     fn of(head: &'a Head) -> Result<Self, Reason> {
-        let (target, path) = destination(head)?;
+        let (target, port_was_written, path) = destination(head)?;
         if head.method == Method::TRACE {
             return Err(Fault::MethodUnsupported.into());
         }
@@ -206,10 +224,30 @@ impl<'a> Outgoing<'a> {
         Ok(Self {
             head,
             target,
+            port_was_written,
             path,
             forwards,
             upgrade: upgrade(head),
         })
+    }
+
+    /// The request as rules see it.
+    fn what(&self) -> What<'a> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let path = match path {
+            "" if self.path.is_empty() && self.head.method == Method::OPTIONS => "*",
+            "" => "/",
+            path => path,
+        };
+        What::Http {
+            target: self.target.clone(),
+            port_was_written: self.port_was_written,
+            http: HttpAsk {
+                method: self.head.method.as_str(),
+                path,
+            },
+            asks_tls: asks_tls(self.head),
+        }
     }
 
     /// The head as the origin gets it: our own line, Host first (RFC 9110, 7.2), the fields that go on as they arrived,
@@ -279,7 +317,7 @@ impl<'a> Outgoing<'a> {
 }
 
 /// Target and origin-form of an absolute-form request target; the latter may lack its slash.
-fn destination(head: &Head) -> Result<(Target, &str), Reason> {
+fn destination(head: &Head) -> Result<(Target, bool, &str), Reason> {
     let text = head.target.as_str();
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -295,7 +333,16 @@ fn destination(head: &Head) -> Result<(Target, &str), Reason> {
     if path.contains(['#', '<', '>']) {
         return Err(Fault::MalformedRequest("the path is malformed").into());
     }
-    Ok((target, path))
+    let port_was_written = !authority.ends_with(']') && authority.contains(':');
+    Ok((target, port_was_written, path))
+}
+
+/// Whether the client asks for TLS towards the origin; only a rule grants it.
+fn asks_tls(head: &Head) -> bool {
+    ["x-egressway-tls", "x-whsentry-tls"]
+        .iter()
+        .flat_map(|name| head.fields.all(name))
+        .any(|value| value.eq_ignore_ascii_case(b"true"))
 }
 
 /// The `Max-Forwards` of the request as it arrived.

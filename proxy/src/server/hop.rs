@@ -71,11 +71,7 @@ fn ends_here(name: &[u8]) -> bool {
         "trailer",
     ];
     const PREFIXES: [&str; 3] = ["proxy-", "x-egressway-", "x-whsentry-"];
-    is_one_of(name, &FIXED)
-        || PREFIXES.iter().any(|prefix| {
-            name.get(..prefix.len())
-                .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
-        })
+    is_one_of(name, &FIXED) || PREFIXES.iter().any(|prefix| begins(name, prefix))
 }
 
 /// RFC 9110, 6.5.1: framing, routing, request modifiers, authentication, answer control and content format. Merged into
@@ -112,15 +108,21 @@ fn matters_before_the_body(name: &[u8]) -> bool {
         "origin",
         "referer",
     ];
-    const FORWARDED: &[u8] = b"x-forwarded-";
-    let forwarded = name.get(..FORWARDED.len());
-    is_one_of(name, &NAMES) || forwarded.is_some_and(|start| start.eq_ignore_ascii_case(FORWARDED))
+    is_one_of(name, &NAMES) || begins(name, "x-forwarded-")
 }
 
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {
     names
         .iter()
-        .any(|other| other.len() == name.len() && name.eq_ignore_ascii_case(other.as_bytes()))
+        .any(|other| other.len() == name.len() && begins(name, other))
+}
+
+/// Any case, and an underscore for a hyphen: servers behind CGI and WSGI cannot tell them apart.
+fn begins(name: &[u8], prefix: &str) -> bool {
+    name.len() >= prefix.len()
+        && name.iter().zip(prefix.as_bytes()).all(|(byte, expected)| {
+            byte.to_ascii_lowercase() == *expected || (*byte == b'_' && *expected == b'-')
+        })
 }
 
 /// Adds a field's line.

@@ -193,3 +193,148 @@ async fn sweep(shared: Weak<Mutex<Shared>>) {
 fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use egressway_core::acl::{Ask, Floor, Wall, compile};
+    use egressway_core::wire::document::{self, Action, Content, PortRange};
+    use tokio::net::TcpStream;
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn permit(host: &str) -> Permit {
+        let rule = document::Rule {
+            name: "all".to_owned(),
+            action: Action::Allow,
+            hosts: vec!["*".to_owned()],
+            ports: vec![PortRange {
+                port: 1,
+                end_port: Some(65535),
+            }],
+            ..document::Rule::default()
+        };
+        let content = Content {
+            rules: vec![rule],
+            ..Content::default()
+        };
+        let policies = document::Policies {
+            version: document::VERSION,
+            policies: vec![document::Policy::seal("ns", "name", 1, content)],
+        };
+        let policy = compile::policies(&policies).unwrap().remove(0);
+        let wall = Wall::of(Arc::new(Floor::new(&["127.0.0.0/8".parse().unwrap()])));
+        let target = Target::parse(&format!("{host}:80")).unwrap();
+        policy.permit(&wall, Ask::tunnel(target)).unwrap()
+    }
+
+    /// A connection, and the origin's side of it. Blocking, so that no paused clock moves meanwhile.
+    #[expect(clippy::disallowed_methods, reason = "an origin in a test")]
+    fn connection(permit: &Permit) -> (Pooled, std::net::TcpStream) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let pooled = Pooled {
+            origin: Origin::from(TcpStream::from_std(stream).unwrap()),
+            address: permit.vet("127.0.0.1".parse().unwrap()).unwrap(),
+            born: Instant::now(),
+        };
+        (pooled, listener.accept().unwrap().0)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_waits_as_long_as_origins_do() {
+        let seconds = Duration::from_secs;
+        for (method, patience, waited, taken) in [
+            (Method::GET, None, 29, true),
+            (Method::GET, None, 30, false),
+            (Method::GET, Some(5), 3, true),
+            (Method::GET, Some(5), 4, false),
+            (Method::GET, Some(3600), 30, false),
+            (Method::GET, Some(1), 0, false),
+            (Method::GET, Some(0), 0, false),
+            (Method::POST, None, 0, true),
+            (Method::POST, None, 1, false),
+            (Method::PUT, None, 29, true),
+        ] {
+            let (pool, permit) = (Pool::default(), permit("a.example"));
+            let (pooled, _origin) = connection(&permit);
+            let key = Key::new(&permit, None);
+            pool.put(key.clone(), pooled, patience.map(seconds));
+            advance(seconds(waited)).await;
+            let got = pool.take(&key, &permit, &method);
+            assert_eq!(got.is_some(), taken, "{method} {patience:?} after {waited} s");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_has_a_longest_life() {
+        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (mut pooled, _origin) = connection(&permit);
+        let key = Key::new(&permit, None);
+        for _ in 0..14 {
+            pool.put(key.clone(), pooled, None);
+            advance(Duration::from_secs(20)).await;
+            pooled = pool
+                .take(&key, &permit, &Method::GET)
+                .expect("less than five minutes");
+        }
+        pool.put(key.clone(), pooled, None);
+        advance(Duration::from_secs(20)).await;
+        assert!(pool.take(&key, &permit, &Method::GET).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_and_the_pool_have_bounds() {
+        let (pool, one) = (Pool::default(), permit("a.example"));
+        let mut origins = Vec::new();
+        let mut put = |permit: &Permit| {
+            let (pooled, origin) = connection(permit);
+            origins.push(origin);
+            pool.put(Key::new(permit, None), pooled, None);
+            lock(&pool.shared).idle.len()
+        };
+        for n in 1..=IDLE_PER_KEY_MAX {
+            assert_eq!(put(&one), n);
+        }
+        assert_eq!(put(&one), IDLE_PER_KEY_MAX);
+        for n in IDLE_PER_KEY_MAX..IDLE_MAX {
+            assert_eq!(put(&permit(&format!("{n}.example"))), n + 1);
+        }
+        assert_eq!(put(&permit("z.example")), IDLE_MAX);
+        // The oldest has gone, not these.
+        for permit in [one, permit("z.example")] {
+            let key = Key::new(&permit, None);
+            assert!(pool.take(&key, &permit, &Method::GET).is_some());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn other_settings_are_another_connection() {
+        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (pooled, _origin) = connection(&permit);
+        pool.put(Key::new(&permit, Some(TlsId(1))), pooled, None);
+        for tls in [None, Some(TlsId(2))] {
+            assert!(
+                pool.take(&Key::new(&permit, tls), &permit, &Method::GET)
+                    .is_none()
+            );
+        }
+        let same = Key::new(&permit, Some(TlsId(1)));
+        assert!(pool.take(&same, &permit, &Method::GET).is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_expired_is_closed_without_being_asked_for() {
+        use std::io::Read as _;
+        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (pooled, mut origin) = connection(&permit);
+        pool.put(Key::new(&permit, None), pooled, None);
+        sleep(IDLE_TIME_MAX + SWEEP).await;
+        assert_eq!(origin.read(&mut [0]).unwrap(), 0);
+        assert!(
+            lock(&pool.shared).sweeper.is_none(),
+            "nothing is left to be swept"
+        );
+    }
+}

@@ -30,6 +30,14 @@ pub enum Fault {
     NoPolicy,
     /// The limit of connections is reached.
     TooManyConnections,
+    /// The limit of open tunnels and forwarded requests is reached.
+    TooManyTunnels,
+    /// The same to this destination.
+    DestinationLimit,
+    /// The limit of new requests a second is reached.
+    RateLimited,
+    /// The same for this client.
+    ClientRateLimited,
     /// The message cannot be framed or breaks HTTP's grammar; the text says where.
     MalformedRequest(&'static str),
     /// The head is too long or has too many fields.
@@ -72,16 +80,24 @@ pub enum Fault {
     UpstreamTimeout,
     /// The origin's answer has a longer body than may pass.
     ResponseTooLarge,
+    /// The rule has the proxy speak TLS to the destination, and it cannot.
+    UpstreamTlsUnavailable,
+    /// The rule has the proxy sign the body, and it cannot.
+    SigningUnavailable,
 }
 
 impl Fault {
     /// One of each, for tests and docs.
-    pub const EXAMPLES: [Self; 26] = [
+    pub const EXAMPLES: [Self; 32] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
         Self::NoPolicy,
         Self::TooManyConnections,
+        Self::TooManyTunnels,
+        Self::DestinationLimit,
+        Self::RateLimited,
+        Self::ClientRateLimited,
         Self::MalformedRequest("example"),
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -103,6 +119,8 @@ impl Fault {
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
         Self::ResponseTooLarge,
+        Self::UpstreamTlsUnavailable,
+        Self::SigningUnavailable,
     ];
 
     /// Whether the way to the destination or the destination itself is at fault.
@@ -162,6 +180,34 @@ impl Fault {
                 "this pod has as many connections as it takes",
                 "Retry later, close idle connections, or raise the fleet's replicas.",
             ),
+            Self::TooManyTunnels => Row(
+                "too_many_tunnels",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this pod has as many open tunnels and requests as limits.tunnels lets it have",
+                "Retry later, or have limits.tunnels of the EgressPolicy or the fleet's replicas raised.",
+            ),
+            Self::DestinationLimit => Row(
+                "destination_limit",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this pod has as many connections to the destination as limits.tunnelsPerDestination lets it have",
+                "Retry later, or have limits.tunnelsPerDestination of the EgressPolicy raised.",
+            ),
+            Self::RateLimited => Row(
+                "rate_limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "this pod takes no more requests a second than limits.requestsPerSecond",
+                "Retry later, or have limits.requestsPerSecond of the EgressPolicy or the fleet's replicas raised.",
+            ),
+            Self::ClientRateLimited => Row(
+                "client_rate_limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "this client sends more requests a second than limits.clientRequestsPerSecond",
+                "Send more slowly, or have limits.clientRequestsPerSecond of the EgressPolicy raised.",
+            ),
             Self::MalformedRequest(what) => Row(
                 "malformed_request",
                 StatusCode::BAD_REQUEST,
@@ -173,7 +219,7 @@ impl Fault {
                 "head_too_large",
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "http_request_error",
-                "the head is longer than 32 KiB or has more than 100 fields",
+                "the head is longer than limits.headBytes or has more than 100 fields",
                 "Send fewer or shorter header fields.",
             ),
             Self::HeadTimeout => Row(
@@ -181,7 +227,7 @@ impl Fault {
                 StatusCode::REQUEST_TIMEOUT,
                 "http_request_error",
                 "the head did not arrive in time",
-                "Send the whole head within ten seconds.",
+                "Send the whole head at once; timeouts.head of the EgressPolicy says how long it may take.",
             ),
             Self::VersionUnsupported => Row(
                 "version_unsupported",
@@ -309,6 +355,20 @@ impl Fault {
                 "the destination's answer is longer than may pass",
                 "Ask for less, or have the limit on answers raised.",
             ),
+            Self::UpstreamTlsUnavailable => Row(
+                "upstream_tls_unavailable",
+                StatusCode::BAD_GATEWAY,
+                "proxy_configuration_error",
+                "the proxy cannot make the TLS that the rule asks for",
+                "Look at the Secrets that upstreamTLS of the rule refers to, and at the conditions of the EgressPolicy.",
+            ),
+            Self::SigningUnavailable => Row(
+                "signing_unavailable",
+                StatusCode::BAD_GATEWAY,
+                "proxy_configuration_error",
+                "the proxy cannot make the signature that the rule asks for",
+                "Look at the Secrets that signing of the rule refers to, and at the conditions of the EgressPolicy.",
+            ),
         }
     }
 }
@@ -415,8 +475,46 @@ impl Reason {
                     | Fault::Draining
                     | Fault::NoPolicy
                     | Fault::TooManyConnections
+                    | Fault::TooManyTunnels
+                    | Fault::DestinationLimit
+                    | Fault::RateLimited
+                    | Fault::ClientRateLimited
             )
         )
+    }
+}
+
+/// Why a connection ended before it could bring a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// The PROXY protocol header of a listed source is missing or malformed.
+    ProxyProtocol,
+    /// The certificate of the listener is missing or broken.
+    TlsUnavailable,
+    /// The TLS handshake failed.
+    TlsHandshake,
+    /// It did not come that far in time.
+    Timeout,
+}
+
+impl Unopened {
+    /// One of each, for tests and docs.
+    pub const ALL: [Self; 4] = [
+        Self::ProxyProtocol,
+        Self::TlsUnavailable,
+        Self::TlsHandshake,
+        Self::Timeout,
+    ];
+
+    /// The stable code: metric label and log field.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => "proxy_protocol_malformed",
+            Self::TlsUnavailable => "tls_unavailable",
+            Self::TlsHandshake => "tls_handshake_failed",
+            Self::Timeout => "opening_timeout",
+        }
     }
 }
 
@@ -527,6 +625,18 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
             .collect();
         assert_eq!(listed, crate::tunnel::End::ALL.map(crate::tunnel::End::code));
+    }
+
+    #[test]
+    fn the_docs_list_how_connections_end_before_a_request() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
+        let text = std::fs::read_to_string(docs).unwrap();
+        let listed: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `")?.split('`').next())
+            .collect();
+        let all = Unopened::ALL;
+        assert_eq!(listed, all.map(Unopened::code));
     }
 
     fn row(reason: &Reason) -> String {

@@ -34,6 +34,8 @@ pub(super) struct Exchange<'a> {
     pub(super) upgrade: bool,
     /// The origin's connection has served before.
     pub(super) reused: bool,
+    /// Longest time in which nothing moves.
+    pub(super) idle: Duration,
     /// Most bytes of the answer's body.
     pub(super) response_bytes_max: Option<u64>,
 }
@@ -100,7 +102,7 @@ impl Exchange<'_> {
                 moved = now;
                 moved_at = Instant::now();
             }
-            let deadline = moved_at + self.server.limits.idle;
+            let deadline = moved_at + self.idle;
             client.timer.poll(cx, deadline).map(|()| Event::Idle)
         })
         .await;
@@ -157,7 +159,11 @@ impl Exchange<'_> {
             // Whoever was waited for last is to blame.
             Event::Idle if answer.flow.is_blocked() => End::ClientReset,
             Event::Idle if answer.is_final() => End::IdleTimeout,
-            Event::Idle if state == Upload::Running && !upload.is_blocked() => End::ClientReset,
+            Event::Idle
+                if state == Upload::Running && !upload.is_blocked() && !self.awaits_permission(&answer) =>
+            {
+                End::ClientReset
+            }
             Event::Idle => return Outcome::Refused(Fault::UpstreamTimeout.into()),
         };
         let metrics = &self.server.metrics;
@@ -171,8 +177,23 @@ impl Exchange<'_> {
                 received: answer.flow.bytes,
             },
             keep_alive: state == Upload::Done && !answer.closes,
-            keeps_origin: answer.keeps_origin().filter(|_| end == End::Completed),
+            keeps_origin: answer
+                .keeps_origin()
+                .filter(|_| end == End::Completed && !self.is_personal()),
         }
+    }
+
+    /// The client sends nothing because the origin has not said that it may.
+    fn awaits_permission(&self, answer: &Answer) -> bool {
+        self.head.expects_continue && !answer.begun
+    }
+
+    /// NTLM and Negotiate authenticate a connection, not a request: whoever used it next would speak in that name.
+    fn is_personal(&self) -> bool {
+        self.head.fields.all("authorization").any(|value| {
+            let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
     }
 
     /// RFC 9110, 9.2.2, and RFC 9112, 9.3.1: closed before a word was said, over a connection that had been waiting, and

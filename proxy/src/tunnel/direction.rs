@@ -14,7 +14,8 @@ use bytes::{Buf as _, Bytes};
 use prometheus_client::metrics::counter::Counter;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::stream::Stream;
 
 use super::pipe::{Loan, PIPE_BYTES, Pipes};
 
@@ -40,6 +41,8 @@ pub(super) struct Direction {
     bytes: u64,
     /// Bytes in large pieces, one after the other.
     streak: u64,
+    /// The receiver may hold back what it took (TLS).
+    unflushed: bool,
     /// Grows with everything that moves, so that a slow reader is not taken for an idle one.
     progress: u64,
 }
@@ -78,6 +81,7 @@ impl Direction {
             stage: Stage::Open,
             bytes,
             streak: 0,
+            unflushed: false,
             progress: 0,
         }
     }
@@ -98,8 +102,8 @@ impl Direction {
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
         last: bool,
         counter: &Counter,
         pipes: &Arc<Pipes>,
@@ -109,11 +113,20 @@ impl Direction {
             if ready!(self.poll_deliver(cx, to)).is_err() {
                 return Poll::Ready(Err(Broken::Receiver));
             }
+            if self.unflushed {
+                match Pin::new(&mut *to).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.unflushed = false,
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
+                    // The task is woken for it; meanwhile more may come.
+                    Poll::Pending => {}
+                }
+            }
             match self.stage {
                 Stage::Finished => return Poll::Ready(Ok(())),
                 Stage::Finishing => {
-                    // Closing, which follows at once, says the same and saves a system call.
-                    if !last && ready!(Pin::new(&mut *to).poll_shutdown(cx)).is_err() {
+                    // Closing, which follows at once, says the same and saves a system call; over TLS it would say less.
+                    let closes = last && to.as_tcp().is_some();
+                    if !closes && ready!(Pin::new(&mut *to).poll_shutdown(cx)).is_err() {
                         return Poll::Ready(Err(Broken::Receiver));
                     }
                     self.stage = Stage::Finished;
@@ -124,8 +137,13 @@ impl Direction {
                     return Poll::Pending;
                 }
                 Stage::Open => {
-                    let moved = match self.loan(pipes) {
-                        Some(loan) => self.poll_splice(cx, from, loan),
+                    // Only the bytes of two sockets can pass by the process.
+                    let spliced = match (from.as_tcp(), to.as_tcp()) {
+                        (Some(from), Some(_)) => self.loan(pipes).map(|loan| (from, loan)),
+                        _ => None,
+                    };
+                    let moved = match spliced {
+                        Some((from, loan)) => self.poll_splice(cx, from, loan),
                         None => self.poll_copy(cx, from, to),
                     };
                     match ready!(moved) {
@@ -163,23 +181,26 @@ impl Direction {
     }
 
     /// Writes what is kept until nothing is.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &mut TcpStream) -> Poll<io::Result<()>> {
+    fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
         loop {
             match &mut self.kept {
                 Kept::Nothing => return Poll::Ready(Ok(())),
                 Kept::Memory(bytes) => {
                     let count = ready!(Pin::new(&mut *to).poll_write(cx, bytes))?;
                     bytes.advance(written(count)?);
+                    self.unflushed = to.as_tcp().is_none();
                     if bytes.is_empty() {
                         // Not just emptied: an idle tunnel must not hold on to the allocation behind it.
                         self.kept = Kept::Nothing;
                     }
                 }
                 Kept::Pipe(loan) => {
+                    // Lent only where both sides are sockets.
+                    let to = to.as_tcp().ok_or(io::ErrorKind::Unsupported)?;
                     ready!(to.poll_write_ready(cx))?;
                     let (length, flags) = (loan.filled, SpliceFlags::NONBLOCK | SpliceFlags::MOVE);
                     let spliced = to.try_io(Interest::WRITABLE, || {
-                        Ok(splice(loan.reader(), None, &*to, None, length, flags)?)
+                        Ok(splice(loan.reader(), None, to, None, length, flags)?)
                     });
                     match spliced {
                         Ok(count) => loan.filled = loan.filled.saturating_sub(written(count)?),
@@ -200,8 +221,8 @@ impl Direction {
     fn poll_copy(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
+        from: &mut Stream,
+        to: &mut Stream,
     ) -> Poll<Result<usize, Broken>> {
         SCRATCH.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
@@ -212,6 +233,7 @@ impl Direction {
             if data.is_empty() {
                 return Poll::Ready(Ok(0));
             }
+            self.unflushed = to.as_tcp().is_none();
             let taken = match Pin::new(to).poll_write(cx, data) {
                 Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
                 Poll::Ready(Ok(count)) => count,
@@ -229,7 +251,7 @@ impl Direction {
     fn poll_splice(
         &mut self,
         cx: &mut Context<'_>,
-        from: &TcpStream,
+        from: &tokio::net::TcpStream,
         mut loan: Loan,
     ) -> Poll<Result<usize, Broken>> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;

@@ -6,9 +6,9 @@
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use crate::stream::Stream;
 use bytes::BytesMut;
 use http::StatusCode;
-use tokio::net::TcpStream;
 
 use super::flow::{Broken, Encoding, Flow};
 use crate::server::head::{Framing, Head, ResponseHead, Scan, Section, Version, tokens};
@@ -68,6 +68,8 @@ pub(super) struct Answer {
     pub(super) closes: bool,
     /// It came before the request had been sent to its end.
     early: bool,
+    /// It ends before its connection does.
+    delimited: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,6 +92,7 @@ impl Answer {
             head: None,
             closes: false,
             early: false,
+            delimited: false,
         }
     }
 
@@ -115,9 +118,7 @@ impl Answer {
         // An origin that announces a body where none can be may send it as well, before the next answer.
         let odd = head.status == StatusCode::NO_CONTENT
             && !matches!(head.framing, Framing::Close | Framing::Length(0));
-        let bodyless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        let delimited = head.framing != Framing::Close || bodyless;
-        let keeps = head.persistent && !self.early && !odd && delimited && self.input.is_empty();
+        let keeps = head.persistent && self.delimited && !self.early && !odd && self.input.is_empty();
         keeps.then(|| patience(head))
     }
 
@@ -127,7 +128,7 @@ impl Answer {
         cx: &mut Context<'_>,
         rules: Rules<'_>,
         origin: &mut Origin,
-        client: &mut TcpStream,
+        client: &mut Stream,
         sent: bool,
     ) -> Poll<Finish> {
         while self.stage == Stage::Head {
@@ -216,6 +217,7 @@ impl Answer {
             Encoding::Raw
         };
         self.early = !sent;
+        self.delimited = body != Framing::Close;
         // Answered before the request's body has ended: nobody will read the rest of it.
         self.closes = rules.request.closes || self.early || (chunks && encoding == Encoding::Raw);
         let out = self.flow.begin(body, encoding, rules.bytes_max);
