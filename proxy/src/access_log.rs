@@ -320,11 +320,7 @@ impl<'a> Line<'a> {
             client_address: entry.client.ip().to_canonical(),
             client_port: entry.client.port(),
             balancer: entry.balancer,
-            clients: entry
-                .policy
-                .as_deref()
-                .filter(|_| entry.clients.is_known())
-                .map(|policy| ClientNames(policy, entry.clients)),
+            clients: entry.client_names(),
             client_pod: entry.client_pod.as_deref(),
             server_address: entry.target.as_ref().map(Target::host),
             server_port: entry.target.as_ref().map(Target::port),
@@ -363,6 +359,13 @@ struct PolicyName<'a>(&'a Policy);
 impl fmt::Display for PolicyName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.0.namespace(), self.0.name())
+    }
+}
+
+impl Entry {
+    fn client_names(&self) -> Option<ClientNames<'_>> {
+        let policy = self.policy.as_deref().filter(|_| self.clients.is_known());
+        policy.map(|policy| ClientNames(policy, self.clients))
     }
 }
 

@@ -87,7 +87,12 @@ impl Admin {
     fn ready(&self) -> Answer {
         let phase = self.state.phase();
         if self.state.ready() {
-            return text(StatusCode::OK, "ok\n");
+            // Still ready: what is in force is the last that was good. Why is in the process's own lines.
+            let newest = match self.state.load_error() {
+                None => "ok\n",
+                Some(_) => "ok, but the newest documents are refused and the last good ones stay in force\n",
+            };
+            return text(StatusCode::OK, newest);
         }
         let policy = if self.state.in_force().policies.is_empty() {
             "no policy in force"

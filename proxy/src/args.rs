@@ -15,7 +15,7 @@ use crate::access_log::Format;
 
 /// The egress proxy of Egressway: with --policy alone, without it as a pod of a fleet.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
+#[command(name = "egressway-proxy", version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// What to run; without one, the proxy.
     #[command(subcommand)]
@@ -24,6 +24,9 @@ pub struct Args {
     #[command(flatten)]
     pub fleet: FleetArgs,
 }
+
+/// The build, and which release of Mozilla's certificate roots is compiled in.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\nMozilla roots: webpki-roots 1.0.10");
 
 /// Where a proxy that runs alone is reached: from this machine only, unless told otherwise.
 const LISTEN_ALONE: &str = "127.0.0.1:4750";
@@ -346,6 +349,17 @@ mod tests {
             (on(names::PROXY_PORT), on(names::ADMIN_PORT))
         );
         assert_eq!((fleet.drain_delay.as_secs(), fleet.drain.as_secs()), (0, 30));
+    }
+
+    #[test]
+    fn the_version_names_the_roots_that_are_locked() {
+        let lock = include_str!("../../Cargo.lock");
+        let (_, after) = lock.split_once("name = \"webpki-roots\"\nversion = \"").unwrap();
+        let locked = after.split('"').next().unwrap();
+        assert!(
+            VERSION.ends_with(&format!("webpki-roots {locked}")),
+            "{VERSION} and {locked}"
+        );
     }
 
     #[test]

@@ -1,12 +1,14 @@
-//! The Elastic Common Schema's names, as its logging libraries write them: one flat object with dots in the keys.
+//! The Elastic Common Schema's names, as its logging libraries write them: one flat object with dots in the keys. What it has no
+//! name for keeps ours.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use egressway_core::acl::{Host, Target};
+use egressway_core::wire::document::Mode;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::{Entry, Place, PolicyName, text};
+use super::super::{ClientNames, Entry, Place, PolicyName, text};
 use crate::server::id::Id;
 
 /// The version whose names these are.
@@ -45,6 +47,16 @@ pub(super) struct Line<'a> {
     source_port: u16,
     #[serde(rename = "source.bytes")]
     source_bytes: u64,
+    #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
+    clients: Option<ClientNames<'a>>,
+    #[serde(rename = "egress.client_pod", skip_serializing_if = "Option::is_none")]
+    client_pod: Option<&'a str>,
+    #[serde(rename = "egress.balancer", skip_serializing_if = "Option::is_none")]
+    balancer: Option<SocketAddr>,
+    #[serde(rename = "egress.end", skip_serializing_if = "Option::is_none")]
+    end: Option<&'static str>,
+    #[serde(rename = "egress.mode", skip_serializing_if = "Option::is_none")]
+    mode: Option<Mode>,
     #[serde(rename = "destination.domain", skip_serializing_if = "Option::is_none")]
     destination_domain: Option<&'a str>,
     #[serde(rename = "destination.ip", skip_serializing_if = "Option::is_none")]
@@ -81,6 +93,8 @@ impl<'a> Line<'a> {
         let (level, kind, outcome) = match entry.decision {
             "allow" => ("info", "allowed", "success"),
             "deny" => ("warn", "denied", "failure"),
+            // Let through, and Enforce would not have.
+            "report" => ("warn", "allowed", "success"),
             _ => ("error", "error", "failure"),
         };
         let host = entry.target.as_ref().map(Target::host);
@@ -106,6 +120,11 @@ impl<'a> Line<'a> {
             source_ip: entry.client.ip().to_canonical(),
             source_port: entry.client.port(),
             source_bytes: entry.bytes_sent,
+            clients: entry.client_names(),
+            client_pod: entry.client_pod.as_deref(),
+            balancer: entry.balancer,
+            end: entry.end,
+            mode: Some(entry.mode).filter(|mode| *mode != Mode::Enforce),
             destination_domain: domain,
             destination_ip: entry.peer.or(written),
             destination_port: entry.target.as_ref().map(Target::port),

@@ -8,7 +8,8 @@ use super::super::{Entry, PolicyName};
 pub(super) fn append(line: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     let decision = match entry.decision {
         "allow" => "ALLOW",
-        "deny" => "DENY ",
+        "deny" => "DENY",
+        "report" => "REPORT",
         _ => "ERROR",
     };
     write!(
@@ -43,6 +44,18 @@ pub(super) fn append(line: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
         bracketed(entry.client.ip().to_canonical()),
         entry.client.port()
     )?;
+    if let Some(clients) = entry.client_names() {
+        write!(line, " as={clients}")?;
+    }
+    if let Some(pod) = &entry.client_pod {
+        write!(line, " pod={pod}")?;
+    }
+    if let Some(balancer) = entry.balancer {
+        write!(line, " balancer={balancer}")?;
+    }
+    if let Some(end) = entry.end {
+        write!(line, " end={end}")?;
+    }
     if let Some(peer) = entry.peer {
         write!(line, " peer={peer}")?;
     }
