@@ -1,6 +1,7 @@
 //! The Secrets that a policy refers to, read from a directory that looks like mounted ones: `DIR/<name>/<key>`.
 //!
-//! Only what the policy names is read. Passwords become digests at once; nothing here prints what it read.
+//! systemd hands a directory over as `DIR/<name>_<key>` (LoadCredential), which is looked for second. Only what the policy
+//! names is read. Passwords become digests at once; nothing here prints what it read.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -161,7 +162,12 @@ impl SecretsDir {
                 )),
             };
         };
-        let path = dir.join(name).join(key);
+        let (mounted, credential) = (dir.join(name).join(key), dir.join(format!("{name}_{key}")));
+        let path = if !mounted.exists() && credential.exists() {
+            credential
+        } else {
+            mounted
+        };
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
         match read {
@@ -182,4 +188,55 @@ impl SecretsDir {
 fn line(bytes: &[u8]) -> &[u8] {
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     bytes.strip_suffix(b"\r").unwrap_or(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_where_kubelets_and_where_systemd_put_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let secrets = SecretsDir::new(Some(dir.path().to_owned()));
+        let password = Needed {
+            name: "pass".to_owned(),
+            key: "password".to_owned(),
+            what: What::Password,
+        };
+        let needed = BTreeSet::from([password]);
+        let problem = secrets.read(&needed).unwrap_err().to_string();
+        assert!(problem.contains("Secret pass key password"), "{problem}");
+        let matches = |expected: &[u8]| {
+            let read = secrets.read(&needed).unwrap();
+            read["pass"].passwords["password"].matches(expected)
+        };
+        std::fs::write(dir.path().join("pass_password"), "of systemd\r\n").unwrap();
+        assert!(matches(b"of systemd"));
+        std::fs::create_dir(dir.path().join("pass")).unwrap();
+        std::fs::write(dir.path().join("pass/password"), "mounted").unwrap();
+        assert!(matches(b"mounted"));
+        for content in ["", "\n"] {
+            std::fs::write(dir.path().join("pass/password"), content).unwrap();
+            assert!(secrets.read(&needed).is_err(), "an empty password is none");
+        }
+    }
+
+    #[test]
+    fn names_lead_nowhere_else() {
+        let secrets = SecretsDir::new(Some(PathBuf::from("/")));
+        for (name, key) in [
+            ("..", "etc"),
+            ("etc", "../passwd"),
+            ("a/b", "c"),
+            ("", "a"),
+            ("a", ""),
+        ] {
+            let one = Needed {
+                name: name.to_owned(),
+                key: key.to_owned(),
+                what: What::Optional,
+            };
+            assert!(secrets.read_one(&one).is_err(), "{name} {key}");
+        }
+    }
 }
