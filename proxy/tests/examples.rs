@@ -10,8 +10,12 @@ fn top() -> PathBuf {
 }
 
 fn run(args: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_egressway-proxy")).args(args).output().unwrap();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let output = Command::new(env!("CARGO_BIN_EXE_egressway-proxy"))
+        .args(args)
+        .output()
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
     (output.status.success(), text)
 }
 
@@ -38,12 +42,28 @@ fn the_examples_say_what_their_comments_say() {
     for (file, args, allowed) in [
         ("policy.yaml", &["https://api.stripe.com"][..], true),
         ("policy.yaml", &["https://api.stripe.com:8443"], false),
-        ("webhooks.yaml", &["--method", "POST", "http://receiver.example/hook"], true),
+        (
+            "webhooks.yaml",
+            &["--method", "POST", "http://receiver.example/hook"],
+            true,
+        ),
         ("webhooks.yaml", &["http://receiver.example/hook"], false),
         ("webhooks.yaml", &["https://receiver.example"], false),
-        ("clients.yaml", &["--client", "payments", "https://api.stripe.com"], true),
-        ("clients.yaml", &["--client", "batch", "https://api.stripe.com"], false),
-        ("clients.yaml", &["--client", "batch", "https://a.example.org"], true),
+        (
+            "clients.yaml",
+            &["--client", "payments", "https://api.stripe.com"],
+            true,
+        ),
+        (
+            "clients.yaml",
+            &["--client", "batch", "https://api.stripe.com"],
+            false,
+        ),
+        (
+            "clients.yaml",
+            &["--client", "batch", "https://a.example.org"],
+            true,
+        ),
         ("clients.yaml", &["https://status.example.com"], false),
     ] {
         let file = path(file);
@@ -64,7 +84,9 @@ fn the_page_of_command_lines_has_every_flag() {
     ] {
         let (good, help) = run(&[command, &["--help"]].concat());
         assert!(good, "{help}");
-        let (_, section) = page.split_once(heading).unwrap_or_else(|| panic!("{heading} is missing"));
+        let (_, section) = page
+            .split_once(heading)
+            .unwrap_or_else(|| panic!("{heading} is missing"));
         let section = section.split("\n## ").next().unwrap();
         let words = |text: &str| {
             let mut flags: Vec<String> = text
@@ -77,12 +99,25 @@ fn the_page_of_command_lines_has_every_flag() {
             flags
         };
         let offered = help.lines().filter(|line| line.trim_start().starts_with('-'));
-        let offered: String = offered.map(|line| line.split("  ").find(|part| part.contains("--")).unwrap_or("").to_owned() + "\n").collect();
+        let offered: String = offered
+            .map(|line| {
+                line.split("  ")
+                    .find(|part| part.contains("--"))
+                    .unwrap_or("")
+                    .to_owned()
+                    + "\n"
+            })
+            .collect();
         for flag in words(&offered) {
-            assert!(["--help", "--version"].contains(&flag.as_str()) || words(section).contains(&flag), "{heading}{flag} is missing");
+            assert!(
+                ["--help", "--version"].contains(&flag.as_str()) || words(section).contains(&flag),
+                "{heading}{flag} is missing"
+            );
         }
         let rows = section.lines().filter(|line| line.starts_with("| `-"));
-        let written: String = rows.map(|row| row.split('|').nth(1).unwrap_or("").to_owned() + "\n").collect();
+        let written: String = rows
+            .map(|row| row.split('|').nth(1).unwrap_or("").to_owned() + "\n")
+            .collect();
         for flag in words(&written) {
             assert!(words(&help).contains(&flag), "{heading}{flag} is no flag");
         }
