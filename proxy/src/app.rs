@@ -314,9 +314,10 @@ fn limits() -> Limits {
     .is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let defaults = Limits::default();
-    let connections = descriptors.map_or(defaults.connections, connections);
+    let connections = descriptors.map_or(defaults.connections_max, connections);
     Limits {
         connections: defaults.connections.min(connections),
+        connections_max: connections,
         ..defaults
     }
 }

@@ -19,6 +19,7 @@ mod relay;
 pub mod reply;
 mod request;
 mod route;
+mod sni;
 mod timer;
 
 use std::pin::pin;

@@ -41,6 +41,8 @@ pub enum End {
     Lifetime,
     /// A new policy no longer permits it.
     PolicyRevoked,
+    /// The TLS hello does not name the target, where the rule demands it.
+    SniMismatch,
     /// The pod's time to drain was over.
     Killed,
     /// An answer without a length went past the limit.
@@ -49,13 +51,14 @@ pub enum End {
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
         Self::IdleTimeout,
         Self::Lifetime,
         Self::PolicyRevoked,
+        Self::SniMismatch,
         Self::Killed,
         Self::ResponseTooLarge,
     ];
@@ -70,6 +73,7 @@ impl End {
             Self::IdleTimeout => "idle_timeout",
             Self::Lifetime => "lifetime",
             Self::PolicyRevoked => "policy_revoked",
+            Self::SniMismatch => "sni_mismatch",
             Self::Killed => "killed",
             Self::ResponseTooLarge => "response_too_large",
         }

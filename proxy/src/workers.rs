@@ -9,11 +9,16 @@ use std::net::TcpListener;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use tokio::runtime;
+use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::server::Server;
+
+/// Below every time limit that a connection arms a timer for.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// The threads of a data path. Dropping it cuts everything.
 #[derive(Debug)]
@@ -50,6 +55,7 @@ impl Workers {
                 let _context = runtime.enter();
                 tokio::net::TcpListener::from_std(listener)?
             };
+            runtime.spawn(beat());
             let (server, stop, kill) = (Arc::clone(server), stop.clone(), kill.clone());
             // However it ends, by panic too, the whole data path has ended: half a data path would look well.
             let ends = ended.clone().drop_guard();
@@ -67,5 +73,13 @@ impl Workers {
     /// Resolves once the data path has ended.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
+    }
+}
+
+/// Keeps a timer armed that fires before those of any connection: arming one that fires first makes the runtime wake its
+/// own thread through a file descriptor, two system calls for each connection.
+async fn beat() {
+    loop {
+        sleep(BEAT).await;
     }
 }

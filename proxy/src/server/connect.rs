@@ -12,6 +12,7 @@ use super::head::{Framing, Head};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use super::route::Routed;
+use super::sni::SniCheck;
 use crate::tunnel::{End, Side};
 
 /// The answer to a CONNECT that succeeded; neither length nor coding may stand in it (RFC 9110, 9.3.6).
@@ -34,7 +35,10 @@ impl Connection {
             Err(reason) => Err(reason),
         };
         match routed {
-            Ok(routed) => self.established(server, request, routed).await,
+            Ok(routed) => {
+                let sni = routed.permit.settings().sni.into();
+                self.established(server, request, routed, sni).await
+            }
             Err(reason) => {
                 self.refuse(server, request, reason).await;
                 None
@@ -47,23 +51,38 @@ impl Connection {
         server: &Server,
         mut request: Request,
         routed: Routed,
+        sni: SniCheck,
     ) -> Option<Box<Tunnel>> {
-        if let Err(error) = self.stream.write_all(ESTABLISHED).await {
+        let ending = |end, status| Ending {
+            end,
+            status,
+            sent: 0,
+            received: 0,
+        };
+        let written = async {
+            self.stream.write_all(ESTABLISHED).await?;
+            self.stream.flush().await
+        };
+        if let Err(error) = written.await {
             request.detail = Some(error.to_string().into());
-            let ending = Ending {
-                end: End::ClientReset,
-                status: None,
-                sent: 0,
-                received: 0,
-            };
-            request.served(server, ending);
+            request.served(server, ending(End::ClientReset, None));
+            return None;
+        }
+        let (host, patience) = (routed.permit.target().host(), request.limits.head_time);
+        if !sni
+            .passes(&mut self.stream, &mut self.buffer, host, patience)
+            .await
+        {
+            // A socket that is gone already cannot be reset any more.
+            let _ = self.stream.set_zero_linger();
+            request.served(server, ending(End::SniMismatch, Some(200)));
             return None;
         }
         Some(Box::new(Tunnel {
             client: Side::new(self.stream, &self.buffer),
             origin: Side::new(routed.stream, &[]),
             request,
-            target: routed.target,
+            target: routed.permit.target().clone(),
             address: routed.address,
             status: 200,
         }))

@@ -52,7 +52,7 @@ pub(super) struct Decided {
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) stream: TcpStream,
-    pub(super) target: Target,
+    pub(super) permit: Permit,
     pub(super) address: VettedAddr,
 }
 
@@ -69,7 +69,7 @@ impl Server {
         self.reach(request, &permit, address)?;
         Ok(Routed {
             stream,
-            target: permit.target().clone(),
+            permit,
             address,
         })
     }

@@ -30,6 +30,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Proxy {
     pub address: SocketAddr,
     pub state: Arc<State>,
+    pub server: Arc<Server>,
     pub stop: CancellationToken,
     pub kill: CancellationToken,
     pub log: Arc<Mutex<Vec<u8>>>,
@@ -155,10 +156,15 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
         vec![address.port()],
     ));
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-    let task = AbortOnDropHandle::new(tokio::spawn(server.serve(listener, stop.clone(), kill.clone())));
+    let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&server).serve(
+        listener,
+        stop.clone(),
+        kill.clone(),
+    )));
     Proxy {
         address,
         state,
+        server,
         stop,
         kill,
         log,
