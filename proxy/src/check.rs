@@ -242,7 +242,7 @@ async fn resolve(resolver: &Resolver, permit: &Permit, explained: &mut Explained
             .addresses
             .get_or_insert_default()
             .push(Address::new(ip, vetted.as_ref().err()));
-        refused = refused.or(vetted.err());
+        refused = refused.or_else(|| vetted.err());
     }
     if let (false, Some(deny)) = (passes, refused) {
         explained.refused(Verdict::Deny, &deny.into());

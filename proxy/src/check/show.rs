@@ -122,7 +122,7 @@ impl Explained {
     pub(super) fn refused(&mut self, verdict: Verdict, reason: &Reason) {
         self.verdict = verdict;
         if let Reason::Deny(deny) = reason {
-            self.rule = deny.rule().map(ToOwned::to_owned).or(self.rule.take());
+            self.rule = deny.rule().map(ToOwned::to_owned).or_else(|| self.rule.take());
         }
         self.reason = Some(reason.code());
         self.status = Some(reason.status().as_u16());

@@ -209,7 +209,7 @@ fn pool(services: &[Service], global: &Global, notes: &mut Vec<String>) -> Optio
     let spec = PoolSpec {
         caps: Some(Caps {
             modes: Some(modes),
-            hosts: (!deny.is_empty()).then(|| HostCaps {
+            hosts: (!deny.is_empty()).then_some(HostCaps {
                 allow: None,
                 deny: Some(deny),
             }),

@@ -44,7 +44,8 @@ pub(super) fn with_credential(head: &Head, raw: &[u8], credential: &str) -> (Kin
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         let ours = is("proxy-authorization");
         let of_connection = is("connection") || is("proxy-connection") || is("keep-alive");
-        if !ours && !(of_connection && kind == Kind::Request) {
+        let dropped = ours || (of_connection && kind == Kind::Request);
+        if !dropped {
             field(name, value);
         }
     }

@@ -8,7 +8,8 @@ use egressway_core::wire::document::Mode;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::super::{ClientNames, Entry, Place, PolicyName, text};
+use super::super::{Entry, Place};
+use super::names::{ClientNames, PolicyName, text};
 use crate::server::id::Id;
 
 /// The version whose names these are.

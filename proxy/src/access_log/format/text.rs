@@ -3,7 +3,8 @@
 
 use std::io::{self, Write};
 
-use super::super::{Entry, PolicyName};
+use super::super::Entry;
+use super::names::PolicyName;
 
 pub(super) fn append(line: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     let decision = match entry.decision {
