@@ -38,7 +38,7 @@ use crate::upstream_tls::Roots;
 use crate::workers::{self, Workers};
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// idle connections to origins (384), pipes (64), files. Where a process may open few, a quarter of them.
+/// idle connections to origins (384), pipes (16), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
