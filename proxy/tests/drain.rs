@@ -436,5 +436,5 @@ fn the_binary_says_its_version_and_refuses_what_it_does_not_know() {
         " (roots: webpki-roots "
     );
     assert!(text.starts_with(own), "{text}");
-    assert_eq!(run(&["--policy", "x"]).status.code(), Some(2));
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
 }
