@@ -15,7 +15,7 @@ use crate::access_log::Format;
 
 /// The egress proxy of Egressway: with --policy alone, without it as a pod of a fleet.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "egressway-proxy", version = VERSION, args_conflicts_with_subcommands = true)]
+#[command(name = "egressway-proxy", version, long_version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// What to run; without one, the proxy.
     #[command(subcommand)]
