@@ -40,6 +40,10 @@ install *args:
 e2e *words:
     KUBECONFIG=$(e2e/lab/lab kubeconfig) cargo run --locked -p egressway-e2e -- --lab e2e/lab/lab --kubectl "${EGRESSWAY_LAB:-/var/tmp/egressway-lab}/bin/kubectl" {{words}}
 
+# the proxy beside Envoy, HAProxy, Squid, tinyproxy and a bare relay on this machine; `just bench --quick`
+bench *args:
+    bench/run.sh {{args}}
+
 # fuzz one target of `core` or `proxy` for a while (nightly toolchain and cargo-fuzz): `just fuzz proxy head`
 fuzz crate target seconds="60":
     cd {{crate}}/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

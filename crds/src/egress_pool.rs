@@ -1,12 +1,17 @@
 //! `EgressPool`: where fixed addresses exist, which, and who may use them. The platform team's object.
 
+mod caps;
+mod status;
+
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, LabelSelector};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::caps::{Caps, HostCaps, InternalDestination};
+pub use self::status::{CellStatus, EgressPoolStatus, PoolEgressIp};
 use crate::fields::{self, Resources};
 
 /// An EgressPool declares node pools behind NAT gateways, the addresses promised to customers, and which namespaces
@@ -47,6 +52,15 @@ pub struct EgressPoolSpec {
     /// Defaults for the fleets of policies on this pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fleet: Option<PoolFleet>,
+    /// The outer wall: what no policy of the pool gets past, whatever its rules and its mode say. A change takes effect
+    /// at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caps: Option<Caps>,
+    /// Prefixes by which a NAT64 of this network embeds IPv4 addresses (RFC 6052), besides 64:ff9b::/96, at most 8: an
+    /// address in one is judged by the IPv4 address that it embeds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "fields::nat64_prefixes")]
+    pub nat64_prefixes: Option<Vec<String>>,
 }
 
 /// Namespaces whose policies may use a pool.
@@ -201,66 +215,6 @@ pub struct PoolFleet {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "fields::drain")]
     pub drain: Option<String>,
-}
-
-/// What is observed of a pool.
-#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct EgressPoolStatus {
-    /// The generation that this status was computed from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// How many policies use the pool.
-    #[serde(default)]
-    pub policies: i32,
-    /// The addresses that customers must allow, with what is known of each, over all policies of the pool.
-    #[serde(default, rename = "egressIPs", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "atomic"))]
-    pub egress_ips: Vec<PoolEgressIp>,
-    /// The addresses of `egressIPs`, joined by commas.
-    #[serde(default, rename = "egressIPSummary", skip_serializing_if = "Option::is_none")]
-    pub egress_ip_summary: Option<String>,
-    /// Addresses that observers saw and nobody promised, joined by commas.
-    #[serde(
-        default,
-        rename = "unexpectedIPSummary",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub unexpected_ip_summary: Option<String>,
-    /// The cells with their nodes and pods.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
-    pub cells: Vec<CellStatus>,
-    /// Accepted, EgressIPsVerified, Ready.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
-    pub conditions: Vec<Condition>,
-}
-
-/// One address of a pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PoolEgressIp {
-    /// The address, or the promised prefix.
-    pub ip: String,
-    /// IPv4 or IPv6.
-    pub family: String,
-    /// The cell that it belongs to.
-    pub cell: String,
-    /// As in an EgressPolicy's status.
-    pub state: String,
-}
-
-/// One cell of a pool.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct CellStatus {
-    /// Name of the cell.
-    pub name: String,
-    /// Nodes that the cell's nodeSelector matches.
-    pub nodes: i32,
-    /// Ready proxy pods in the cell, over all policies.
-    pub ready_pods: i32,
 }
 
 fn active() -> String {

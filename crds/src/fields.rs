@@ -1,6 +1,7 @@
 //! Fields that both kinds use, and the schema fragments that Rust types do not express.
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,48 @@ pub struct ResourceAmounts {
     pub memory: Option<IntOrString>,
 }
 
+/// One destination port, or a range of them.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.endPort) || self.endPort >= self.port").message("endPort must not be below port"))]
+pub struct PortRange {
+    /// The port, 1 to 65535.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: i32,
+    /// The last port of the range, inclusive. Absent: just `port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub end_port: Option<i32>,
+}
+
+/// Names an object of the policy's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectName {
+    /// Name of the object.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+}
+
+/// Names a key of a Secret of the policy's namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
+    pub name: String,
+    /// Key in the Secret. Absent: the usual one for what it is used for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253), regex(pattern = "^[A-Za-z0-9._-]+$"))]
+    pub key: Option<String>,
+}
+
 /// A Kubernetes quantity: a number, or a number with a suffix.
 fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
@@ -53,6 +96,51 @@ fn duration(least: &str, most: &str) -> Schema {
     })
 }
 
+/// An amount of bytes from 1 to `most`: a whole number, alone or with a unit.
+fn bytes(most: &str) -> Schema {
+    json_schema!({
+        "x-kubernetes-int-or-string": true,
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+        "pattern": "^[0-9]{1,15}(k|M|G|Ki|Mi|Gi)?$",
+        "maxLength": 18,
+        "x-kubernetes-validations": [{
+            "rule": format!("quantity(string(self)).compareTo(quantity('1')) >= 0 && quantity(string(self)).compareTo(quantity('{most}')) <= 0"),
+            "message": format!("must be an amount of bytes from 1 to {most}, such as 64Ki"),
+        }],
+    })
+}
+
+pub(crate) fn head_bytes(_: &mut SchemaGenerator) -> Schema {
+    bytes("1Mi")
+}
+
+pub(crate) fn response_body(_: &mut SchemaGenerator) -> Schema {
+    bytes("1024Gi")
+}
+
+pub(crate) fn signed_body(_: &mut SchemaGenerator) -> Schema {
+    bytes("64Mi")
+}
+
+/// A set of a policy's modes.
+pub(crate) fn modes(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "minItems": 1,
+        "maxItems": 3,
+        "items": {"type": "string", "enum": ["Enforce", "Report", "Open"]},
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+pub(crate) fn timeout(_: &mut SchemaGenerator) -> Schema {
+    duration("1ms", "24h")
+}
+
+pub(crate) fn lifetime(_: &mut SchemaGenerator) -> Schema {
+    duration("1ms", "720h")
+}
+
 pub(crate) fn drain(_: &mut SchemaGenerator) -> Schema {
     duration("0s", "1h")
 }
@@ -74,25 +162,59 @@ pub(crate) fn cidr(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
-pub(crate) fn cidrs(generator: &mut SchemaGenerator) -> Schema {
-    json_schema!({"type": "array", "minItems": 1, "maxItems": 256, "items": cidr(generator), "x-kubernetes-list-type": "atomic"})
+fn list(most: u32, items: Schema) -> Schema {
+    json_schema!({"type": "array", "minItems": 1, "maxItems": most, "items": items, "x-kubernetes-list-type": "atomic"})
 }
+
+pub(crate) fn cidrs(generator: &mut SchemaGenerator) -> Schema {
+    list(256, cidr(generator))
+}
+
+pub(crate) fn cidrs_few(generator: &mut SchemaGenerator) -> Schema {
+    list(32, cidr(generator))
+}
+
+/// Prefixes by which a NAT64 embeds IPv4 addresses (RFC 6052, 2.2).
+pub(crate) fn nat64_prefixes(_: &mut SchemaGenerator) -> Schema {
+    list(
+        8,
+        json_schema!({
+            "type": "string",
+            "minLength": 5,
+            "maxLength": 43,
+            "x-kubernetes-validations": [{
+                "rule": "isCIDR(self) && cidr(self).ip().family() == 6 && cidr(self).prefixLength() in [32, 40, 48, 56, 64, 96]",
+                "message": "must be an IPv6 prefix of 32, 40, 48, 56, 64 or 96 bits such as 2001:db8:64::/96",
+            }],
+        }),
+    )
+}
+
+/// A label of a host pattern.
+const LABEL: &str = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?";
+/// The last label: no number, or the whole would be an address.
+const LAST: &str = "[a-z_]([a-z0-9_-]{0,61}[a-z0-9_])?";
 
 /// Host patterns: exact, `*.suffix`, `*`; lower case, at most 253 bytes, and no address (its last label is a number).
 pub(crate) fn hosts(_: &mut SchemaGenerator) -> Schema {
-    let label = "[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?";
-    let last = "[a-z_]([a-z0-9_-]{0,61}[a-z0-9_])?";
-    json_schema!({
-        "type": "array",
-        "minItems": 1,
-        "maxItems": 256,
-        "x-kubernetes-list-type": "atomic",
-        "items": {
+    list(
+        256,
+        json_schema!({
             "type": "string",
             "minLength": 1,
             "maxLength": 255,
-            "pattern": format!(r"^(\*|(\*\.)?({label}\.)*{last})$"),
-        },
+            "pattern": format!(r"^(\*|(\*\.)?({LABEL}\.)*{LAST})$"),
+        }),
+    )
+}
+
+/// One exact host.
+pub(crate) fn host(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "pattern": format!(r"^({LABEL}\.)*{LAST}$"),
     })
 }
 

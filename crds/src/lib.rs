@@ -14,11 +14,12 @@ mod egress_pool;
 mod fields;
 
 pub use egress_policy::{
-    AclRule, ConfigStatus, EgressIp, EgressPolicy, EgressPolicySpec, EgressPolicyStatus, PodStatus,
-    PolicyFleet, PoolRef, PortRange, UnexpectedIp,
+    AclRule, Client, ClientAuth, ClientCertificate, ClientSource, ConfigStatus, EgressIp, EgressPolicy,
+    EgressPolicySpec, EgressPolicyStatus, HttpMatch, Limits, Listener, ListenerTls, PodStatus, PolicyFleet,
+    PoolRef, ProxyProtocol, Signing, Timeouts, UnexpectedIp, UpstreamTls, WouldDeny,
 };
 pub use egress_pool::{
-    AllowedNamespaces, Cell, CellStatus, DeclaredAddress, EgressPool, EgressPoolSpec, EgressPoolStatus,
-    Observation, Observer, PoolEgressIp, PoolFleet, Toleration,
+    AllowedNamespaces, Caps, Cell, CellStatus, DeclaredAddress, EgressPool, EgressPoolSpec, EgressPoolStatus,
+    HostCaps, InternalDestination, Observation, Observer, PoolEgressIp, PoolFleet, Toleration,
 };
-pub use fields::{ResourceAmounts, Resources};
+pub use fields::{ObjectName, PortRange, ResourceAmounts, Resources, SecretKey};

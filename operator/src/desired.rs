@@ -3,6 +3,7 @@
 //! No object carries a time, a counter or a random number of its own (the report key comes in as a value), so the same
 //! input gives the same bytes, and a settled fleet is never written.
 
+pub mod clients;
 pub mod config_map;
 pub mod deployment;
 pub mod disruption_budget;
@@ -60,13 +61,15 @@ pub struct Desired {
     pub secret: Secret,
     /// The three documents.
     pub config_map: ConfigMap,
+    /// The client pods, where there is anything to say about them.
+    pub clients: Option<ConfigMap>,
     /// Where clients connect.
     pub service: Service,
     /// Who may talk to the pods, and where they may go.
     pub network_policy: NetworkPolicy,
     /// What there is per cell; `None` leaves what exists as it is.
     pub cells: Option<Vec<Cell>>,
-    /// Digests of the three documents.
+    /// Digests of the documents.
     pub hashes: Hashes,
 }
 
@@ -81,7 +84,7 @@ pub struct Cell {
     pub disruption_budget: PodDisruptionBudget,
 }
 
-/// Digests of the three documents, as pods report them.
+/// Digests of the documents, as pods report them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hashes {
     /// Of the policy's content.
@@ -90,6 +93,16 @@ pub struct Hashes {
     pub floor: String,
     /// Of the pool's document.
     pub pool: String,
+    /// Of the client pods; empty where there is no such document. Pods come and go: Programmed is not about it.
+    pub clients: String,
+}
+
+impl Hashes {
+    /// What Programmed is about.
+    #[must_use]
+    pub fn config(&self) -> (&str, &str, &str) {
+        (&self.policy, &self.floor, &self.pool)
+    }
 }
 
 /// What a fleet is built from besides the policy.
@@ -99,6 +112,12 @@ pub struct Inputs<'a> {
     pub floor: &'a wire::document::Floor,
     /// The pool's document as it stands in the ConfigMap, for when there is no pool to make one from.
     pub kept_pool: Option<&'a wire::document::Pool>,
+    /// What the policy's clients are told apart by.
+    pub sources: &'a clients::Sources,
+    /// Its client pods.
+    pub clients: Option<&'a wire::document::Clients>,
+    /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
+    pub kept_nat64: &'a [String],
     /// The key of the report.
     pub key: &'a str,
     /// From the command line.
@@ -116,10 +135,19 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         (None, Some(kept)) => kept.clone(),
         (None, None) => document::no_pool(&id.pool),
     };
+    let nat64_prefixes = policy
+        .shape
+        .as_ref()
+        .map_or(inputs.kept_nat64, |shape| &shape.pool.nat64_prefixes);
+    let floor = wire::document::Floor {
+        nat64_prefixes: nat64_prefixes.to_vec(),
+        ..inputs.floor.clone()
+    };
     let hashes = Hashes {
         policy: policy.document.hash.clone(),
-        floor: wire::document::digest(inputs.floor),
+        floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
+        clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
     };
     let cells = policy.shape.as_ref().map(|shape| {
         let cells = shape
@@ -138,7 +166,10 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     Desired {
         service_account: service_account::service_account(id, settings),
         secret: secret::secret(id, inputs.key, settings),
-        config_map: config_map::config_map(policy, inputs.floor, &pool, settings),
+        config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
+        clients: inputs
+            .clients
+            .map(|clients| clients::config_map(id, clients, settings)),
         service: service::service(id, settings),
         network_policy: network_policy::network_policy(id, settings),
         cells,

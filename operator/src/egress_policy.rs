@@ -28,7 +28,7 @@ use self::retry::Class;
 use self::validate::PoolFact;
 use crate::cluster::caches::Policy;
 use crate::context::Context;
-use crate::desired::{Inputs, desired};
+use crate::desired::{Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -187,11 +187,18 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     let validated = observed.validate(policy);
     let mut hashes = None;
     let mut failure = None;
+    let mut left_out = false;
     if let Some(valid) = &validated.valid {
         let key = observed.key()?;
+        let sources = observed.sources(policy, &validated);
+        let clients = clients::rendered(&valid.id, &sources, &observed.senders, observed.issuer.as_ref());
+        left_out = clients.as_ref().is_some_and(|clients| clients.left_out);
         let inputs = Inputs {
             floor: &observed.floor,
             kept_pool: observed.kept_pool.as_ref(),
+            sources: &sources,
+            clients: clients.as_ref().map(|clients| &clients.document),
+            kept_nat64: &observed.kept_nat64,
             key: &key,
             settings: &ctx.settings,
             now: observed.now,
@@ -206,16 +213,14 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         &observed,
         &validated,
         hashes.as_ref(),
+        left_out,
         failure.as_ref(),
     )
     .await?;
     match failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
-            observed
-                .next_look(ctx, &policy.uid().unwrap_or_default())
-                .unwrap_or(RESYNC)
-                .min(RESYNC),
+            observed.next_look(ctx, policy).unwrap_or(RESYNC).min(RESYNC),
         )),
     }
 }

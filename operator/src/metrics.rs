@@ -53,6 +53,7 @@ pub struct Metrics {
     active: Family<ControllerLabels, Gauge>,
     applied: Family<KindLabels, Counter>,
     propagation: Histogram,
+    clients_propagation: Histogram,
     pod_ranges_known: Gauge,
 }
 
@@ -82,6 +83,7 @@ impl Metrics {
             active: Family::default(),
             applied: Family::default(),
             propagation: Histogram::new(SECONDS),
+            clients_propagation: Histogram::new(SECONDS),
             pod_ranges_known: Gauge::default(),
         };
         let runtime = registry.sub_registry_with_prefix("controller_runtime");
@@ -99,6 +101,11 @@ impl Metrics {
             "acl_propagation_seconds",
             "From a written ConfigMap to every pod of the fleet enforcing it",
             metrics.propagation.clone(),
+        );
+        own.register(
+            "clients_propagation_seconds",
+            "From a written table of client pods to every pod of the fleet enforcing it",
+            metrics.clients_propagation.clone(),
         );
         own.register(
             "pod_ranges_known",
@@ -144,6 +151,11 @@ impl Metrics {
     /// A fleet has what it should have.
     pub fn propagated(&self, took: Duration) {
         self.propagation.observe(took.as_secs_f64());
+    }
+
+    /// A fleet knows the client pods that it should know.
+    pub fn clients_propagated(&self, took: Duration) {
+        self.clients_propagation.observe(took.as_secs_f64());
     }
 
     /// Whether ranges of pods are known.

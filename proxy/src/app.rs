@@ -34,10 +34,11 @@ use crate::report::Reporter;
 use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
 use crate::state::State;
+use crate::upstream_tls::Roots;
 use crate::workers::{self, Workers};
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// idle connections to origins (384), files. Where a process may open few, a quarter of them.
+/// idle connections to origins (384), pipes (16), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
@@ -143,7 +144,12 @@ impl App {
         let state = State::new();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let roots = match args.roots {
+            Some(file) => Roots::from_file(file).context("failed to use --roots")?,
+            None => Roots::built_in(),
+        };
         let control = registry.sub_registry_with_prefix("egressway_proxy");
+        roots.register(control);
         let control = ControlMetrics::register(control, Arc::clone(&state));
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
@@ -179,13 +185,15 @@ impl App {
         )
         .woken_by(hangups.reload());
         tasks.spawn(documents.follow(end.clone()));
+        tasks.spawn(Arc::clone(&roots).follow(end.clone()));
         tasks.spawn(hangups.follow(end.clone()));
         let egress = EgressIp::new(
             identity.cell.clone(),
             resolver.clone(),
             Arc::clone(&state),
             control,
-        );
+        )
+        .with_roots(Arc::clone(&roots));
         tasks.spawn(egress.run(end.clone()));
         tasks.spawn(drain::follow_cell(
             Arc::clone(&state),
@@ -203,7 +211,7 @@ impl App {
 
         let own_ports = [Some(addresses.proxy), Some(addresses.admin), addresses.report];
         let own_ports = own_ports.iter().flatten().map(SocketAddr::port).collect();
-        let server = Arc::new(Server::new(
+        let server = Server::new(
             Arc::clone(&state),
             resolver,
             metrics,
@@ -211,7 +219,8 @@ impl App {
             limits,
             PROXY_APP_NAME.to_owned(),
             own_ports,
-        ));
+        );
+        let server = Arc::new(server.with_roots(roots));
         let mut health = Admin::new(Arc::clone(&state), registry);
         if let Some(file) = args.admin_token_file.clone() {
             let server = Arc::clone(&server);

@@ -39,6 +39,9 @@ pub struct Limits {
     pub client_requests_per_second: Option<u64>,
     /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
     pub response_bytes_max: Option<u64>,
+    /// Most bytes of a request's body that is signed, and so held in memory: most senders of webhooks stay below
+    /// 256 KiB, the largest ones in common use (GitHub, 25 MB) are the exception.
+    pub signed_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -57,6 +60,7 @@ impl Default for Limits {
             requests_per_second: None,
             client_requests_per_second: None,
             response_bytes_max: None,
+            signed_bytes_max: 1024 * 1024,
         }
     }
 }
@@ -86,6 +90,7 @@ impl Limits {
                 .client_requests_per_second
                 .or(self.client_requests_per_second),
             response_bytes_max: limits.response_body_bytes.or(self.response_bytes_max),
+            signed_bytes_max: limits.signed_body_bytes.unwrap_or(self.signed_bytes_max),
         }
     }
 }

@@ -23,10 +23,15 @@ const ENV_LOG: &str = "EGRESSWAY_LOG";
 
 fn main() -> ExitCode {
     let args = Args::parse();
+    if let Some(Command::Verify(verify)) = &args.command {
+        return verify.main();
+    }
     let lines = match &args.command {
         None if args.fleet.policy.is_some() => Lines::ForPeople,
         None | Some(Command::Observer(_)) => Lines::ForMachines,
-        Some(Command::Check(_) | Command::Forward(_) | Command::Convert(_)) => Lines::ForPeople,
+        Some(Command::Check(_) | Command::Forward(_) | Command::Convert(_) | Command::Verify(_)) => {
+            Lines::ForPeople
+        }
     };
     let asks = matches!(&args.command, Some(Command::Check(_) | Command::Convert(_)));
     let log_level = log(lines);
@@ -116,6 +121,7 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
                 () = count => {}
             }
         }
+        Some(Command::Verify(_)) => {}
         Some(Command::Observer(observer)) => {
             let stop = CancellationToken::new();
             let served = Observer::bind(&observer)?.run(stop.clone());

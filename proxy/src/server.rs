@@ -9,7 +9,8 @@ mod connect;
 mod connection;
 mod forward;
 pub mod head;
-mod hop;
+mod held;
+pub mod hop;
 pub mod id;
 mod listener;
 mod origin;
@@ -20,6 +21,7 @@ pub mod reply;
 mod request;
 mod route;
 mod sni;
+mod terms;
 mod timer;
 
 use std::pin::pin;
@@ -36,6 +38,7 @@ use tracing::warn;
 use self::connection::Connection;
 use self::id::Ids;
 use self::pool::Pool;
+use self::terms::Makers;
 use crate::access_log::AccessLog;
 use crate::dial;
 pub use crate::limits::Limits;
@@ -47,6 +50,7 @@ use crate::state::State;
 use crate::tunnel::Counters;
 use crate::tunnel::live::{Live, TunnelInfo};
 use crate::tunnel::pipe::{PIPES_MAX, Pipes};
+use crate::upstream_tls::Roots;
 
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
@@ -66,6 +70,7 @@ pub struct Server {
     own_ports: Vec<u16>,
     ids: Ids,
     pool: Pool,
+    makers: Makers,
     counters: Counters,
     pipes: Arc<Pipes>,
     live: Live,
@@ -108,6 +113,7 @@ impl Server {
             own_ports,
             ids: Ids::new(),
             pool: Pool::default(),
+            makers: Makers::new(Roots::built_in()),
             connections: TaskTracker::new(),
             places: Places::default(),
             tunnels: Places::default(),
@@ -115,6 +121,15 @@ impl Server {
             rates: Rates::default(),
             waiting: Places::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
+        }
+    }
+
+    /// The same with other roots for destinations.
+    #[must_use]
+    pub fn with_roots(self, roots: Arc<Roots>) -> Self {
+        Self {
+            makers: Makers::new(roots),
+            ..self
         }
     }
 
@@ -152,9 +167,10 @@ impl Server {
         let (mut ended, mut killed) = (pin!(self.ended(&stop)), pin!(kill.cancelled()));
         loop {
             let accepted = tokio::select! {
+                // Not at random: it costs more than asking, and a flood of connections must not keep a kill waiting.
                 biased;
-                accepted = listener.accept() => accepted,
                 () = &mut killed => break,
+                accepted = listener.accept() => accepted,
                 () = &mut ended => break,
             };
             match accepted {

@@ -70,7 +70,8 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Resolves once the data path has ended.
+    /// Resolves once the data path has ended, on whichever thread first: their connections are counted together, so the
+    /// first to end is the first to notice that none is left.
     pub async fn ended(&self) {
         self.ended.cancelled().await;
     }

@@ -430,7 +430,7 @@ fn the_binary_says_its_version_and_refuses_what_it_does_not_know() {
     let version = run(&["--version"]);
     assert!(version.status.success());
     let version = String::from_utf8(version.stdout).unwrap();
-    let own = concat!("egressway-proxy ", env!("CARGO_PKG_VERSION"), "\n");
+    let own = concat!("egressway-proxy ", env!("CARGO_PKG_VERSION"));
     assert!(version.starts_with(own), "{version}");
     assert_eq!(run(&["--polisy", "x"]).status.code(), Some(2));
 }

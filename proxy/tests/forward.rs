@@ -31,7 +31,7 @@ async fn the_origin_gets_origin_form_and_a_host_from_the_target() {
 #[tokio::test]
 async fn hop_by_hop_fields_end_here() {
     let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: gzip\r\n\
-                   HTTP2-Settings: a\r\nUpgrade: h2c\r\nX-Egressway-TLS: true\r\nX-WhSentry-TLS: true\r\nProxy-Authorization: Basic c2VjcmV0\r\nProxy-Connection: keep-alive\r\nProxy-Foo: 1\r\nX-End: kept\r\n\r\n";
+                   HTTP2-Settings: a\r\nUpgrade: h2c\r\nX-Egressway-TLS: false\r\nX-WhSentry-TLS: 0\r\nProxy-Authorization: Basic c2VjcmV0\r\nProxy-Connection: keep-alive\r\nProxy-Foo: 1\r\nX-End: kept\r\n\r\n";
     let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: X-Secret\r\nX-Secret: 1\r\nProxy-Authenticate: Basic\r\nX-End: kept\r\n\r\n";
     let (got, answer, _) = exchange(request, 0, answer).await;
     for text in [&got, &answer] {

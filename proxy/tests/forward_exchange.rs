@@ -172,6 +172,39 @@ async fn whoever_says_nothing_is_to_blame() {
 }
 
 #[tokio::test]
+async fn whoever_reads_nothing_is_to_blame() {
+    let limits = Limits {
+        idle: Duration::from_millis(200),
+        ..Limits::default()
+    };
+    let rules = allow(&[], &["127.0.0.0/8"]);
+    let proxy = start(in_force(rules, &["127.0.0.0/8"]), limits).await;
+    let body = vec![b'x'; 64 << 20];
+    for (upload, reason) in [(true, "upstream_timeout"), (false, "client_reset")] {
+        let origin = origin().await;
+        let authority = origin.local_addr().unwrap();
+        let length = if upload { body.len() } else { 0 };
+        let mut client = dial(proxy.address).await;
+        let request =
+            format!("PUT http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut server = accept(&origin).await;
+        read_head(&mut server).await;
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let sent = if upload {
+            client.write_all(&body).await
+        } else {
+            server.write_all(answer.as_bytes()).await.unwrap();
+            server.write_all(&body).await
+        };
+        assert!(sent.is_err(), "nobody reads 64 MiB");
+        proxy
+            .logged(&[reason, &format!("\"server.port\":{}", authority.port())])
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_request_under_way_ends_with_its_permission_and_with_the_pod() {
     for (answer, begun) in [("", false), ("HTTP/1.1 200 OK\r\n\r\nhalf", true)] {
         for revoked in [true, false] {
@@ -332,10 +365,16 @@ async fn nothing_passes_behind_an_upgrade_before_the_origin_agreed() {
 }
 
 #[tokio::test]
-async fn an_upgrade_with_a_body_or_from_http_1_0_is_not_passed_on() {
-    for (version, body) in [("1.1", "Content-Length: 1\r\n\r\nx"), ("1.0", "\r\n")] {
+async fn an_upgrade_with_a_body_from_http_1_0_or_to_http_2_is_not_passed_on() {
+    for (version, protocol, body) in [
+        ("1.1", "websocket", "Content-Length: 1\r\n\r\nx"),
+        ("1.0", "websocket", "\r\n"),
+        ("1.1", "h2c", "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"),
+        ("1.1", "websocket, H2C", "\r\n"),
+        ("1.1", "websocket\r\nUpgrade: h2c", "\r\n"),
+    ] {
         let request = format!(
-            "GET http://ORIGIN/ HTTP/{version}\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n{body}"
+            "GET http://ORIGIN/ HTTP/{version}\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: {protocol}\r\n{body}"
         );
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
         let (got, answer, _) = exchange(&request, 0, answer).await;

@@ -70,8 +70,12 @@ def rules():
 
 
 def least():
-    """No wildcard, no escalation, no Secret outside of the fleets, no tenant role over statuses or pools."""
+    """No wildcard, no escalation, of the server's own paths the token issuer's alone, no Secret outside of the fleets, no tenant role over statuses or pools."""
     for doc, rule in rules():
+        if "nonResourceURLs" in rule:
+            if rule != {"nonResourceURLs": ["/.well-known/openid-configuration", "/openid/v1/jwks"], "verbs": ["get"]}:
+                return False
+            continue
         words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
         if "*" in words or {"escalate", "bind", "impersonate"} & set(words):
             return False

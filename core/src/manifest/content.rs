@@ -18,7 +18,7 @@ pub enum Place {
 }
 
 /// Name of the client that stands for the pods of the namespace where a policy names no clients.
-const ALL_PODS: &str = "namespace";
+pub const ALL_PODS: &str = "namespace";
 /// The port of a rule that names none.
 const HTTPS: document::PortRange = document::PortRange {
     port: 443,

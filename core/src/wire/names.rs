@@ -2,6 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::document::Listener;
+
 /// The API group of both kinds.
 pub const API_GROUP: &str = "egressway.dev";
 /// The field manager of every server-side apply.
@@ -82,6 +84,13 @@ pub fn fleet_name(namespace: &str, policy: &str) -> String {
     format!("{}-{}", shorten(policy, 24), digest10(&[namespace, policy]))
 }
 
+/// Name of the ConfigMap with the client pods of a fleet. At most 43 bytes, and no fleet's own name: those end in ten
+/// characters of a digest.
+#[must_use]
+pub fn clients_name(fleet: &str) -> String {
+    format!("{fleet}-clients")
+}
+
 /// Name of the objects that a policy has once per cell: Deployment, PodDisruptionBudget. At most 56 bytes.
 #[must_use]
 pub fn cell_name(namespace: &str, policy: &str, cell: &str) -> String {
@@ -120,10 +129,11 @@ pub fn token_audience(namespace: &str, policy: &str) -> String {
     format!("egressway.dev/{namespace}/{policy}")
 }
 
-/// The proxy URL that clients put into `HTTPS_PROXY`.
+/// The proxy URL that clients put into `HTTPS_PROXY`; its scheme is how the listener speaks.
 #[must_use]
-pub fn proxy_url(service: &str, fleet_namespace: &str) -> String {
-    format!("http://{service}.{fleet_namespace}.svc:{PROXY_PORT}")
+pub fn proxy_url(listener: &Listener, service: &str, fleet_namespace: &str) -> String {
+    let scheme = if listener.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{service}.{fleet_namespace}.svc:{PROXY_PORT}")
 }
 
 #[cfg(test)]

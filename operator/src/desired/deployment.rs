@@ -8,10 +8,10 @@ use egressway_core::wire::{document, names};
 use egressway_crds as crds;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration,
-    TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
+    Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+    Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -183,9 +183,9 @@ fn container(cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> Container 
 fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: id.fleet(),
-            ..ConfigMapVolumeSource::default()
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![whole(id.fleet()), clients(id)]),
+            ..ProjectedVolumeSource::default()
         }),
         ..Volume::default()
     };
@@ -199,6 +199,33 @@ fn volumes(id: &Identity) -> Vec<Volume> {
         ..Volume::default()
     };
     vec![acl, key]
+}
+
+fn whole(config_map: String) -> VolumeProjection {
+    VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: config_map,
+            ..ConfigMapProjection::default()
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// Optional: a fleet whose clients all present credentials has none, and may get one without new pods.
+fn clients(id: &Identity) -> VolumeProjection {
+    let key = names::CLIENTS_KEY.to_owned();
+    VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: names::clients_name(&id.fleet()),
+            items: Some(vec![KeyToPath {
+                path: key.clone(),
+                key,
+                mode: None,
+            }]),
+            optional: Some(true),
+        }),
+        ..VolumeProjection::default()
+    }
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -1,42 +1,42 @@
-//! The wire documents: an EgressPolicy's rules as content, an EgressPool at a moment as the pool's document.
+//! The wire documents: an EgressPolicy's spec as content, an EgressPool at a moment as the pool's document.
+//!
+//! What a spec means is core's to say, for the standalone proxy as well; this only hands it over.
 
-use egressway_core::wire::document::{self, Action, Content, PortRange, Rule};
-use egressway_crds::{AclRule, EgressPolicySpec};
+use egressway_core::acl::compile::Problems;
+use egressway_core::manifest::{self, Place};
+use egressway_core::wire::document::{self, Content};
+use egressway_crds::{EgressPolicySpec, EgressPoolSpec};
 use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::egress_pool::validate::{CellState, ValidPool};
 
-/// The content of a policy. Ports that are no ports become 0, which `core::acl::compile` refuses.
-#[must_use]
-pub fn content(spec: &EgressPolicySpec) -> Content {
-    Content {
-        suspended: spec.suspend.unwrap_or(false),
-        rules: spec.rules.iter().map(rule).collect(),
-        ..Content::default()
-    }
+/// The content of a policy.
+///
+/// # Errors
+/// Every value that is none of its kind, with its field.
+pub fn content(spec: &EgressPolicySpec, namespace: &str) -> Result<Content, Problems> {
+    manifest::content(&strict(spec)?, namespace, Place::Cluster)
 }
 
-fn rule(rule: &AclRule) -> Rule {
-    let port = |port: i32| u16::try_from(port).unwrap_or(0);
-    Rule {
-        name: rule.name.clone(),
-        action: if rule.action == "Deny" {
-            Action::Deny
-        } else {
-            Action::Allow
-        },
-        hosts: rule.hosts.clone().unwrap_or_default(),
-        cidrs: rule.cidrs.clone().unwrap_or_default(),
-        ports: rule
-            .ports
-            .iter()
-            .map(|range| PortRange {
-                port: port(range.port),
-                end_port: range.end_port.map(port),
-            })
-            .collect(),
-        ..Rule::default()
-    }
+/// A pool's spec as core reads it.
+///
+/// # Errors
+/// A value that is none of its kind.
+pub fn pool_spec(spec: &EgressPoolSpec) -> Result<manifest::PoolSpec, Problems> {
+    strict(spec)
+}
+
+/// From the shape that the API server stores to the strict one: a field that core does not know is an error, not
+/// silence.
+fn strict<T: DeserializeOwned>(spec: &impl Serialize) -> Result<T, Problems> {
+    let value = serde_json::to_value(spec).and_then(serde_json::from_value);
+    value.map_err(|error| {
+        let mut problems = Problems::default();
+        problems.push("spec", error);
+        problems
+    })
 }
 
 /// The pool's document at `now`.
@@ -60,7 +60,7 @@ pub fn pool(pool: &ValidPool, now: Timestamp) -> document::Pool {
         name: pool.name.clone(),
         observation: pool.observation.clone(),
         cells: cells.collect(),
-        caps: document::Caps::default(),
+        caps: pool.caps.clone(),
     }
 }
 

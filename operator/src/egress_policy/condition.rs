@@ -106,14 +106,26 @@ reasons! {
     InvalidPool => "InvalidPool",
     /// A rule that means nothing.
     InvalidRule => "InvalidRule",
+    /// A client that means nothing.
+    InvalidClient => "InvalidClient",
+    /// A mode, timeout, limit or listener that means nothing.
+    InvalidSettings => "InvalidSettings",
+    /// Two rules allow the same and disagree about what the proxy does.
+    ConflictingRules => "ConflictingRules",
+    /// The pool does not allow the mode.
+    ModeNotAllowed => "ModeNotAllowed",
+    /// The pool demands credentials, and a client has none.
+    ClientAuthRequired => "ClientAuthRequired",
+    /// More rules than the pool allows.
+    TooManyRules => "TooManyRules",
+    /// More pods in a cell than the pool allows.
+    ReplicasAboveCap => "ReplicasAboveCap",
     /// A fleet that cannot be built.
     InvalidFleet => "InvalidFleet",
     /// The ACL does not fit into a ConfigMap.
     ConfigTooLarge => "ConfigTooLarge",
     /// An object with a name that the fleet needs belongs to somebody else.
     NameConflict => "NameConflict",
-    /// The object does not deserialize.
-    Malformed => "Malformed",
     /// Every pod enforces the ACL.
     InSync => "InSync",
     /// Pods are about to enforce the ACL.
@@ -164,6 +176,8 @@ reasons! {
     CellDown => "CellDown",
     /// Traffic leaves from an address that nobody promised.
     EgressIpDrift => "EgressIPDrift",
+    /// More pods are clients than a ConfigMap has room for.
+    ClientPodsLeftOut => "ClientPodsLeftOut",
     /// Fewer pods are ready than wanted.
     ReducedCapacity => "ReducedCapacity",
     /// Nothing is amiss.

@@ -17,13 +17,14 @@ use kube_runtime::reflector::ObjectRef;
 
 use super::Error;
 use super::status::verdicts::PROPAGATION;
-use super::status::{self, CellView, PodView};
+use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
 use crate::cluster::apply::current;
 use crate::cluster::caches::{Pool, pool_ref};
+use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
 use crate::context::Context;
-use crate::desired::{config_map, secret};
+use crate::desired::{clients, config_map, secret};
 use crate::egress_pool::validate::ValidPool;
 
 /// Label of a node's zone.
@@ -38,6 +39,14 @@ pub struct Observed {
     pub floor: document::Floor,
     /// The pool's document in the ConfigMap.
     pub kept_pool: Option<document::Pool>,
+    /// What the accepted policy's clients are told apart by, as it stands in the ConfigMap.
+    pub kept_sources: Option<clients::Sources>,
+    /// The pods of the policy's namespace that can send, sorted by name.
+    pub senders: Vec<Holder>,
+    /// Who issues the tokens of ServiceAccounts.
+    pub issuer: Option<document::Issuer>,
+    /// The NAT64 prefixes in the ConfigMap.
+    pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
     pub pods: Vec<PodView>,
     /// The Deployments, sorted by cell.
@@ -74,6 +83,13 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         now: (ctx.now)(),
         floor: discover::floor(&ctx.caches, &ctx.settings),
         kept_pool: config.as_deref().and_then(config_map::pool),
+        kept_sources: config.as_deref().and_then(config_map::sources),
+        senders: ctx.client_pods.of(&namespace),
+        issuer: issuer(ctx, &fleet, &uid).await?,
+        kept_nat64: config
+            .as_deref()
+            .map(config_map::nat64_prefixes)
+            .unwrap_or_default(),
         pods: pods(ctx, &uid),
         cells: cells(ctx, &uid),
         valid_pool: pool
@@ -92,6 +108,18 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
         key: key.as_deref().and_then(secret::key),
     })
+}
+
+/// The issuer as it was read last, or as an operator before this one has read it.
+async fn issuer(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<document::Issuer>, Error> {
+    if let Some(issuer) = ctx.issuers.last() {
+        return Ok(Some(issuer));
+    }
+    let config = current::<ConfigMap>(ctx, &names::clients_name(fleet)).await?;
+    Ok(config
+        .filter(|config| belongs(config.as_ref(), policy_uid))
+        .as_deref()
+        .and_then(clients::issuer))
 }
 
 fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
@@ -138,21 +166,37 @@ impl Observed {
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
-    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked.
+    /// What the clients are told apart by: as the spec says, or while that is refused as it was accepted last.
     #[must_use]
-    pub fn next_look(&self, ctx: &Context, policy_uid: &str) -> Option<Duration> {
+    pub fn sources(&self, policy: &EgressPolicy, validated: &Validated) -> clients::Sources {
+        let spec = validated
+            .accepted
+            .then(|| clients::Sources::of(&policy.spec).ok());
+        let sources = spec.flatten().or_else(|| self.kept_sources.clone());
+        sources.unwrap_or_default()
+    }
+
+    /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked, counts of
+    /// mode Report are old.
+    #[must_use]
+    pub fn next_look(&self, ctx: &Context, policy: &EgressPolicy) -> Option<Duration> {
         let promise = self
             .valid_pool
             .as_ref()
             .and_then(|pool| pool.next_change(self.now));
         let late = ctx
             .reports
-            .wanted_since(policy_uid)
+            .wanted_since(&policy.uid().unwrap_or_default())
             .map(|since| since + PROPAGATION);
         let asked = self
             .too_early(ctx)
             .then(|| self.now + SignedDuration::from_secs(1));
-        let next = [promise, late, asked]
+        let renewal = (policy.spec.mode == "Report").then(|| {
+            let due = policy.status.as_ref().and_then(would_deny::next_renewal);
+            due.filter(|due| *due > self.now)
+                .unwrap_or(self.now + would_deny::RENEWAL)
+        });
+        let next = [promise, late, asked, renewal]
             .into_iter()
             .flatten()
             .filter(|time| *time > self.now)

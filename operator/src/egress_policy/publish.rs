@@ -30,6 +30,7 @@ pub async fn publish(
     observed: &Observed,
     validated: &Validated,
     hashes: Option<&Hashes>,
+    clients_left_out: bool,
     failure: Option<&Error>,
 ) -> Result<(), Error> {
     if policy.status.is_some() && observed.too_early(ctx) {
@@ -40,10 +41,14 @@ pub async fn publish(
         policy,
         validated,
         hashes,
+        clients_left_out,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,
-        proxy_url: Some(names::proxy_url(&fleet, &ctx.settings.fleet_namespace)),
+        proxy_url: validated.valid.as_ref().map(|valid| {
+            let listener = &valid.document.content.listener;
+            names::proxy_url(listener, &fleet, &ctx.settings.fleet_namespace)
+        }),
         failure: failure.map(Error::chain),
         programmed_since: ctx.reports.wanted_since(&policy.uid().unwrap_or_default()),
         now: Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now),

@@ -5,8 +5,9 @@
 
 pub mod addresses;
 pub mod verdicts;
+pub mod would_deny;
 
-use egressway_core::wire::report::{Phase, Report};
+use egressway_core::wire::report::{Phase, PolicyInForce, Report};
 use egressway_crds::{ConfigStatus, EgressPolicy, EgressPolicyStatus, PodStatus};
 use jiff::{SignedDuration, Timestamp};
 
@@ -66,6 +67,8 @@ pub struct Facts<'a> {
     pub validated: &'a Validated,
     /// What the pods should have in force.
     pub hashes: Option<&'a Hashes>,
+    /// Not all client pods fit into their ConfigMap.
+    pub clients_left_out: bool,
     /// The pool, as far as it means something.
     pub pool: Option<&'a ValidPool>,
     /// The pods, sorted by name.
@@ -100,7 +103,8 @@ impl PodView {
                 .is_none_or(|report| report.phase == Phase::Serving)
     }
 
-    fn config_hash(&self, policy: &EgressPolicy) -> Option<&str> {
+    /// What the pod says about a policy.
+    fn in_force(&self, policy: &EgressPolicy) -> Option<&PolicyInForce> {
         let (namespace, name) = (
             policy.metadata.namespace.as_deref()?,
             policy.metadata.name.as_deref()?,
@@ -109,7 +113,10 @@ impl PodView {
         policies
             .iter()
             .find(|p| p.namespace == namespace && p.name == name)
-            .map(|p| p.hash.as_str())
+    }
+
+    fn config_hash(&self, policy: &EgressPolicy) -> Option<&str> {
+        self.in_force(policy).map(|p| p.hash.as_str())
     }
 
     fn phase(&self) -> &'static str {
@@ -173,6 +180,7 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
             pods_in_sync: count(counted.iter().filter(|pod| in_sync(facts, pod)).count()),
             pods: count(counted.len()),
         });
+    let (would_deny, would_deny_updated) = would_deny::would_deny(facts, &previous);
     let summary = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.join(","));
     let conditions = verdicts::verdicts(facts, &addresses)
         .into_iter()
@@ -200,6 +208,8 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
             .take(PODS_MAX)
             .map(|pod| pod_status(facts, pod))
             .collect(),
+        would_deny,
+        would_deny_updated,
         conditions,
     }
 }

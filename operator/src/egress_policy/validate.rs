@@ -6,16 +6,19 @@
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::{self, Problems};
-use egressway_core::wire::document;
+use egressway_core::wire::document::{self, ClientAuth};
 use egressway_crds::{EgressPolicy, EgressPool};
 use kube::ResourceExt as _;
 
 use super::condition::Reason;
+use crate::desired::clients::Sources;
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
 
-/// Largest policies document: a ConfigMap holds 1 MiB, and floor and pool want room too.
+/// Largest policies document together with what the pool adds: a ConfigMap holds 1 MiB, and the floor wants room too.
 const DOCUMENT_BYTES_MAX: usize = 900 * 1024;
+/// Most problems in one message.
+const PROBLEMS_MAX: usize = 20;
 
 /// The document that was accepted last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,9 +138,14 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         &mut problems,
     );
     let bad_fleet = !problems.list().is_empty();
+    let above = valid_pool.replicas_per_cell_max < fleet.replicas_per_cell;
+    let replicas_per_cell = fleet.replicas_per_cell.min(valid_pool.replicas_per_cell_max);
     let shape = (!bad_fleet).then_some(Shape {
         pool: valid_pool,
-        fleet,
+        fleet: Fleet {
+            replicas_per_cell,
+            ..fleet
+        },
     });
     if let Some(message) = denied {
         return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
@@ -145,7 +153,14 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     if bad_fleet {
         return keep(facts, Reason::InvalidFleet, problems.to_string(), None);
     }
-    match accept(facts) {
+    if above {
+        let message = format!(
+            "spec.fleet.replicasPerCell: EgressPool {} allows {replicas_per_cell} proxy pods in a cell, and the fleet has no more: write that or less",
+            pool.name_any()
+        );
+        return keep(facts, Reason::ReplicasAboveCap, message, shape);
+    }
+    match accept(facts, shape.as_ref()) {
         Ok(document) => {
             let message = format!("generation {} is in force", document.generation);
             let valid = ValidPolicy {
@@ -165,42 +180,99 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     }
 }
 
-fn accept(facts: &Facts<'_>) -> Result<document::Policy, (Reason, String)> {
+fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, (Reason, String)> {
     let (namespace, name) = (
         facts.policy.namespace().unwrap_or_default(),
         facts.policy.name_any(),
     );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
-    let sealed = document::Policy::seal(&namespace, &name, generation, content(&facts.policy.spec));
-    let document = document::Policies {
+    if let Err(problems) = Sources::of(&facts.policy.spec) {
+        return Err(refusal(&problems, ""));
+    }
+    let content = content(&facts.policy.spec, &namespace).map_err(|problems| refusal(&problems, ""))?;
+    if let Some(shape) = shape {
+        within_caps(&content, &shape.pool)?;
+    }
+    let mut document = document::Policies {
         version: document::VERSION,
-        policies: vec![sealed],
+        policies: vec![document::Policy::seal(&namespace, &name, generation, content)],
     };
     // The proxy's own compiler: what it would refuse never reaches a pod.
     if let Err(problems) = compile::policies(&document) {
-        let prefix = format!("policy {namespace}/{name} rule ");
-        let in_spec = |problem: &String| match problem
-            .strip_prefix(&prefix)
-            .and_then(|rest| rest.split_once(": "))
-        {
-            Some((rule, what)) => format!("spec.rules[{rule}]: {what}"),
-            None => problem.clone(),
-        };
-        let list: Vec<String> = problems.list().iter().take(20).map(in_spec).collect();
-        return Err((Reason::InvalidRule, list.join("; ")));
+        return Err(refusal(&problems, &format!("policy {namespace}/{name} ")));
     }
-    let bytes = document::to_json(&document).len();
+    let pool = shape.map_or(0, |shape| {
+        document::to_json(&(&shape.pool.caps, &shape.pool.observation)).len()
+    });
+    let bytes = document::to_json(&document).len().saturating_add(pool);
     if bytes > DOCUMENT_BYTES_MAX {
         let next = "split the policy, or use wildcards";
-        let message =
-            format!("spec.rules: the ACL has {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}");
+        let message = format!(
+            "spec.rules: the ACL and what the pool adds to it have {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}"
+        );
         return Err((Reason::ConfigTooLarge, message));
     }
     document
         .policies
-        .into_iter()
-        .next()
+        .pop()
         .ok_or_else(|| (Reason::InvalidRule, "the document is empty".to_owned()))
+}
+
+/// What the pool's owner does not allow. The proxies hold to the caps all the same: this is for who reads it.
+fn within_caps(content: &document::Content, pool: &ValidPool) -> Result<(), (Reason, String)> {
+    let name = &pool.name;
+    let modes = pool.caps.modes.as_deref().unwrap_or_default();
+    if !modes.contains(&content.mode) {
+        let allowed: Vec<String> = modes.iter().map(|mode| format!("{mode:?}")).collect();
+        let message = format!(
+            "spec.mode: EgressPool {name} allows {}, and proxies enforce {:?} as Enforce: write one of those, or ask its owner for spec.caps.modes",
+            allowed.join(" and "),
+            content.mode
+        );
+        return Err((Reason::ModeNotAllowed, message));
+    }
+    let bare = content.clients.iter().find(|client| client.auth.is_none());
+    if let (ClientAuth::Required, Some(bare)) = (pool.caps.client_auth, bare) {
+        let message = format!(
+            "spec.clients[{}]: EgressPool {name} demands a credential of every client, and those without are refused: give the client an auth",
+            bare.name
+        );
+        return Err((Reason::ClientAuthRequired, message));
+    }
+    let (rules, most) = (content.rules.len(), pool.rules_max);
+    if rules > most {
+        let message = format!(
+            "spec.rules: there are {rules}, and EgressPool {name} allows {most}: join rules, or split the policy"
+        );
+        return Err((Reason::TooManyRules, message));
+    }
+    Ok(())
+}
+
+/// Problems as a reason and a message that names fields of the spec; `prefix` is how the compiler names the policy.
+fn refusal(problems: &Problems, prefix: &str) -> (Reason, String) {
+    let in_spec = |problem: &String| {
+        let Some(rest) = problem.strip_prefix(prefix).filter(|_| !prefix.is_empty()) else {
+            return problem.clone();
+        };
+        let Some((field, what)) = rest.split_once(": ") else {
+            return rest.to_owned();
+        };
+        match field.split_once(' ') {
+            Some((list @ ("rule" | "client"), name)) => format!("spec.{list}s[{name}]: {what}"),
+            _ => format!("spec.{field}: {what}"),
+        }
+    };
+    let list: Vec<String> = problems.list().iter().take(PROBLEMS_MAX).map(in_spec).collect();
+    let reason = match list.first().map_or("", String::as_str) {
+        first if first.starts_with("spec.rules ") && first.contains(": both allow ") => {
+            Reason::ConflictingRules
+        }
+        first if first.starts_with("spec.rules") => Reason::InvalidRule,
+        first if first.starts_with("spec.clients") => Reason::InvalidClient,
+        _ => Reason::InvalidSettings,
+    };
+    (reason, list.join("; "))
 }
 
 /// Refused, and what was accepted last stays in force.
@@ -272,171 +344,4 @@ fn identity(facts: &Facts<'_>) -> Identity {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-
-    pub(crate) fn pool(spec: Value) -> EgressPool {
-        let mut pool = json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool", "metadata": {"name": "edge"},
-            "spec": {"allowedNamespaces": {"from": "All"},
-                     "cells": [{"name": "a", "nodeSelector": {"pool": "edge"}, "addresses": [{"cidr": "192.31.196.10/32"}]}],
-                     "observation": {"observers": [{"name": "one", "url": "http://one.example/"}, {"name": "two", "url": "http://two.example/"}]}}});
-        for (key, value) in spec.as_object().unwrap() {
-            pool["spec"][key] = value.clone();
-        }
-        serde_json::from_value(pool).unwrap()
-    }
-
-    pub(crate) fn policy(spec: Value) -> EgressPolicy {
-        let mut policy = json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
-            "metadata": {"name": "webhooks", "namespace": "payments", "uid": "uid-1", "generation": 7},
-            "spec": {"poolRef": {"name": "edge"}, "rules": [{"name": "echo", "hosts": ["*.example.test"]}]}});
-        for (key, value) in spec.as_object().unwrap() {
-            policy["spec"][key] = value.clone();
-        }
-        serde_json::from_value(policy).unwrap()
-    }
-
-    fn last() -> Accepted {
-        let rules = content(&policy(json!({})).spec);
-        Accepted(document::Policy::seal("payments", "webhooks", 6, rules))
-    }
-
-    fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) -> Validated {
-        let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
-        validate(&Facts {
-            policy,
-            pool,
-            namespace_labels: &labels,
-            accepted,
-        })
-    }
-
-    #[test]
-    fn a_good_policy_is_in_force() {
-        let outcome = run(&policy(json!({})), PoolFact::Found(&pool(json!({}))), None);
-        assert!(outcome.accepted, "{}", outcome.message);
-        let valid = outcome.valid.unwrap();
-        assert_eq!((valid.document.generation, valid.withdrawn), (7, false));
-        assert_eq!(valid.shape.unwrap().fleet.replicas_per_cell, 2);
-    }
-
-    #[test]
-    fn problems_name_the_field_and_what_to_write() {
-        for (spec, reason, words) in [
-            (
-                json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}),
-                Reason::InvalidRule,
-                "spec.rules[net]: \"192.175.48.1/24\" has host bits set: write 192.175.48.0/24",
-            ),
-            (
-                json!({"rules": [{"name": "hex", "hosts": ["a.0x7f"]}]}),
-                Reason::InvalidRule,
-                "spec.rules[hex]",
-            ),
-            (
-                json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 9, "endPort": 8}]}]}),
-                Reason::InvalidRule,
-                "endPort 8",
-            ),
-            (
-                json!({"rules": [{"name": "p", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}),
-                Reason::InvalidRule,
-                "port 0",
-            ),
-            (json!({"fleet": {"drain": "soon"}}), Reason::InvalidFleet, "drain"),
-            (
-                json!({"fleet": {"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1"}}}}),
-                Reason::InvalidFleet,
-                "limits.cpu",
-            ),
-        ] {
-            let outcome = run(&policy(spec.clone()), PoolFact::Found(&pool(json!({}))), None);
-            assert_eq!(
-                (outcome.accepted, outcome.reason),
-                (false, reason),
-                "{spec}: {}",
-                outcome.message
-            );
-            assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
-            assert!(outcome.valid.is_none(), "a bad first version gets no fleet");
-        }
-    }
-
-    #[test]
-    fn a_bad_edit_keeps_what_was_accepted() {
-        let bad = policy(json!({"rules": [{"name": "net", "cidrs": ["192.175.48.1/24"]}]}));
-        let outcome = run(&bad, PoolFact::Found(&pool(json!({}))), Some(last()));
-        assert!(
-            !outcome.accepted && outcome.message.contains("Generation 6 stays in force"),
-            "{}",
-            outcome.message
-        );
-        assert_eq!(outcome.valid.unwrap().document, last().0);
-    }
-
-    #[test]
-    fn a_pool_that_withdraws_takes_effect_at_once() {
-        let walled = pool(json!({"allowedNamespaces": {"from": "Names", "names": ["other"]}}));
-        let outcome = run(&policy(json!({})), PoolFact::Found(&walled), Some(last()));
-        assert_eq!(
-            (outcome.accepted, outcome.reason),
-            (false, Reason::NamespaceNotAllowed)
-        );
-        let valid = outcome.valid.unwrap();
-        assert!(valid.withdrawn && valid.document.content.suspended && valid.shape.is_some());
-        assert_ne!(valid.document.hash, last().0.hash);
-        assert!(
-            run(&policy(json!({})), PoolFact::Found(&walled), None)
-                .valid
-                .is_none()
-        );
-    }
-
-    #[test]
-    fn a_pool_that_withdraws_and_breaks_in_one_edit_withdraws() {
-        let broken = pool(json!({
-            "allowedNamespaces": {"from": "Names", "names": ["other"]},
-            "cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}],
-        }));
-        let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
-        assert_eq!(outcome.reason, Reason::NamespaceNotAllowed);
-        assert!(outcome.valid.unwrap().document.content.suspended);
-    }
-
-    #[test]
-    fn a_pool_that_is_gone_leaves_the_pods_and_refuses_everything() {
-        let outcome = run(&policy(json!({})), PoolFact::NotFound("edge"), Some(last()));
-        let valid = outcome.valid.unwrap();
-        assert!(valid.withdrawn && valid.shape.is_none());
-        assert_eq!(outcome.reason, Reason::PoolNotFound);
-    }
-
-    #[test]
-    fn a_pool_that_means_nothing_changes_nothing() {
-        let broken = pool(
-            json!({"cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}]}),
-        );
-        let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
-        assert_eq!(
-            (outcome.reason, outcome.accepted),
-            (Reason::PoolNotAccepted, false)
-        );
-        let valid = outcome.valid.unwrap();
-        assert!(!valid.withdrawn && valid.shape.is_none());
-    }
-
-    #[test]
-    fn selectors_are_matched_against_the_namespace() {
-        for (team, expected) in [("a", true), ("b", false)] {
-            let pool = pool(
-                json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"team": team}}}}),
-            );
-            assert_eq!(
-                run(&policy(json!({})), PoolFact::Found(&pool), None).accepted,
-                expected
-            );
-        }
-    }
-}
+pub(crate) mod tests;

@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use egressway_core::acl::cidr;
-use egressway_core::acl::compile::Problems;
-use egressway_core::duration;
+use egressway_core::acl::compile::{self, Problems};
 use egressway_core::wire::document::{self, OnMismatch};
+use egressway_core::{duration, manifest};
 use egressway_crds::{
     AllowedNamespaces, Cell, DeclaredAddress, EgressPool, EgressPoolSpec, Resources, Toleration,
 };
@@ -19,6 +19,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
+use crate::desired::document::pool_spec;
 use crate::egress_policy::resources::{self, Compute};
 
 /// Proxy pods in each cell when nobody says otherwise: two, so that a node may go.
@@ -27,6 +28,10 @@ const REPLICAS: i32 = 2;
 const DRAIN: Duration = Duration::from_secs(300);
 /// Longest drain.
 const DRAIN_MAX: Duration = Duration::from_secs(3600);
+/// Most pods in a cell when the pool has no cap, and at all.
+const REPLICAS_MAX: i32 = 100;
+/// Most rules when the pool has no cap, and at all.
+const RULES_MAX: i32 = 1000;
 /// Interval of observation when the field is empty.
 const INTERVAL: Duration = Duration::from_secs(60);
 
@@ -41,6 +46,14 @@ pub struct ValidPool {
     pub observation: document::Observation,
     /// Defaults of fleets.
     pub fleet: Fleet,
+    /// The outer wall, as every pod of the pool sees it.
+    pub caps: document::Caps,
+    /// Most pods of a policy in each cell.
+    pub replicas_per_cell_max: i32,
+    /// Most rules of a policy.
+    pub rules_max: usize,
+    /// NAT64 prefixes of the pool's network.
+    pub nat64_prefixes: Vec<String>,
 }
 
 /// A cell.
@@ -164,13 +177,36 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
         problems.push("spec.allowedNamespaces", problem);
     }
     let observation = observation(spec, &mut problems);
+    let caps = walls(spec, &mut problems);
+    let bounds = spec.caps.clone().unwrap_or_default();
+    let mut bound = |field: &str, value: Option<i32>, most: i32| {
+        let value = value.unwrap_or(most);
+        if !(1..=most).contains(&value) {
+            problems.push(
+                format!("spec.caps.{field}"),
+                format!("{value} is not from 1 to {most}"),
+            );
+        }
+        value
+    };
+    let replicas_max = bound("maxReplicasPerCell", bounds.max_replicas_per_cell, REPLICAS_MAX);
+    let rules_max = bound("maxRulesPerPolicy", bounds.max_rules_per_policy, RULES_MAX);
     let fleet = spec.fleet.clone().unwrap_or_default();
+    if fleet
+        .replicas_per_cell
+        .is_some_and(|replicas| replicas > replicas_max)
+    {
+        problems.push(
+            "spec.fleet.replicasPerCell",
+            format!("is above spec.caps.maxReplicasPerCell, {replicas_max}"),
+        );
+    }
     let fleet = fleet_of(
         fleet.replicas_per_cell,
         fleet.drain.as_deref(),
         fleet.resources.as_ref(),
         &Fleet {
-            replicas_per_cell: REPLICAS,
+            replicas_per_cell: REPLICAS.min(replicas_max),
             drain: DRAIN,
             compute: Compute::default(),
         },
@@ -182,6 +218,33 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
         cells,
         observation,
         fleet,
+        caps,
+        replicas_per_cell_max: replicas_max,
+        rules_max: usize::try_from(rules_max).unwrap_or(0),
+        nat64_prefixes: spec.nat64_prefixes.clone().unwrap_or_default(),
+    })
+}
+
+/// The caps, once the proxy's own compiler has taken them and the NAT64 prefixes.
+fn walls(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Caps {
+    let read = pool_spec(spec).and_then(|spec| {
+        let caps = manifest::caps(&spec)?;
+        compile::caps(&caps)?;
+        let floor = document::Floor {
+            version: document::VERSION,
+            nat64_prefixes: manifest::nat64_prefixes(&spec),
+            ..document::Floor::default()
+        };
+        compile::floor(&floor, &[])?;
+        Ok(caps)
+    });
+    read.unwrap_or_else(|found| {
+        for problem in found.list() {
+            let (field, what) = problem.split_once(": ").unwrap_or(("", problem));
+            let prefix = if field.starts_with("spec") { "" } else { "spec." };
+            problems.push(format!("{prefix}{field}"), what);
+        }
+        document::Caps::default()
     })
 }
 
@@ -222,10 +285,10 @@ pub fn fleet_of(
     problems: &mut Problems,
 ) -> Fleet {
     let replicas_per_cell = replicas.unwrap_or(default.replicas_per_cell);
-    if !(1..=100).contains(&replicas_per_cell) {
+    if !(1..=REPLICAS_MAX).contains(&replicas_per_cell) {
         problems.push(
             "spec.fleet.replicasPerCell",
-            format!("{replicas_per_cell} is not from 1 to 100"),
+            format!("{replicas_per_cell} is not from 1 to {REPLICAS_MAX}"),
         );
     }
     let drain = match drain.map(duration::parse).transpose() {

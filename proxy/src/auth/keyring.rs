@@ -16,6 +16,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{AnyOf, Verifier};
+use crate::signing::Signer;
 
 /// Key of a password, unless the policy names another.
 const PASSWORD: &str = "password";
@@ -173,6 +174,11 @@ impl Keys {
                     .and_then(|secret| keys.roots(secret).err()),
             ];
             problems.extend(broken.into_iter().flatten().map(|problem| problem.to_string()));
+            if let Some(signing) = &settings.signing
+                && let Err(problem) = Signer::new(signing, |name| keys.secret(name))
+            {
+                problems.push(problem.to_string());
+            }
         }
         keys
     }
@@ -181,6 +187,12 @@ impl Keys {
     #[must_use]
     pub fn data(&self, secret: &str, key: &str) -> Option<&str> {
         self.secrets.get(secret)?.data.get(key).map(String::as_str)
+    }
+
+    /// A Secret as a whole.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&document::Secret> {
+        self.secrets.get(name)
     }
 
     /// A certificate with its private key.

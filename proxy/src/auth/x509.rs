@@ -6,9 +6,10 @@
 use rustls::pki_types::CertificateDer;
 use webpki::EndEntityCert;
 
+use crate::der::{SEQUENCE, element};
+
 /// OID 2.5.4.3, commonName.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
-const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 /// UTF8String, PrintableString, IA5String: the texts that are ASCII or UTF-8.
@@ -52,27 +53,6 @@ fn common_name(mut subject: &[u8]) -> Option<&str> {
         }
     }
     found
-}
-
-/// The next element of DER: tag and content; `None` where there is none.
-fn element<'a>(der: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&tag, rest) = der.split_first()?;
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81 => {
-            let (&length, rest) = rest.split_first()?;
-            (usize::from(length), rest)
-        }
-        0x82 => {
-            let (length, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*length)), rest)
-        }
-        _ => return None,
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    *der = rest;
-    Some((tag, content))
 }
 
 #[cfg(test)]

@@ -4,20 +4,23 @@
 //! else (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
 
 use std::fmt::Write as _;
+use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
 use egressway_core::acl::{HttpAsk, Permit, Target, VettedAddr};
+use futures::FutureExt as _;
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::connection::{Connection, Next, Upgraded};
 use super::head::{Framing, Head, Version, tokens};
+use super::held::NotHeld;
 use super::hop::{self, EndToEnd};
 use super::origin::Origin;
 use super::pool::{Key, Pooled};
@@ -25,6 +28,7 @@ use super::reason::{Fault, Reason};
 use super::relay::{Encoding, Exchange, Flow, Outcome};
 use super::request::{Ending, Request};
 use super::route::{Decided, What};
+use super::terms::{Signed, Terms, asks_for_tls, failure};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
 
@@ -51,7 +55,7 @@ struct Outgoing<'a> {
 impl Connection {
     /// Serves one request.
     pub(super) async fn forward(&mut self, server: &Server, mut request: Request, head: Head) -> Next {
-        let mut outgoing = match Outgoing::of(&head) {
+        let outgoing = match Outgoing::of(&head) {
             Ok(outgoing) => outgoing,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -62,25 +66,43 @@ impl Connection {
         // Watched from before the decision, so that no change between the two is missed.
         let in_force = server.state.watch_in_force();
         let what = outgoing.what();
-        let Decided { permit, tls } = match server
+        let decided = server
             .decide(&mut request, self.certified.as_deref_mut(), what)
-            .await
-        {
-            Ok(decided) => decided,
+            .await;
+        let permitted = decided.and_then(|decided| outgoing.terms(server, &mut request, decided));
+        let (permit, terms) = match permitted {
+            Ok(permitted) => permitted,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        outgoing.target = permit.target().clone();
-        // What a rule asks of the proxy is done or refused, never left away.
-        if tls {
-            return Next::Refused(Box::new(request), Fault::UpstreamTlsUnavailable.into());
-        }
-        if permit.settings().signing.is_some() {
-            return Next::Refused(Box::new(request), Fault::SigningUnavailable.into());
-        }
-        let (outcome, pooled) = match self
-            .exchange(server, &mut request, &outgoing, &permit, in_force)
-            .await
-        {
+        let (kill, deadline) = (self.kill.clone(), request.deadline());
+        let signed = tokio::select! {
+            biased;
+            signed = terms.sign(server, self, &head, &mut request) => signed,
+            () = kill.cancelled() => Err(NotHeld::Ended(End::Killed)),
+            () = passed(deadline) => Err(NotHeld::Ended(End::Lifetime)),
+        };
+        let signed = match signed {
+            Ok(signed) => signed,
+            Err(NotHeld::Refused(fault)) => return Next::Refused(Box::new(request), fault.into()),
+            Err(NotHeld::Ended(end)) => {
+                let ending = Ending {
+                    end,
+                    status: None,
+                    sent: 0,
+                    received: 0,
+                };
+                request.served(server, ending);
+                let _ = self.stream.set_zero_linger();
+                return Next::Ended;
+            }
+        };
+        let sending = Sending {
+            outgoing: &outgoing,
+            permit: &permit,
+            terms: &terms,
+            signed: signed.as_ref(),
+        };
+        let (outcome, pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
             Ok(ended) => ended,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -95,7 +117,9 @@ impl Connection {
             } => {
                 request.served(server, ending);
                 if let Some(patience) = keeps_origin {
-                    server.pool.put(Key::new(&permit, None), pooled, patience);
+                    server
+                        .pool
+                        .put(Key::new(&permit, terms.tls_id()), pooled, patience);
                 }
                 match (ending.end, keep_alive) {
                     (End::Completed, true) => Next::KeepAlive,
@@ -107,16 +131,12 @@ impl Connection {
                     }
                 }
             }
-            Outcome::Upgraded { early } => match pooled.origin.into_plain() {
-                Some(stream) => Next::Tunnel(Box::new(Upgraded {
-                    origin: Side::new(stream, &early),
-                    request,
-                    target: outgoing.target,
-                    address: pooled.address,
-                })),
-                // A change of protocol is taken for one on plain connections only.
-                None => Next::Ended,
-            },
+            Outcome::Upgraded { early } => Next::Tunnel(Box::new(Upgraded {
+                origin: Side::new(pooled.origin.into_stream(), &early),
+                request,
+                target: permit.target().clone(),
+                address: pooled.address,
+            })),
         }
     }
 
@@ -126,29 +146,29 @@ impl Connection {
         &mut self,
         server: &Server,
         request: &mut Request,
-        outgoing: &Outgoing<'_>,
-        permit: &Permit,
+        sending: &Sending<'_>,
         in_force: watch::Receiver<Arc<InForce>>,
     ) -> Result<(Outcome, Pooled), Reason> {
         let _active = server.state.track();
-        let head = outgoing.head;
-        let encoding = if head.framing == Framing::Chunked {
-            Encoding::Chunked
-        } else {
-            Encoding::Raw
-        };
-        let mut upload = Flow::new(outgoing.print(&server.name), head.framing, encoding);
-        let mut waiting = server.pool.take(&Key::new(permit, None), permit, &head.method);
+        let (outgoing, permit, head) = (sending.outgoing, sending.permit, sending.outgoing.head);
+        let mut upload = sending.flow(&server.name);
+        let key = Key::new(permit, sending.terms.tls_id());
+        let mut waiting = server.pool.take(&key, permit, &head.method);
         loop {
             let reused = waiting.is_some();
             let mut pooled = match waiting.take() {
                 Some(pooled) => pooled,
                 None => {
                     let (stream, address) = server.connect(request, permit).await?;
+                    let born = Instant::now();
+                    let origin = match sending.terms.connector() {
+                        None => Origin::from(stream),
+                        Some(connector) => server.handshake(request, permit, connector, stream).await?,
+                    };
                     Pooled {
-                        origin: Origin::from(stream),
+                        origin,
                         address,
-                        born: Instant::now(),
+                        born,
                     }
                 }
             };
@@ -156,14 +176,27 @@ impl Connection {
             let exchange = Exchange {
                 server,
                 head,
-                upgrade: outgoing.upgrade.is_some() && pooled.origin.is_plain(),
+                upgrade: outgoing.upgrade.is_some(),
                 reused,
                 idle: request.limits.idle,
                 response_bytes_max: request.limits.response_bytes_max,
             };
-            let cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
-            match exchange.run(self, &mut pooled.origin, &mut upload, cut).await {
+            let outcome = {
+                let mut cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
+                // A body takes its time to be held; documents may have changed before anything is sent.
+                let ended = sending.signed.and_then(|_| cut.as_mut().now_or_never());
+                match ended {
+                    Some(end) => Outcome::cut(end),
+                    None => exchange.run(self, &mut pooled.origin, &mut upload, cut).await,
+                }
+            };
+            match outcome {
                 Outcome::Stale if reused => upload.rewind(),
+                Outcome::Refused(Reason::Fault(Fault::UpstreamClosed))
+                    if let Some(failed) = pooled.origin.tls_failure() =>
+                {
+                    return Err(failure(request, failed.clone()));
+                }
                 outcome => return Ok((outcome, pooled)),
             }
         }
@@ -189,12 +222,7 @@ async fn cut(
     request: &Request,
     address: VettedAddr,
 ) -> End {
-    let mut lifetime = pin!(async {
-        match request.deadline() {
-            Some(deadline) => tokio::time::sleep_until(deadline).await,
-            None => std::future::pending().await,
-        }
-    });
+    let mut lifetime = pin!(passed(request.deadline()));
     loop {
         tokio::select! {
             biased;
@@ -207,6 +235,14 @@ async fn cut(
                 }
             }
         }
+    }
+}
+
+/// Completes once the deadline, if there is one, has passed.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
     }
 }
 
@@ -246,38 +282,84 @@ impl<'a> Outgoing<'a> {
                 method: self.head.method.as_str(),
                 path,
             },
-            asks_tls: asks_tls(self.head),
+            asks_tls: asks_for_tls(self.head),
+        }
+    }
+
+    /// What is to be done for a request that was permitted.
+    fn terms(
+        &self,
+        server: &Server,
+        request: &mut Request,
+        decided: Decided,
+    ) -> Result<(Permit, Terms), Reason> {
+        let Decided { permit, tls } = decided;
+        if asks_for_tls(self.head) && !tls {
+            // Sent in the clear it would be the opposite of what was asked for.
+            return Err(Fault::TlsNotOffered.into());
+        }
+        let terms = server.terms(request, &permit, tls)?;
+        Ok((permit, terms))
+    }
+}
+
+/// A request with all that was decided about it.
+#[derive(Clone, Copy, Debug)]
+struct Sending<'a> {
+    outgoing: &'a Outgoing<'a>,
+    permit: &'a Permit,
+    terms: &'a Terms,
+    /// The body, where it was signed; else it follows from the client.
+    signed: Option<&'a Signed>,
+}
+
+impl Sending<'_> {
+    fn flow(&self, name: &str) -> Flow {
+        let head = self.outgoing.head;
+        let mut out = self.print(name);
+        match self.signed {
+            Some(signed) => {
+                out.extend_from_slice(&signed.body);
+                Flow::whole(out, signed.body.len())
+            }
+            None if head.framing == Framing::Chunked => Flow::new(out, head.framing, Encoding::Chunked),
+            None => Flow::new(out, head.framing, Encoding::Raw),
         }
     }
 
     /// The head as the origin gets it: our own line, Host first (RFC 9110, 7.2), the fields that go on as they arrived,
     /// then what the proxy says.
     fn print(&self, name: &str) -> BytesMut {
-        let head = self.head;
+        let (outgoing, head) = (self.outgoing, self.outgoing.head);
         let mut out = BytesMut::with_capacity(HEAD_BYTES_USUAL);
         out.extend_from_slice(head.method.as_str().as_bytes());
         out.extend_from_slice(b" ");
-        if self.path.is_empty() || self.path.starts_with('?') {
+        if outgoing.path.is_empty() || outgoing.path.starts_with('?') {
             // RFC 9112, 3.2.4: the last proxy sends the asterisk.
-            let asterisk = self.path.is_empty() && head.method == Method::OPTIONS;
+            let asterisk = outgoing.path.is_empty() && head.method == Method::OPTIONS;
             out.extend_from_slice(if asterisk { b"*" } else { b"/" });
         }
-        out.extend_from_slice(self.path.as_bytes());
+        out.extend_from_slice(outgoing.path.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
         // Writing to memory does not fail.
-        let _ = if self.target.port() == 80 {
-            write!(out, "{}", self.target.host())
+        let target = self.permit.target();
+        let usual_port = if self.terms.connector().is_some() { 443 } else { 80 };
+        let _ = if target.port() == usual_port {
+            write!(out, "{}", target.host())
         } else {
-            write!(out, "{}", self.target)
+            write!(out, "{target}")
         };
         out.extend_from_slice(b"\r\n");
         let end_to_end = EndToEnd::of(&head.fields);
-        let expects = head.expects_continue && head.framing != Framing::None;
+        let expects = head.expects_continue && head.framing != Framing::None && self.signed.is_none();
         for (field, value) in end_to_end.iter() {
-            if field.eq_ignore_ascii_case(b"host") || (!expects && field.eq_ignore_ascii_case(b"expect")) {
+            if field.eq_ignore_ascii_case(b"host")
+                || (!expects && field.eq_ignore_ascii_case(b"expect"))
+                || self.signed.is_some_and(|signed| signed.owns(field))
+            {
                 continue;
             }
-            if let Some(left) = self.forwards
+            if let Some(left) = outgoing.forwards
                 && field.eq_ignore_ascii_case(b"max-forwards")
             {
                 let left = left.saturating_sub(1).to_string();
@@ -287,19 +369,29 @@ impl<'a> Outgoing<'a> {
             hop::print(&mut out, field, value);
         }
         hop::print_via(&mut out, head.version, name);
-        match head.framing {
-            Framing::Length(length) => {
+        for (field, value) in self.signed.iter().flat_map(|signed| &signed.added) {
+            hop::print(&mut out, field.as_bytes(), value.as_bytes());
+        }
+        match (head.framing, self.signed) {
+            (Framing::Length(_) | Framing::Chunked, Some(signed)) => {
+                hop::print(
+                    &mut out,
+                    b"Content-Length",
+                    signed.body.len().to_string().as_bytes(),
+                );
+            }
+            (Framing::Length(length), None) => {
                 hop::print(&mut out, b"Content-Length", length.to_string().as_bytes());
             }
-            Framing::Chunked => {
+            (Framing::Chunked, None) => {
                 for value in end_to_end.announced_trailers() {
                     hop::print(&mut out, b"Trailer", value);
                 }
                 out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
             }
-            Framing::None | Framing::Close => {}
+            (Framing::None | Framing::Close, _) => {}
         }
-        match (self.upgrade, takes_trailers(head)) {
+        match (outgoing.upgrade, takes_trailers(head)) {
             (None, false) => {}
             (None, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
             (Some(protocol), trailers) => {
@@ -316,7 +408,8 @@ impl<'a> Outgoing<'a> {
     }
 }
 
-/// Target and origin-form of an absolute-form request target; the latter may lack its slash.
+/// Of an absolute-form request target: the target, whether it names its port, and the origin-form, which may lack its
+/// slash.
 fn destination(head: &Head) -> Result<(Target, bool, &str), Reason> {
     let text = head.target.as_str();
     let rest = match text.split_once("://") {
@@ -328,21 +421,13 @@ fn destination(head: &Head) -> Result<(Target, bool, &str), Reason> {
     };
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(split).unwrap_or((rest, ""));
-    let target = Target::parse_with_default(authority, 80).map_err(Fault::MalformedTarget)?;
+    let (target, port_was_written) =
+        Target::parse_optional_port(authority, 80).map_err(Fault::MalformedTarget)?;
     // A fragment is never sent; the others have no place in a path or query that any server takes (RFC 3986, 3.3).
     if path.contains(['#', '<', '>']) {
         return Err(Fault::MalformedRequest("the path is malformed").into());
     }
-    let port_was_written = !authority.ends_with(']') && authority.contains(':');
     Ok((target, port_was_written, path))
-}
-
-/// Whether the client asks for TLS towards the origin; only a rule grants it.
-fn asks_tls(head: &Head) -> bool {
-    ["x-egressway-tls", "x-whsentry-tls"]
-        .iter()
-        .flat_map(|name| head.fields.all(name))
-        .any(|value| value.eq_ignore_ascii_case(b"true"))
 }
 
 /// The `Max-Forwards` of the request as it arrived.
@@ -360,9 +445,14 @@ fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
 }
 
 /// The protocol that an HTTP/1.1 client wants to change to, if it asked in full and has no body.
+///
+/// Never HTTP/2, which RFC 9113 no longer lets be asked for so: it would carry further requests past their rules.
 fn upgrade(head: &Head) -> Option<&[u8]> {
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
-    let asked = bodyless && head.version == Version::Http11 && lists(head, "connection", "upgrade");
+    let asked = bodyless
+        && head.version == Version::Http11
+        && lists(head, "connection", "upgrade")
+        && !lists(head, "upgrade", "h2c");
     if asked {
         head.fields.all("upgrade").next()
     } else {

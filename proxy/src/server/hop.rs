@@ -12,13 +12,15 @@ use super::head::{Fields, Version, tokens};
 
 /// The fields of a message that go on.
 #[derive(Debug)]
-pub(super) struct EndToEnd<'a> {
+pub struct EndToEnd<'a> {
     fields: &'a Fields,
     named: Vec<&'a [u8]>,
 }
 
 impl<'a> EndToEnd<'a> {
-    pub(super) fn of(fields: &'a Fields) -> Self {
+    /// Those of these fields.
+    #[must_use]
+    pub fn of(fields: &'a Fields) -> Self {
         let named = fields
             .all("connection")
             .flat_map(tokens)
@@ -33,7 +35,7 @@ impl<'a> EndToEnd<'a> {
     }
 
     /// Names and values, in order. Framing is left to whoever prints the message.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.fields.iter().filter(|(name, _)| !self.ends(name))
     }
 

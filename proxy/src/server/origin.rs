@@ -8,7 +8,9 @@ use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+
+use crate::stream::Stream;
+use crate::upstream_tls::{Failed, TlsOrigin};
 
 /// A connection to an origin.
 #[derive(Debug)]
@@ -16,7 +18,7 @@ pub(super) enum Origin {
     /// Bytes as they are.
     Plain(TcpStream),
     /// TLS made by the proxy.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsOrigin>),
 }
 
 impl From<TcpStream> for Origin {
@@ -25,8 +27,8 @@ impl From<TcpStream> for Origin {
     }
 }
 
-impl From<TlsStream<TcpStream>> for Origin {
-    fn from(stream: TlsStream<TcpStream>) -> Self {
+impl From<TlsOrigin> for Origin {
+    fn from(stream: TlsOrigin) -> Self {
         Self::Tls(Box::new(stream))
     }
 }
@@ -50,19 +52,19 @@ impl Origin {
         }
     }
 
-    /// Whether its bytes are the socket's own.
-    pub(super) fn is_plain(&self) -> bool {
+    /// Why TLS broke, if it did.
+    pub(super) fn tls_failure(&self) -> Option<&Failed> {
         match self {
-            Self::Plain(_) => true,
-            Self::Tls(_) => false,
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.failed(),
         }
     }
 
-    /// The socket, if its bytes are the origin's own: what a tunnel can take over.
-    pub(super) fn into_plain(self) -> Option<TcpStream> {
+    /// The connection without its past: what a tunnel takes over.
+    pub(super) fn into_stream(self) -> Stream {
         match self {
-            Self::Plain(stream) => Some(stream),
-            Self::Tls(_) => None,
+            Self::Plain(stream) => stream.into(),
+            Self::Tls(stream) => stream.into_inner().into(),
         }
     }
 }

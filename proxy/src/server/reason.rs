@@ -8,6 +8,9 @@ use egressway_core::acl::target::Malformed;
 use egressway_core::wire::report::Phase;
 use http::StatusCode;
 
+use crate::upstream_tls::Failure;
+use crate::upstream_tls::failure::Alert;
+
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -80,15 +83,21 @@ pub enum Fault {
     UpstreamTimeout,
     /// The origin's answer has a longer body than may pass.
     ResponseTooLarge,
-    /// The rule has the proxy speak TLS to the destination, and it cannot.
-    UpstreamTlsUnavailable,
-    /// The rule has the proxy sign the body, and it cannot.
-    SigningUnavailable,
+    /// The client asks the proxy for TLS, and no rule has it make any.
+    TlsNotOffered,
+    /// The key that has to sign the request is missing or broken.
+    SigningKeyUnavailable,
+    /// The body has to be signed and is longer than what is held in memory for that.
+    SignedBodyTooLarge,
+    /// The memory for bodies that have to be signed is taken.
+    SigningBusy,
+    /// TLS towards the origin did not come about, or broke before an answer.
+    Tls(Failure),
 }
 
 impl Fault {
-    /// One of each, for tests and docs.
-    pub const EXAMPLES: [Self; 32] = [
+    /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
+    pub const EXAMPLES: [Self; 34] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -119,8 +128,10 @@ impl Fault {
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
         Self::ResponseTooLarge,
-        Self::UpstreamTlsUnavailable,
-        Self::SigningUnavailable,
+        Self::TlsNotOffered,
+        Self::SigningKeyUnavailable,
+        Self::SignedBodyTooLarge,
+        Self::SigningBusy,
     ];
 
     /// Whether the way to the destination or the destination itself is at fault.
@@ -139,6 +150,7 @@ impl Fault {
                 | Self::UpstreamClosed
                 | Self::UpstreamTimeout
                 | Self::ResponseTooLarge
+                | Self::Tls(_)
         )
     }
 
@@ -355,26 +367,47 @@ impl Fault {
                 "the destination's answer is longer than may pass",
                 "Ask for less, or have the limit on answers raised.",
             ),
-            Self::UpstreamTlsUnavailable => Row(
-                "upstream_tls_unavailable",
-                StatusCode::BAD_GATEWAY,
-                "proxy_configuration_error",
-                "the proxy cannot make the TLS that the rule asks for",
-                "Look at the Secrets that upstreamTLS of the rule refers to, and at the conditions of the EgressPolicy.",
+            Self::TlsNotOffered => Row(
+                "tls_not_offered",
+                StatusCode::FORBIDDEN,
+                "http_request_denied",
+                "the request asks the proxy for TLS, which no rule offers here",
+                "Give the rule upstreamTLS with when: OnRequest, or speak TLS inside a CONNECT tunnel.",
             ),
-            Self::SigningUnavailable => Row(
-                "signing_unavailable",
-                StatusCode::BAD_GATEWAY,
+            Self::SigningKeyUnavailable => Row(
+                "signing_key_unavailable",
+                StatusCode::INTERNAL_SERVER_ERROR,
                 "proxy_configuration_error",
-                "the proxy cannot make the signature that the rule asks for",
-                "Look at the Secrets that signing of the rule refers to, and at the conditions of the EgressPolicy.",
+                "the key that has to sign the request cannot be used",
+                "Check the Secrets of the rule's signing.secretRefs; the proxy's log says what is wrong with which.",
             ),
+            Self::SignedBodyTooLarge => Row(
+                "signed_body_too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "http_request_error",
+                "the body is too long to be signed",
+                "Send less, or raise limits.signedBody of the EgressPolicy.",
+            ),
+            Self::SigningBusy => Row(
+                "signing_busy",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "proxy_internal_response",
+                "too many bodies wait to be signed",
+                "Retry; if it lasts, add replicas or send fewer requests at once.",
+            ),
+            Self::Tls(failure) => failure.kind.row(),
         }
     }
 }
 
 /// Code, status, RFC 9209 error type, sentence, next step.
-struct Row(&'static str, StatusCode, &'static str, &'static str, &'static str);
+pub(crate) struct Row(
+    pub(crate) &'static str,
+    pub(crate) StatusCode,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+);
 
 /// What `Malformed` says, as text that lives for ever.
 const fn malformed(what: Malformed) -> &'static str {
@@ -418,7 +451,17 @@ impl Reason {
     pub const fn proxy_status(&self) -> &'static str {
         match self {
             Self::Deny(deny) => deny.proxy_status(),
+            Self::Fault(Fault::Tls(Failure { alert: Some(_), .. })) => "tls_alert_received",
             Self::Fault(fault) => fault.row().2,
+        }
+    }
+
+    /// The TLS alert with which the destination said so.
+    #[must_use]
+    pub const fn alert(&self) -> Option<Alert> {
+        match self {
+            Self::Fault(Fault::Tls(failure)) => failure.alert,
+            Self::Deny(_) | Self::Fault(_) => None,
         }
     }
 
@@ -475,6 +518,7 @@ impl Reason {
                     | Fault::Draining
                     | Fault::NoPolicy
                     | Fault::TooManyConnections
+                    | Fault::SigningBusy
                     | Fault::TooManyTunnels
                     | Fault::DestinationLimit
                     | Fault::RateLimited
@@ -549,7 +593,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Reason> {
-        let faults = Fault::EXAMPLES.into_iter().map(Reason::from);
+        let tls = Failure::EXAMPLES.into_iter().map(Fault::Tls);
+        let faults = Fault::EXAMPLES.into_iter().chain(tls).map(Reason::from);
         Deny::examples()
             .into_iter()
             .map(Reason::from)

@@ -59,6 +59,22 @@ pub(super) enum Outcome {
     Upgraded { early: BytesMut },
 }
 
+impl Outcome {
+    /// It ended before anything was sent.
+    pub(super) fn cut(end: End) -> Self {
+        Self::Done {
+            ending: Ending {
+                end,
+                status: None,
+                sent: 0,
+                received: 0,
+            },
+            keep_alive: false,
+            keeps_origin: None,
+        }
+    }
+}
+
 /// How far the request has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Upload {

@@ -57,11 +57,12 @@ impl Refusal<'_> {
         let phrase = self.phrase();
         let text = format!("{phrase}\n{}\n", self.reason.next_step());
         let mut reply = format!(
-            "HTTP/1.1 {} {phrase}\r\nProxy-Status: {}; error={}; details={}\r\nX-Egressway-Reason: {}\r\n\
+            "HTTP/1.1 {} {phrase}\r\nProxy-Status: {}; error={}{}; details={}\r\nX-Egressway-Reason: {}\r\n\
              X-Egressway-Id: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n",
             self.reason.status().as_u16(),
             item(self.proxy),
             self.reason.proxy_status(),
+            alert(self.reason),
             quoted(&self.sentence()),
             self.reason.code(),
             self.id,
@@ -134,6 +135,15 @@ impl Refusal<'_> {
         let over = total(&policy, &target, &why).saturating_sub(PHRASE_BYTES_MAX);
         why = shorten(&why, why.len().saturating_sub(over));
         format!("{lead}{policy}: {target}{space}{why}{tail}")
+    }
+}
+
+/// Parameters of `tls_alert_received` (RFC 9209, 2.3).
+fn alert(reason: &Reason) -> String {
+    match reason.alert() {
+        None => String::new(),
+        Some(alert) if alert.name.is_empty() => format!("; alert-id={}", alert.id),
+        Some(alert) => format!("; alert-id={}; alert-message={}", alert.id, alert.name),
     }
 }
 

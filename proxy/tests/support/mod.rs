@@ -103,15 +103,15 @@ pub fn allow(hosts: &[&str], cidrs: &[&str]) -> Vec<Rule> {
 }
 
 pub fn in_force(rules: Vec<Rule>, insecure: &[&str]) -> InForce {
-    let sealed = document::Policy::seal(
-        "payments",
-        "webhooks",
-        7,
-        Content {
-            rules,
-            ..Content::default()
-        },
-    );
+    let content = Content {
+        rules,
+        ..Content::default()
+    };
+    in_force_of(content, insecure)
+}
+
+pub fn in_force_of(content: Content, insecure: &[&str]) -> InForce {
+    let sealed = document::Policy::seal("payments", "webhooks", 7, content);
     let policies = document::Policies {
         version: document::VERSION,
         policies: vec![sealed],

@@ -96,7 +96,12 @@ fn valid_pool(spec: Value) -> ValidPool {
 /// One cell, one promised address, one pod that was seen there by two of two observers.
 fn settled() -> World {
     let policy = policy(json!({}));
-    let document = document::Policy::seal("payments", "webhooks", 7, content(&policy.spec));
+    let document = document::Policy::seal(
+        "payments",
+        "webhooks",
+        7,
+        content(&policy.spec, "payments").unwrap(),
+    );
     let hash = document.hash.clone();
     let id = Identity {
         namespace: "payments".to_owned(),
@@ -132,6 +137,7 @@ fn settled() -> World {
 impl World {
     fn next(&self) -> EgressPolicyStatus {
         next(&Facts {
+            clients_left_out: false,
             policy: &self.policy,
             validated: &self.validated,
             hashes: Some(&self.hashes),

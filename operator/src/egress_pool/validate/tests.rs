@@ -234,3 +234,47 @@ proptest::proptest! {
         let _ = validate(&pool(json!({"cells": [cell], "fleet": {"drain": drain}})));
     }
 }
+
+#[test]
+fn caps_that_mean_nothing_are_the_pools_problem() {
+    let ports = json!([{"port": 443}]);
+    for (spec, words) in [
+        (
+            json!({"caps": {"modes": ["Maybe"]}}),
+            "spec.caps.modes: \"Maybe\"",
+        ),
+        (
+            json!({"caps": {"hosts": {"deny": ["a.*"]}}}),
+            "spec.caps.hosts.deny: ",
+        ),
+        (json!({"caps": {"ports": [{"port": 0}]}}), "spec.caps.ports: "),
+        (
+            json!({"caps": {"internalDestinations": [{"cidr": "10.0.0.1/8", "ports": ports}]}}),
+            "spec.caps.internalDestinations[0]: ",
+        ),
+        (
+            json!({"caps": {"internalDestinations": [{"host": "*.corp.example", "cidrs": ["10.0.0.0/8"], "ports": ports}]}}),
+            "no wildcard opens the internal tier",
+        ),
+        (json!({"caps": {"clientAuth": "Maybe"}}), "spec.caps.clientAuth: "),
+        (
+            json!({"caps": {"maxReplicasPerCell": 101}}),
+            "spec.caps.maxReplicasPerCell: 101 is not from 1 to 100",
+        ),
+        (
+            json!({"caps": {"maxRulesPerPolicy": 0}}),
+            "spec.caps.maxRulesPerPolicy: 0 is not from 1 to 1000",
+        ),
+        (
+            json!({"caps": {"maxReplicasPerCell": 2}, "fleet": {"replicasPerCell": 3}}),
+            "spec.fleet.replicasPerCell: is above spec.caps.maxReplicasPerCell, 2",
+        ),
+        (json!({"nat64Prefixes": ["192.0.2.0/24"]}), "spec.nat64Prefixes: "),
+        (
+            json!({"nat64Prefixes": ["2001:db8::/95"]}),
+            "spec.nat64Prefixes: ",
+        ),
+    ] {
+        refused(spec, &[words]);
+    }
+}

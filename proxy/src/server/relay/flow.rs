@@ -56,6 +56,8 @@ pub(in crate::server) struct Flow {
     repeatable: bool,
     ended: bool,
     unflushed: bool,
+    /// What was read waits to be taken from where it stands.
+    passing: bool,
     read_bytes: usize,
     bytes_max: u64,
     /// Bytes of the body that went on.
@@ -88,11 +90,20 @@ impl Flow {
             written: 0,
             repeatable: true,
             unflushed: false,
+            passing: false,
             read_bytes: READ_BYTES,
             bytes_max: u64::MAX,
             bytes: 0,
             wrote: 0,
             progress: 0,
+        }
+    }
+
+    /// A direction that begins with a whole message, of which so many bytes are its body.
+    pub(in crate::server) fn whole(message: BytesMut, body_bytes: usize) -> Self {
+        Self {
+            bytes: body_bytes as u64,
+            ..Self::new(message, Framing::None, Encoding::Raw)
         }
     }
 
@@ -122,6 +133,10 @@ impl Flow {
 
     /// Whether the receiver is waited for.
     pub(super) fn is_blocked(&self) -> bool {
+        self.passing || self.has_out()
+    }
+
+    fn has_out(&self) -> bool {
         self.written < self.out.len()
     }
 
@@ -150,13 +165,14 @@ impl Flow {
                 Next::Write => ready!(self.poll_write(cx, to))?,
                 Next::Pass(count) => {
                     let part = input.get(..count).unwrap_or_default();
+                    self.passing = true;
                     let Ok(taken @ 1..) = ready!(Pin::new(&mut *to).poll_write(cx, part)) else {
                         return Poll::Ready(Err(Broken::Receiver));
                     };
                     self.decoder.take(input, taken);
                     self.bytes += taken as u64;
                     self.took(taken);
-                    self.repeatable = false;
+                    (self.passing, self.repeatable) = (false, false);
                 }
                 Next::Read => {
                     ready!(self.poll_flush(cx, to))?;
@@ -195,7 +211,7 @@ impl Flow {
                 Step::Trailers(trailers) => self.end(fields.map(|fields| (fields, &trailers))),
                 Step::End => {
                     self.end(None);
-                    return Ok(if self.is_blocked() { Next::Write } else { Next::End });
+                    return Ok(if self.has_out() { Next::Write } else { Next::End });
                 }
                 Step::More if waiting > 0 => return Ok(Next::Write),
                 Step::More => return Ok(Next::Read),
@@ -267,7 +283,7 @@ impl Flow {
         cx: &mut Context<'_>,
         to: &mut W,
     ) -> Poll<Result<(), Broken>> {
-        while self.is_blocked() {
+        while self.has_out() {
             let part = self.out.get(self.written..).unwrap_or_default();
             match ready!(Pin::new(&mut *to).poll_write(cx, part)) {
                 Ok(taken @ 1..) => {
