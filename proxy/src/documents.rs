@@ -154,11 +154,14 @@ impl Documents {
             let armed = watch.arm(&self.origin.watched());
             let poll = if armed { self.origin.poll() } else { POLL_UNWATCHED };
             self.load();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = watch.changed() => {}
-                () = self.wake.notified() => {}
-                () = sleep(poll) => {}
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = watch.changed() => break,
+                    () = self.wake.notified() => break,
+                    // Documents that are refused are read again, so that the count of failures tells how long.
+                    () = sleep(poll) => if !self.origin.is_unchanged() || self.state.load_error().is_some() { break },
+                }
             }
         }
     }

@@ -5,6 +5,7 @@
 
 #[path = "support/alone.rs"]
 mod alone;
+mod support;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,42 @@ async fn real_clients_are_served_and_refused_readably() {
             assert!(said.contains(expected), "{}: {target}: {said}", client.name);
         }
         println!("{}: served and refused", client.name);
+    }
+}
+
+/// The helper of a client, towards a proxy that speaks TLS; the origin stands for it and answers whatever it is asked.
+#[tokio::test]
+async fn forward_speaks_tls_to_a_proxy_that_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, token) = (dir.path().join("ca.pem"), dir.path().join("token"));
+    let (_, tls, _tasks) = origins(&ca).await;
+    std::fs::write(&token, "t").unwrap();
+    let forward = |roots: &[&std::ffi::OsStr]| {
+        let mut command = alone::binary();
+        command.args([
+            "forward",
+            "--listen",
+            "127.0.0.1:0",
+            "--proxy",
+            &format!("https://{tls}"),
+            "--token-file",
+        ]);
+        alone::Process::start(command.arg(&token).args(roots))
+    };
+    for (roots, expected) in [
+        (&["--ca".as_ref(), ca.as_os_str()][..], BODY),
+        (&[], "X-Egressway-Reason: proxy_unreachable"),
+    ] {
+        let process = forward(roots);
+        let line = process.says("egressway-proxy forward: ").await;
+        let own: SocketAddr = line.split_whitespace().nth(2).unwrap().parse().unwrap();
+        let mut stream = support::dial(own).await;
+        stream
+            .write_all(b"GET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n")
+            .await
+            .unwrap();
+        let answer = text(&support::read_all(&mut stream).await.0);
+        assert!(answer.contains(expected), "{answer}");
     }
 }
 

@@ -81,6 +81,7 @@ fn the_page_of_command_lines_has_every_flag() {
         (&["check"], "## egressway-proxy check\n"),
         (&["convert"], "## egressway-proxy convert\n"),
         (&["forward"], "## egressway-proxy forward\n"),
+        (&["verify"], "## egressway-proxy verify\n"),
     ] {
         let (good, help) = run(&[command, &["--help"]].concat());
         assert!(good, "{help}");

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use egressway_core::wire::document::{Auth, Content, PasswordDigest, Secret, SecretRef};
 
@@ -113,6 +113,12 @@ impl SecretsDir {
         std::iter::once(dir.clone()).chain(own).collect()
     }
 
+    /// Where each needed key is, or would be.
+    pub(super) fn paths<'a>(&'a self, needed: &'a BTreeSet<Needed>) -> impl Iterator<Item = PathBuf> + 'a {
+        let found = |one: &Needed| self.dir.as_ref().map(|dir| path(dir, one));
+        needed.iter().filter_map(found)
+    }
+
     /// Reads what is needed.
     ///
     /// # Errors
@@ -162,12 +168,7 @@ impl SecretsDir {
                 )),
             };
         };
-        let (mounted, credential) = (dir.join(name).join(key), dir.join(format!("{name}_{key}")));
-        let path = if !mounted.exists() && credential.exists() {
-            credential
-        } else {
-            mounted
-        };
+        let path = path(dir, one);
         let mut bytes = Vec::new();
         let read = File::open(&path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
         match read {
@@ -181,6 +182,15 @@ impl SecretsDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound && *what == What::Optional => Ok(None),
             Err(error) => Err(format!("Secret {name} key {key}: {}: {error}", path.display())),
         }
+    }
+}
+
+fn path(dir: &Path, Needed { name, key, .. }: &Needed) -> PathBuf {
+    let (mounted, credential) = (dir.join(name).join(key), dir.join(format!("{name}_{key}")));
+    if !mounted.exists() && credential.exists() {
+        credential
+    } else {
+        mounted
     }
 }
 

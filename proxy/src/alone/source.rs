@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use egressway_core::acl::compile;
@@ -12,6 +13,9 @@ use super::{Manifest, Named, Refused, SecretsDir, needed};
 
 /// Largest manifest; as much as a mounted document may have.
 const BYTES_MAX: u64 = crate::documents::BYTES_MAX;
+
+/// Of one file.
+pub type Signature = (u64, u64, u64, (i64, i64));
 
 /// Where a proxy that runs alone has its documents from.
 #[derive(Clone, Debug)]
@@ -94,6 +98,22 @@ impl Source {
             secrets,
         }];
         Ok(documents)
+    }
+
+    /// What tells one state of the files from another without reading them: device, inode, size and time of each.
+    #[must_use]
+    pub fn signature(&self, content: Option<&Content>) -> Vec<Option<Signature>> {
+        let needed = content.map(needed).unwrap_or_default();
+        let secrets = self.secrets.paths(&needed);
+        let of = |path: PathBuf| {
+            let metadata = std::fs::metadata(path).ok()?;
+            let time = (metadata.mtime(), metadata.mtime_nsec());
+            Some((metadata.dev(), metadata.ino(), metadata.len(), time))
+        };
+        std::iter::once(self.file.clone())
+            .chain(secrets)
+            .map(of)
+            .collect()
     }
 
     /// The directories in which something may change: of the file, of what it links to, of the Secrets.

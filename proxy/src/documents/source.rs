@@ -29,6 +29,8 @@ pub struct Manifest {
     content: Option<Content>,
     /// What was warned of last.
     idle: Vec<String>,
+    /// The files as they were read last.
+    read: Vec<Option<alone::Signature>>,
 }
 
 impl From<PathBuf> for Source {
@@ -43,6 +45,7 @@ impl From<alone::Source> for Source {
             source,
             content: None,
             idle: Vec::new(),
+            read: Vec::new(),
         }))
     }
 }
@@ -79,8 +82,16 @@ impl Source {
         }
     }
 
-    /// A link far above the file, or a file system of another machine, sends no event: a manifest is small, and read
-    /// every second.
+    /// Whether there is nothing new, as far as can be told without reading.
+    pub(super) fn is_unchanged(&self) -> bool {
+        match self {
+            Self::Mount(_) => false,
+            Self::Manifest(manifest) => manifest.read == manifest.source.signature(manifest.content.as_ref()),
+        }
+    }
+
+    /// A link far above the file, or a file system of another machine, sends no event: a manifest is looked at every
+    /// second.
     pub(super) fn poll(&self) -> Duration {
         match self {
             Self::Mount(_) => POLL,
@@ -91,6 +102,8 @@ impl Source {
 
 impl Manifest {
     fn read(&mut self, in_force: &InForce) -> Result<Raw, Error> {
+        self.read = Vec::new();
+        let signature = self.source.signature(self.content.as_ref());
         let before = in_force
             .policy()
             .map(|policy| (policy.hash(), policy.generation()));
@@ -109,6 +122,8 @@ impl Manifest {
             }
             self.idle.clone_from(&documents.idle);
         }
+        // Before the Secrets were known by name nothing was looked at but the file; then it is read once more.
+        self.read = signature;
         Ok(raw(&documents))
     }
 }
