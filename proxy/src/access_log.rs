@@ -1,8 +1,11 @@
-//! One JSON line per refusal and per end of a tunnel or forwarded request, with OpenTelemetry's keys.
+//! One line per refusal and per end of a tunnel or forwarded request; how it is written is [`Format`]'s.
 //!
 //! A line is written into a bounded buffer by the thread that has something to say, and a thread of its own empties
 //! the buffer: a full or stuck pipe drops lines and counts them, it never stalls traffic. Never logged: paths, queries,
 //! user information, header fields.
+
+mod file;
+mod format;
 
 use std::cell::RefCell;
 use std::io::Write;
@@ -10,13 +13,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use std::{fmt, mem, thread};
+use std::{mem, thread};
 
-use egressway_core::acl::{Caller, Host, Policy, Target};
+use egressway_core::acl::{Caller, Policy, Target};
 use egressway_core::wire::document::Mode;
 use jiff::Timestamp;
-use serde::{Serialize, Serializer};
 
+pub use self::file::LogFile;
+pub use self::format::Format;
 use crate::server::id::Id;
 
 /// Bytes of lines that wait for the writer: a second of a busy pod (10,000 requests/s of 400 bytes).
@@ -99,6 +103,7 @@ pub struct AccessLog(Arc<Handle>);
 struct Handle {
     queue: Arc<Queue>,
     place: Place,
+    format: Format,
 }
 
 #[derive(Debug, Default)]
@@ -123,23 +128,24 @@ struct Waiting {
 }
 
 impl AccessLog {
-    /// Logs to standard output.
-    ///
-    /// # Errors
-    /// The writer thread could not be started.
-    pub fn stdout(place: Place) -> std::io::Result<Self> {
-        Self::to_writer(Box::new(std::io::stdout()), place)
-    }
-
-    /// Logs to a writer, which may block for as long as it likes.
+    /// Logs JSON to a writer, which may block for as long as it likes.
     ///
     /// # Errors
     /// The writer thread could not be started.
     pub fn to_writer(writer: Box<dyn Write + Send>, place: Place) -> std::io::Result<Self> {
+        Self::new(writer, place, Format::Json)
+    }
+
+    /// Logs to a writer in a format.
+    ///
+    /// # Errors
+    /// The writer thread could not be started.
+    pub fn new(writer: Box<dyn Write + Send>, place: Place, format: Format) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let handle = Handle {
             queue: Arc::clone(&queue),
             place,
+            format,
         };
         // Nobody joins it: it may sit in a write that never returns.
         thread::Builder::new()
@@ -151,11 +157,11 @@ impl AccessLog {
     /// Queues a line; returns how many were lost since the last call, this one included.
     #[must_use = "lost lines are counted in a metric"]
     pub fn record(&self, entry: &Entry) -> u64 {
-        let Handle { queue, place } = &*self.0;
+        let Handle { queue, place, format } = &*self.0;
         let refused = LINE.with_borrow_mut(|line| {
             line.clear();
             // Writing plain fields to memory cannot fail; if it did, an unfinished line would be a lost one.
-            u64::from(append(line, entry, place).is_err() || !queue.push(line))
+            u64::from(format.append(line, entry, place).is_err() || !queue.push(line))
         });
         refused + queue.lost.swap(0, Ordering::Relaxed)
     }
@@ -242,166 +248,6 @@ impl Queue {
     }
 }
 
-fn append(line: &mut Vec<u8>, entry: &Entry, place: &Place) -> serde_json::Result<()> {
-    serde_json::to_writer(&mut *line, &Line::new(entry, place))?;
-    line.push(b'\n');
-    Ok(())
-}
-
-/// The line as it is written.
-#[derive(Serialize)]
-struct Line<'a> {
-    timestamp: Timestamp,
-    #[serde(rename = "client.address")]
-    client_address: IpAddr,
-    #[serde(rename = "client.port")]
-    client_port: u16,
-    #[serde(rename = "egress.balancer", skip_serializing_if = "Option::is_none")]
-    balancer: Option<SocketAddr>,
-    #[serde(rename = "egress.client", skip_serializing_if = "Option::is_none")]
-    clients: Option<ClientNames<'a>>,
-    #[serde(rename = "egress.client_pod", skip_serializing_if = "Option::is_none")]
-    client_pod: Option<&'a str>,
-    #[serde(
-        rename = "server.address",
-        skip_serializing_if = "Option::is_none",
-        serialize_with = "host"
-    )]
-    server_address: Option<&'a Host>,
-    #[serde(rename = "server.port", skip_serializing_if = "Option::is_none")]
-    server_port: Option<u16>,
-    #[serde(rename = "network.peer.address", skip_serializing_if = "Option::is_none")]
-    peer: Option<IpAddr>,
-    #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(rename = "error.message", skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(rename = "egress.id", serialize_with = "text")]
-    id: Id,
-    #[serde(rename = "egress.decision")]
-    decision: &'static str,
-    #[serde(rename = "egress.reason")]
-    reason: &'static str,
-    #[serde(rename = "egress.end", skip_serializing_if = "Option::is_none")]
-    end: Option<&'static str>,
-    #[serde(rename = "egress.mode", skip_serializing_if = "Option::is_none")]
-    mode: Option<Mode>,
-    #[serde(rename = "egress.policy", skip_serializing_if = "Option::is_none")]
-    policy: Option<PolicyName<'a>>,
-    #[serde(rename = "egress.generation", skip_serializing_if = "Option::is_none")]
-    generation: Option<i64>,
-    #[serde(rename = "egress.rule", skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(rename = "egress.bytes_sent")]
-    bytes_sent: u64,
-    #[serde(rename = "egress.bytes_received")]
-    bytes_received: u64,
-    #[serde(rename = "egress.duration_ms")]
-    duration_ms: f64,
-    #[serde(rename = "egress.dns_ms", skip_serializing_if = "Option::is_none")]
-    dns_ms: Option<f64>,
-    #[serde(rename = "egress.connect_ms", skip_serializing_if = "Option::is_none")]
-    connect_ms: Option<f64>,
-    #[serde(rename = "k8s.pod.name", skip_serializing_if = "Option::is_none")]
-    pod: Option<&'a str>,
-    #[serde(rename = "k8s.node.name", skip_serializing_if = "Option::is_none")]
-    node: Option<&'a str>,
-}
-
-impl<'a> Line<'a> {
-    fn new(entry: &'a Entry, place: &'a Place) -> Self {
-        Self {
-            timestamp: entry.time,
-            client_address: entry.client.ip().to_canonical(),
-            client_port: entry.client.port(),
-            balancer: entry.balancer,
-            clients: entry
-                .policy
-                .as_deref()
-                .filter(|_| entry.clients.is_known())
-                .map(|policy| ClientNames(policy, entry.clients)),
-            client_pod: entry.client_pod.as_deref(),
-            server_address: entry.target.as_ref().map(Target::host),
-            server_port: entry.target.as_ref().map(Target::port),
-            peer: entry.peer,
-            method: entry.method.as_deref(),
-            status: entry.status,
-            error: (entry.decision == "error").then_some(entry.reason),
-            detail: entry.detail.as_deref(),
-            id: entry.id,
-            decision: entry.decision,
-            reason: entry.reason,
-            end: entry.end,
-            mode: Some(entry.mode).filter(|mode| *mode != Mode::Enforce),
-            policy: entry.policy.as_deref().map(PolicyName),
-            generation: entry.policy.as_ref().map(|policy| policy.generation()),
-            rule: entry.rule.as_deref(),
-            bytes_sent: entry.bytes_sent,
-            bytes_received: entry.bytes_received,
-            duration_ms: milliseconds(entry.duration),
-            dns_ms: entry.dns.map(milliseconds),
-            connect_ms: entry.connect.map(milliseconds),
-            pod: place.pod.as_deref(),
-            node: place.node.as_deref(),
-        }
-    }
-}
-
-/// Milliseconds with microseconds behind the point.
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// `namespace/name`.
-struct PolicyName<'a>(&'a Policy);
-
-impl fmt::Display for PolicyName<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.0.namespace(), self.0.name())
-    }
-}
-
-/// The names, with commas between them.
-struct ClientNames<'a>(&'a Policy, Caller);
-
-impl fmt::Display for ClientNames<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, name) in self.0.names_of(self.1).enumerate() {
-            f.write_str(if n > 0 { "," } else { "" })?;
-            f.write_str(name)?;
-        }
-        Ok(())
-    }
-}
-
-impl Serialize for ClientNames<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Serialize for PolicyName<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-fn text<S: Serializer>(text: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
-}
-
-fn host<S: Serializer>(host: &Option<&Host>, serializer: S) -> Result<S::Ok, S::Error> {
-    match host {
-        Some(Host::Name(name)) => serializer.serialize_str(name),
-        Some(Host::Address(ip)) => serializer.collect_str(ip),
-        None => serializer.serialize_none(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -442,7 +288,7 @@ mod tests {
             pod: Some("pod-1".to_owned()),
             node: None,
         };
-        append(&mut line, &entry(), &place).unwrap();
+        Format::Json.append(&mut line, &entry(), &place).unwrap();
         assert_eq!(
             String::from_utf8(line).unwrap(),
             concat!(
@@ -452,6 +298,34 @@ mod tests {
                 r#""error.type":"connection_refused","egress.id":"00000000000a","egress.decision":"error","#,
                 r#""egress.reason":"connection_refused","egress.rule":"partners","egress.bytes_sent":1,"#,
                 r#""egress.bytes_received":2,"egress.duration_ms":1.5,"egress.connect_ms":1.0,"k8s.pod.name":"pod-1"}"#,
+                "\n"
+            )
+        );
+    }
+
+    #[test]
+    fn other_formats_have_the_same_facts() {
+        let written = |format: Format| {
+            let mut line = Vec::new();
+            format.append(&mut line, &entry(), &Place::default()).unwrap();
+            String::from_utf8(line).unwrap()
+        };
+        assert_eq!(
+            written(Format::Text),
+            "1970-01-01T00:00:00.000Z ERROR CONNECT [2620:4f:8000::1]:443 502 connection_refused rule=partners \
+             client=192.0.2.1:1234 peer=2620:4f:8000::1 sent=1 received=2 ms=1.500 connect_ms=1.000 id=00000000000a\n"
+        );
+        assert_eq!(
+            written(Format::Ecs),
+            concat!(
+                r#"{"@timestamp":"1970-01-01T00:00:00Z","log.level":"error","message":"egress request","#,
+                r#""ecs.version":"8.11.0","service.name":"egressway-proxy","event.kind":"event","#,
+                r#""event.category":["network"],"event.type":["connection","error"],"event.action":"error","#,
+                r#""event.outcome":"failure","event.reason":"connection_refused","event.id":"00000000000a","#,
+                r#""event.duration":1500000,"source.ip":"192.0.2.1","source.port":1234,"source.bytes":1,"#,
+                r#""destination.ip":"2620:4f:8000::1","destination.port":443,"destination.bytes":2,"#,
+                r#""http.request.method":"CONNECT","http.response.status_code":502,"rule.name":"partners","#,
+                r#""error.type":"connection_refused"}"#,
                 "\n"
             )
         );
@@ -476,7 +350,9 @@ mod tests {
         let (release, stuck) = mpsc::channel();
         let log = AccessLog::to_writer(Box::new(Stuck(stuck)), Place::default()).unwrap();
         let mut line = Vec::new();
-        append(&mut line, &entry(), &Place::default()).unwrap();
+        Format::Json
+            .append(&mut line, &entry(), &Place::default())
+            .unwrap();
         let fitting = QUEUE_BYTES_MAX / line.len();
         // What the writer took before it got stuck is not in the queue any more; it takes one batch.
         let lost: u64 = (0..fitting * 2 + 1000).map(|_| log.record(&entry())).sum();

@@ -5,20 +5,22 @@
 
 mod compile;
 mod read;
+mod source;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use egressway_core::wire::document;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::compile::Settings;
 use self::read::Raw;
+pub use self::source::{Source, compile_manifest, compile_with_secrets};
 use self::watch::Watch;
 use crate::control_metrics::ControlMetrics;
 use crate::error_chain;
@@ -88,11 +90,16 @@ pub enum Error {
         #[source]
         source: egressway_core::acl::compile::Problems,
     },
+    /// A manifest that is refused, or a Secret that it refers to.
+    #[error("the manifest is refused")]
+    Manifest(#[source] crate::alone::Refused),
 }
 
-/// Loads the documents and follows their directory.
+/// Loads the documents and follows where they come from.
 pub struct Documents {
-    dir: PathBuf,
+    origin: Source,
+    /// Somebody wants them to be read now.
+    wake: Arc<Notify>,
     settings: Settings,
     state: Arc<State>,
     metrics: Arc<ControlMetrics>,
@@ -106,7 +113,7 @@ pub struct Documents {
 impl std::fmt::Debug for Documents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Documents")
-            .field("dir", &self.dir)
+            .field("origin", &self.origin)
             .finish_non_exhaustive()
     }
 }
@@ -115,14 +122,15 @@ impl Documents {
     /// Reads nothing yet. `cell` is the pod's own; `insecure_allow` is for tests and benchmarks.
     #[must_use]
     pub fn new(
-        dir: PathBuf,
+        origin: impl Into<Source>,
         cell: String,
         insecure_allow: Vec<IpNet>,
         state: Arc<State>,
         metrics: Arc<ControlMetrics>,
     ) -> Self {
         Self {
-            dir,
+            origin: origin.into(),
+            wake: Arc::default(),
             settings: Settings { cell, insecure_allow },
             state,
             metrics,
@@ -131,24 +139,33 @@ impl Documents {
         }
     }
 
-    /// Loads at once and again whenever the directory changes, until `stop`.
+    /// Whoever notifies it has the documents read at once.
+    #[must_use]
+    pub fn woken_by(mut self, wake: Arc<Notify>) -> Self {
+        self.wake = wake;
+        self
+    }
+
+    /// Loads at once and again whenever something changes, until `stop`.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mut watch = Watch::new(self.dir.clone());
+        let mut watch = Watch::new(self.origin.heed());
         loop {
             // Armed before it is read, so that no change falls between.
-            let poll = if watch.arm() { POLL } else { POLL_UNWATCHED };
+            let armed = watch.arm(&self.origin.watched());
+            let poll = if armed { self.origin.poll() } else { POLL_UNWATCHED };
             self.load();
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = watch.changed() => {}
+                () = self.wake.notified() => {}
                 () = sleep(poll) => {}
             }
         }
     }
 
-    /// Reads the directory and puts in force what is new and good.
+    /// Reads the documents and puts in force what is new and good.
     pub fn load(&mut self) {
-        let raw = match read::read(&self.dir) {
+        let raw = match self.origin.read(&self.state.in_force()) {
             Ok(raw) => raw,
             Err(error) => return self.refuse(error_chain(&error)),
         };
@@ -166,7 +183,9 @@ impl Documents {
             &raw,
             before.as_ref().map(|(raw, old)| (*raw, old.as_ref())),
             &self.settings,
-        ) {
+        )
+        .and_then(|in_force| self.origin.accept(in_force))
+        {
             Ok(in_force) => {
                 self.tried = Some((raw.clone(), Ok(())));
                 self.good = Some(raw);

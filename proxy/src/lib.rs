@@ -6,10 +6,13 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod alone;
 pub mod app;
 pub mod args;
 pub mod auth;
+pub mod check;
 pub mod control_metrics;
+pub mod convert;
 mod der;
 pub mod dial;
 pub mod documents;
@@ -17,6 +20,8 @@ pub mod drain;
 pub mod egress_ip;
 pub mod endpoint;
 mod error_chain;
+pub mod forward_client;
+mod hangup;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

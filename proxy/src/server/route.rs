@@ -296,11 +296,17 @@ impl Server {
 }
 
 fn dns_fault(error: &ResolveError) -> Reason {
-    Reason::Fault(match error {
-        ResolveError::NotFound => Fault::DnsNotFound,
-        ResolveError::Timeout => Fault::DnsTimeout,
-        ResolveError::Failed(_) => Fault::DnsFailed,
-    })
+    Reason::Fault(error.into())
+}
+
+impl From<&ResolveError> for Fault {
+    fn from(error: &ResolveError) -> Self {
+        match error {
+            ResolveError::NotFound => Self::DnsNotFound,
+            ResolveError::Timeout => Self::DnsTimeout,
+            ResolveError::Failed(_) => Self::DnsFailed,
+        }
+    }
 }
 
 fn dial_fault(error: &DialError) -> Reason {

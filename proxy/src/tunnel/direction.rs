@@ -24,8 +24,10 @@ use super::pipe::{Loan, PIPE_BYTES, Pipes};
 const SCRATCH_BYTES: usize = 64 * 1024;
 /// A piece from which on splicing is cheaper: below, its third system call costs more than copying twice.
 const LARGE_BYTES: usize = 16 * 1024;
-/// Large pieces after which a direction is spliced; a small one starts the count again.
+/// Large pieces after which a direction is spliced; each small one takes half of the count.
 const SPLICE_AFTER_BYTES: u64 = 256 * 1024;
+/// Most that is counted: three small pieces in a row, and a direction is copied again.
+const STREAK_BYTES_MAX: u64 = 4 * SPLICE_AFTER_BYTES;
 /// Most bytes moved before other connections of this thread have their turn: about half a millisecond.
 const TURN_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
@@ -39,7 +41,7 @@ pub(super) struct Direction {
     kept: Kept,
     stage: Stage,
     bytes: u64,
-    /// Bytes in large pieces, one after the other.
+    /// Bytes in large pieces, of late.
     streak: u64,
     /// The receiver may hold back what it took (TLS).
     unflushed: bool,
@@ -173,9 +175,9 @@ impl Direction {
         self.bytes += bytes;
         self.progress += 1;
         self.streak = if count < LARGE_BYTES {
-            0
+            self.streak / 2
         } else {
-            self.streak + bytes
+            (self.streak + bytes).min(STREAK_BYTES_MAX)
         };
         counter.inc_by(bytes);
     }

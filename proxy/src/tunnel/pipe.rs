@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
-/// Size asked for, and the most that is moved at once. Against the kernel's 64 KiB it takes a quarter off the CPU per
-/// byte; from there on larger ones gain less than their share of the user's pages costs the neighbours.
-pub(super) const PIPE_BYTES: usize = 256 * 1024;
+/// Size asked for, and the most that is moved at once: the most that an unprivileged user may have
+/// (`fs.pipe-max-size`). The kernel's 64 KiB save nothing against copying, 256 KiB a quarter, these nearly half.
+pub(super) const PIPE_BYTES: usize = 1024 * 1024;
 /// Below this a pipe is worse than copying: the kernel's default where the user may have no more.
 const PIPE_BYTES_MIN: usize = 64 * 1024;
 /// Pipes of a process: 2,048 pages, so that eight busy pods of one node fit into what the kernel grants their user.
-pub const PIPES_MAX: usize = 32;
+pub const PIPES_MAX: usize = 8;
 /// Empty pipes kept for the next transfer; the others are closed, so that a quiet pod holds nearly none.
 const SPARE_MAX: usize = 4;
 
