@@ -10,6 +10,7 @@ pub mod document;
 pub mod labels;
 pub mod network_policy;
 pub mod secret;
+pub mod secrets;
 pub mod service;
 pub mod service_account;
 
@@ -20,6 +21,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use self::secrets::Resolution;
 use crate::context::Settings;
 use crate::egress_policy::validate::ValidPolicy;
 use crate::egress_pool::validate::CellState;
@@ -56,9 +58,9 @@ impl Identity {
 pub struct Desired {
     /// Without token: the pods hold no credential of the API.
     pub service_account: ServiceAccount,
-    /// The key of the report.
+    /// The key of the report, and what the proxies need of the tenant's Secrets.
     pub secret: Secret,
-    /// The three documents.
+    /// Policies, floor and pool.
     pub config_map: ConfigMap,
     /// Where clients connect.
     pub service: Service,
@@ -66,7 +68,7 @@ pub struct Desired {
     pub network_policy: NetworkPolicy,
     /// What there is per cell; `None` leaves what exists as it is.
     pub cells: Option<Vec<Cell>>,
-    /// Digests of the three documents.
+    /// Digests of the documents.
     pub hashes: Hashes,
 }
 
@@ -81,7 +83,7 @@ pub struct Cell {
     pub disruption_budget: PodDisruptionBudget,
 }
 
-/// Digests of the three documents, as pods report them.
+/// Digests of the documents, as pods report them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hashes {
     /// Of the policy's content.
@@ -90,6 +92,8 @@ pub struct Hashes {
     pub floor: String,
     /// Of the pool's document.
     pub pool: String,
+    /// Of the secrets; empty where there are none.
+    pub secrets: String,
 }
 
 /// What a fleet is built from besides the policy.
@@ -101,6 +105,8 @@ pub struct Inputs<'a> {
     pub kept_pool: Option<&'a wire::document::Pool>,
     /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
     pub kept_nat64: &'a [String],
+    /// What the proxies need of the tenant's Secrets.
+    pub secrets: &'a Resolution,
     /// The key of the report.
     pub key: &'a str,
     /// From the command line.
@@ -130,6 +136,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         policy: policy.document.hash.clone(),
         floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
+        secrets: inputs.secrets.hash(),
     };
     let cells = policy.shape.as_ref().map(|shape| {
         let cells = shape
@@ -147,14 +154,14 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     });
     Desired {
         service_account: service_account::service_account(id, settings),
-        secret: secret::secret(id, inputs.key, settings),
+        secret: secret::secret(id, inputs.key, inputs.secrets.document.as_ref(), settings),
         config_map: config_map::config_map(policy, &floor, &pool, settings),
         service: service::service(id, settings),
-        network_policy: network_policy::network_policy(id, settings),
+        network_policy: network_policy::network_policy(id, &pool.caps, settings),
         cells,
         hashes,
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

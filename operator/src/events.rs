@@ -9,8 +9,9 @@ use kube::{Client, Resource};
 use crate::egress_policy::condition::{Kind, Truth, find};
 
 /// Conditions whose moves are told, each with whether True is the good news.
-const TOLD: [(Kind, bool); 5] = [
+const TOLD: [(Kind, bool); 6] = [
     (Kind::Accepted, true),
+    (Kind::ResolvedRefs, true),
     (Kind::EgressIpsVerified, true),
     (Kind::Ready, true),
     (Kind::Degraded, false),

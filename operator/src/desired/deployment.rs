@@ -8,10 +8,10 @@ use egressway_core::wire::{document, names};
 use egressway_crds as crds;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration,
-    TopologySpreadConstraint, Volume, VolumeMount,
+    Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
+    KeyToPath, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
+    Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -183,9 +183,9 @@ fn container(cell: &ValidCell, fleet: &Fleet, settings: &Settings) -> Container 
 fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
-        config_map: Some(ConfigMapVolumeSource {
-            name: id.fleet(),
-            ..ConfigMapVolumeSource::default()
+        projected: Some(ProjectedVolumeSource {
+            sources: Some(vec![whole(id.fleet()), secrets(id)]),
+            default_mode: Some(0o440),
         }),
         ..Volume::default()
     };
@@ -193,12 +193,43 @@ fn volumes(id: &Identity) -> Vec<Volume> {
         name: "key".to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(id.fleet()),
+            items: Some(vec![item(names::REPORT_KEY)]),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
     };
     vec![acl, key]
+}
+
+fn whole(config_map: String) -> VolumeProjection {
+    VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: config_map,
+            ..ConfigMapProjection::default()
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// Optional: a fleet whose policy refers to no Secret has none, and may get one without new pods.
+fn secrets(id: &Identity) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: id.fleet(),
+            items: Some(vec![item(names::SECRETS_KEY)]),
+            optional: Some(true),
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+fn item(key: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: key.to_owned(),
+        mode: None,
+    }
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -1,8 +1,9 @@
 //! The NetworkPolicy of a fleet: in from the policy's namespace and from the operator, out to the internet and to DNS.
 //!
 //! The second wall behind the proxy's own floor, where the CNI enforces it: a mistake in the proxy alone does not reach
-//! private networks. DNS is open towards every address, because the node's resolver may be anywhere.
+//! private networks, except the pool's internal destinations. DNS is open towards every address, because the node's resolver may be anywhere.
 
+use egressway_core::wire::document::{Caps, InternalDestination};
 use egressway_core::wire::names;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -33,7 +34,7 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The NetworkPolicy.
 #[must_use]
-pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
+pub fn network_policy(id: &Identity, caps: &Caps, settings: &Settings) -> NetworkPolicy {
     let clients = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&id.namespace)),
         ..Default::default()
@@ -67,6 +68,8 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
         to: None,
         ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
     };
+    let mut egress = vec![internet, dns];
+    egress.extend(caps.internal_destinations.iter().map(internal));
     NetworkPolicy {
         metadata: labels::metadata(id.fleet(), labels::labels(id), settings),
         spec: Some(NetworkPolicySpec {
@@ -76,8 +79,20 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
             }),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress),
-            egress: Some(vec![internet, dns]),
+            egress: Some(egress),
         }),
+    }
+}
+
+fn internal(destination: &InternalDestination) -> NetworkPolicyEgressRule {
+    let nets = destination.cidr.iter().chain(&destination.cidrs);
+    let ports = destination.ports.iter().map(|range| NetworkPolicyPort {
+        end_port: range.end_port.map(i32::from),
+        ..port("TCP", range.port)
+    });
+    NetworkPolicyEgressRule {
+        to: Some(nets.map(|net| block(net, &[])).collect()),
+        ports: Some(ports.collect()),
     }
 }
 
@@ -100,7 +115,7 @@ fn block(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         ip_block: Some(IPBlock {
             cidr: cidr.to_owned(),
-            except: Some(except.iter().map(|&net| net.to_owned()).collect()),
+            except: (!except.is_empty()).then(|| except.iter().map(|&net| net.to_owned()).collect()),
         }),
         ..NetworkPolicyPeer::default()
     }

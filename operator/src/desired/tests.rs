@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::deployment::TEMPLATE_HASH;
+use super::secrets::Resolution;
 use super::{Desired, Inputs, config_map, desired, secret};
 use crate::context::Settings;
 use crate::egress_policy::validate::tests::{policy, pool};
@@ -18,10 +19,12 @@ use crate::egress_policy::validate::{Accepted, Facts, PoolFact, ValidPolicy, val
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         fleet_namespace: "fleets".to_owned(),
         operator_namespace: "system".to_owned(),
+        service_account: "egressway".to_owned(),
+        secret_reader_role: "egressway-secret-reader".to_owned(),
         proxy_image: "registry.example/proxy:1".to_owned(),
         proxy_image_pull_policy: "IfNotPresent".to_owned(),
         image_pull_secrets: vec!["pull".to_owned()],
@@ -56,6 +59,7 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
         floor: &floor(),
         kept_pool: None,
         kept_nat64: &[],
+        secrets: &Resolution::default(),
         key: KEY,
         settings,
         now: "2027-01-01T00:00:00Z".parse().unwrap(),

@@ -93,6 +93,7 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         policy,
         validated: &validated,
         hashes: None,
+        secrets: None,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,

@@ -38,6 +38,8 @@ pub struct Observed {
     pub floor: document::Floor,
     /// The pool's document in the ConfigMap.
     pub kept_pool: Option<document::Pool>,
+    /// The secrets in the fleet's Secret.
+    pub kept_secrets: Option<document::Secrets>,
     /// The NAT64 prefixes in the ConfigMap.
     pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
@@ -96,6 +98,7 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         accepted: config
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
+        kept_secrets: key.as_deref().and_then(secret::secrets),
         key: key.as_deref().and_then(secret::key),
     })
 }

@@ -335,6 +335,7 @@ fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
         policy.is_some_and(|policy| policy.hash == wanted.hashes.policy)
             && report.floor_hash == wanted.hashes.floor
             && report.pool_hash == wanted.hashes.pool
+            && report.secrets_hash == wanted.hashes.secrets
     })
 }
 
@@ -390,6 +391,7 @@ mod tests {
                 policy: policy.to_owned(),
                 floor: floor.to_owned(),
                 pool: pool.to_owned(),
+                secrets: String::new(),
             },
             since: jiff::Timestamp::UNIX_EPOCH,
             at: Instant::now(),
