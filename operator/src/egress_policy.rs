@@ -243,7 +243,9 @@ async fn resolve(ctx: &Context, valid: &ValidPolicy, observed: &Observed) -> Res
     let names = needs.keys().cloned().collect();
     let reads = tenant_secrets::read(&ctx.client, &id.namespace, names).await;
     let kept = observed.kept_secrets.as_ref();
-    secrets::resolve(id, &needs, &reads, kept, &ctx.settings)
+    let resolution = secrets::resolve(id, &needs, &reads, kept, &ctx.settings);
+    ctx.metrics.certificates(&id.uid, &resolution.expiries);
+    resolution
 }
 
 /// When the Secrets are looked at again.

@@ -85,6 +85,9 @@ pub enum Part {
 }
 
 impl Part {
+    /// The parts that have certificates.
+    pub const WITH_CERTIFICATES: [Self; 3] = [Self::Listener, Self::Client, Self::Upstream];
+
     /// As a metric label.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
