@@ -54,7 +54,8 @@ fn every_example_is_accepted() {
                 serde_json::from_value::<manifest::PoolSpec>(document["spec"].clone())
                     .unwrap_or_else(|error| panic!("{path}: {error}"));
                 let pool = serde_json::from_value(document).unwrap();
-                egress_pool::validate::validate(&pool).unwrap_or_else(|problems| panic!("{path}: {problems}"));
+                egress_pool::validate::validate(&pool)
+                    .unwrap_or_else(|problems| panic!("{path}: {problems}"));
             }
             _ => {}
         }
@@ -72,5 +73,8 @@ fn the_manual_of_conditions_knows_every_reason_and_no_other() {
         .collect();
     let known: BTreeSet<&str> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
     let differ: Vec<_> = documented.symmetric_difference(&known).collect();
-    assert!(differ.is_empty(), "docs/conditions.md and the reasons differ: {differ:?}");
+    assert!(
+        differ.is_empty(),
+        "docs/conditions.md and the reasons differ: {differ:?}"
+    );
 }

@@ -215,3 +215,23 @@ fn a_broken_key_is_no_key() {
         assert_eq!(secret::key(&live), None, "{broken:?}");
     }
 }
+
+#[test]
+fn internal_destinations_open_the_network_policy_as_far_as_the_floor() {
+    let caps = json!({"internalDestinations": [
+        {"cidr": "10.20.0.0/16", "ports": [{"port": 443}]},
+        {"host": "a.corp.example", "cidrs": ["10.30.1.0/24", "fd00:30::/64"], "ports": [{"port": 8000, "endPort": 8099}]},
+    ]});
+    let policy = valid(json!({}), json!({"caps": caps}));
+    let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+    let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let added = &object["spec"]["egress"].as_array().unwrap()[2..];
+    assert_eq!(
+        added,
+        [
+            json!({"to": [block("10.20.0.0/16")], "ports": [{"protocol": "TCP", "port": 443}]}),
+            json!({"to": [block("10.30.1.0/24"), block("fd00:30::/64")],
+                   "ports": [{"protocol": "TCP", "port": 8000, "endPort": 8099}]}),
+        ]
+    );
+}

@@ -1,5 +1,7 @@
 //! Pure: what the conditions say. Ready=False always names the next action.
 
+mod resolved;
+
 use std::collections::BTreeSet;
 
 use egressway_core::wire::document::OnMismatch;
@@ -8,15 +10,11 @@ use jiff::SignedDuration;
 
 use super::addresses::Addresses;
 use super::{Facts, PodView, in_force, in_sync};
-use crate::desired::secrets::Expiry;
-use crate::desired::secrets::problem::Problem;
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict};
 use crate::egress_pool::validate::CellState;
 
 /// After so long a pod that still enforces an older ACL is no longer just about to.
 pub const PROPAGATION: SignedDuration = SignedDuration::from_secs(15);
-/// So long before its end a certificate is worth a word.
-const EXPIRY_NEAR: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// Most pods or addresses named in one message.
 const NAMED_MAX: usize = 5;
 
@@ -30,7 +28,7 @@ pub fn verdicts(facts: &Facts<'_>, addresses: &Addresses) -> Vec<Verdict> {
         validated.reason,
         validated.message.clone(),
     );
-    let resolved = resolved(facts);
+    let resolved = resolved::resolved(facts);
     let programmed = programmed(facts);
     let verified = verified(facts, addresses);
     let ready = ready(facts, &verified);
@@ -47,51 +45,6 @@ pub fn verdicts(facts: &Facts<'_>, addresses: &Addresses) -> Vec<Verdict> {
 
 fn counted<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a PodView> {
     facts.pods.iter().filter(|pod| pod.counts())
-}
-
-fn resolved(facts: &Facts<'_>) -> Verdict {
-    let verdict =
-        |truth: Truth, reason, message: String| Verdict::new(Kind::ResolvedRefs, truth, reason, message);
-    let Some(secrets) = facts.secrets else {
-        let message = "there is no fleet, see Accepted".to_owned();
-        return verdict(Truth::Unknown, Reason::NotAccepted, message);
-    };
-    let worst = secrets.problems.iter().find(|problem| !problem.fault.passes());
-    let messages = secrets.problems.iter().map(|problem| problem.message.as_str());
-    if let Some(worst) = worst {
-        return verdict(Truth::False, worst.reason, name(messages));
-    }
-    if secrets.unreadable() {
-        return verdict(Truth::Unknown, Reason::SecretUnreadable, name(messages));
-    }
-    let mut message = match secrets.referred {
-        0 => "the policy refers to no Secret".to_owned(),
-        1 => "the Secret that the policy refers to is in use".to_owned(),
-        many => format!("all {many} Secrets that the policy refers to are in use"),
-    };
-    let ends: Vec<String> = secrets
-        .expiries
-        .iter()
-        .filter_map(|expiry| end(expiry, facts))
-        .collect();
-    if !ends.is_empty() {
-        message.push_str(&format!("; {}", name(ends.iter().map(String::as_str))));
-    }
-    verdict(Truth::True, Reason::Resolved, message)
-}
-
-/// A certificate that ends soon, or has ended. Without how long there is still: that ticks.
-fn end(expiry: &Expiry, facts: &Facts<'_>) -> Option<String> {
-    let left = expiry.not_after.duration_since(facts.now);
-    let verb = match left {
-        left if left > EXPIRY_NEAR => return None,
-        left if left > SignedDuration::ZERO => "expires",
-        _ => "has expired",
-    };
-    Some(format!(
-        "a certificate of Secret {} ({}) {verb} at {}: renew it",
-        expiry.secret, expiry.place.field, expiry.not_after
-    ))
 }
 
 fn programmed(facts: &Facts<'_>) -> Verdict {
@@ -286,7 +239,7 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     if let Some((reason, message)) = &facts.failure {
         return verdict(false, *reason, message.clone());
     }
-    if let Some(problem) = unresolved(facts).find(|problem| problem.listener) {
+    if let Some(problem) = resolved::unresolved(facts).find(|problem| problem.listener) {
         return verdict(false, Reason::UnresolvedRefs, problem.message.clone());
     }
     if valid.document.content.suspended {
@@ -417,7 +370,7 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
             format!("no pod of cell {} serves", name(down.into_iter())),
         );
     }
-    if let Some(problem) = unresolved(facts).next() {
+    if let Some(problem) = resolved::unresolved(facts).next() {
         let message = format!(
             "what depends on a Secret is denied, see ResolvedRefs: {}",
             problem.message
@@ -440,12 +393,6 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         Reason::AsExpected,
         "the fleet is as it should be".to_owned(),
     )
-}
-
-/// Secrets whose material is not in force.
-fn unresolved<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a Problem> {
-    let problems = facts.secrets.into_iter().flat_map(|secrets| &secrets.problems);
-    problems.filter(|problem| !problem.fault.passes())
 }
 
 /// The first few, and how many more.
