@@ -3,6 +3,7 @@
 //! A Secret that is missing, not given, or broken is left out: whatever depends on it denies, and never opens. Only a
 //! read that failed for the moment leaves in force what stands. Words about a Secret never hold anything of it.
 
+pub mod expiry;
 pub mod material;
 pub mod needs;
 pub mod problem;

@@ -12,8 +12,8 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKey
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SignatureAlgorithm};
-use x509_parser::prelude::{FromDer as _, X509Certificate};
 
+use super::expiry;
 use super::needs::{CA, CERTIFICATE, PRIVATE_KEY, REVOKED, What};
 use super::problem::Fault;
 
@@ -97,11 +97,10 @@ fn certificates(secret: &Secret, key: &str) -> Result<Vec<CertificateDer<'static
 
 /// The first end among certificates.
 fn first_end(certificates: &[CertificateDer<'_>]) -> Option<Timestamp> {
-    let ends = certificates.iter().filter_map(|certificate| {
-        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
-        Timestamp::from_second(parsed.validity().not_after.timestamp()).ok()
-    });
-    ends.min()
+    certificates
+        .iter()
+        .filter_map(|certificate| expiry::not_after(certificate))
+        .min()
 }
 
 fn key_pair(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
