@@ -157,7 +157,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         secret: secret::secret(id, inputs.key, inputs.secrets.document.as_ref(), settings),
         config_map: config_map::config_map(policy, &floor, &pool, settings),
         service: service::service(id, settings),
-        network_policy: network_policy::network_policy(id, &pool.caps, settings),
+        network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
         cells,
         hashes,
     }

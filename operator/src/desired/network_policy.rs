@@ -1,9 +1,12 @@
-//! The NetworkPolicy of a fleet: in from the policy's namespace and from the operator, out to the internet and to DNS.
+//! The NetworkPolicy of a fleet: in from its clients and from the operator, out to the internet and to DNS.
+//!
+//! Clients are the pods of the policy's namespace, the load balancers that it names, and, where a credential alone is
+//! enough, whoever presents it.
 //!
 //! The second wall behind the proxy's own floor, where the CNI enforces it: a mistake in the proxy alone does not reach
 //! private networks, except the pool's internal destinations. DNS is open towards every address, because the node's resolver may be anywhere.
 
-use egressway_core::wire::document::{Caps, InternalDestination};
+use egressway_core::wire::document::{Caps, Content, InternalDestination};
 use egressway_core::wire::names;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -34,11 +37,14 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The NetworkPolicy.
 #[must_use]
-pub fn network_policy(id: &Identity, caps: &Caps, settings: &Settings) -> NetworkPolicy {
-    let clients = NetworkPolicyPeer {
+pub fn network_policy(id: &Identity, content: &Content, caps: &Caps, settings: &Settings) -> NetworkPolicy {
+    let own = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&id.namespace)),
         ..Default::default()
     };
+    let balancers = content.listener.proxy_protocol.iter().map(|net| block(net, &[]));
+    let clients = std::iter::once(own).chain(balancers).collect();
+    let from_anywhere = content.clients.iter().any(|client| !client.pods);
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&settings.operator_namespace)),
         pod_selector: Some(LabelSelector {
@@ -49,7 +55,7 @@ pub fn network_policy(id: &Identity, caps: &Caps, settings: &Settings) -> Networ
     };
     let ingress = vec![
         NetworkPolicyIngressRule {
-            from: Some(vec![clients]),
+            from: (!from_anywhere).then_some(clients),
             ports: Some(vec![port("TCP", names::PROXY_PORT)]),
         },
         NetworkPolicyIngressRule {

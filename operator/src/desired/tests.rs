@@ -235,3 +235,25 @@ fn internal_destinations_open_the_network_policy_as_far_as_the_floor() {
         ]
     );
 }
+
+#[test]
+fn the_network_policy_lets_in_whom_the_policy_lets_in() {
+    let ingress = |spec: serde_json::Value| {
+        let policy = valid(spec, json!({}));
+        let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+        object["spec"]["ingress"][0]["from"].clone()
+    };
+    let own = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "payments"}}});
+    assert_eq!(ingress(json!({})), json!([own]));
+    let by_pod = json!({"name": "pods", "from": {"podSelector": {}}, "auth": {"serviceAccounts": ["a"]}});
+    let balancer = json!({"proxyProtocol": {"sources": ["192.175.48.0/24"]}});
+    assert_eq!(
+        ingress(json!({"clients": [by_pod], "listener": balancer})),
+        json!([own, {"ipBlock": {"cidr": "192.175.48.0/24"}}])
+    );
+    let by_token = json!({"name": "token", "auth": {"serviceAccounts": ["a"]}});
+    assert_eq!(
+        ingress(json!({"clients": [by_pod, by_token]})),
+        serde_json::Value::Null
+    );
+}
