@@ -17,7 +17,7 @@ demo *args:
 
 # format everything
 fmt:
-    cargo fmt && cd core/fuzz && cargo fmt
+    cargo fmt && (cd core/fuzz && cargo fmt) && cd proxy/fuzz && cargo fmt
 
 # cargo test, with cargo's own arguments
 test *args:
@@ -40,6 +40,10 @@ install *args:
 e2e *words:
     KUBECONFIG=$(e2e/lab/lab kubeconfig) cargo run --locked -p egressway-e2e -- --lab e2e/lab/lab --kubectl "${EGRESSWAY_LAB:-/var/tmp/egressway-lab}/bin/kubectl" {{words}}
 
-# fuzz one target of core for a while (nightly toolchain and cargo-fuzz)
-fuzz target seconds="60":
-    cd core/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}
+# the proxy beside Envoy, HAProxy, Squid, tinyproxy and a bare relay on this machine; `just bench --quick`
+bench *args:
+    bench/run.sh {{args}}
+
+# fuzz one target of `core` or `proxy` for a while (nightly toolchain and cargo-fuzz): `just fuzz proxy head`
+fuzz crate target seconds="60":
+    cd {{crate}}/fuzz && cargo +nightly fuzz run {{target}} -- -max_total_time={{seconds}}

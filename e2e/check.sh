@@ -22,6 +22,7 @@ step "tools and binaries of the lab"
 step "format"
 cargo fmt --check
 (cd core/fuzz && cargo fmt --check)
+(cd proxy/fuzz && cargo fmt --check)
 step "lint"
 quietly "$logs/clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
 need shellcheck shellcheck

@@ -25,4 +25,5 @@ pub mod duration;
 pub mod egress;
 pub mod manifest;
 pub mod quantity;
+pub mod tls_hello;
 pub mod wire;

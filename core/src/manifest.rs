@@ -10,7 +10,7 @@ mod policy;
 mod pool;
 
 pub use caps::{caps, nat64_prefixes};
-pub use content::{Place, content};
+pub use content::{ALL_PODS, Place, content, draft};
 pub use policy::{
     Auth, Certificate, Client, From, Http, Limits, Listener, ListenerTls, Name, PasswordRef, PolicySpec,
     PortRange, ProxyProtocol, Quantity, Rule, SecretKeyRef, Signing, Timeouts, UpstreamTls,

@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use egressway_core::acl::compile;
-use egressway_core::wire::document::{Content, Floor, Policies, Pool, digest, to_json};
+use egressway_core::wire::document::{Clients, Content, Floor, Policies, Pool, Secrets, digest, to_json};
 use egressway_core::wire::report::Report;
 
 fn golden(name: &str) -> String {
@@ -44,6 +44,20 @@ fn floor_and_pool_load_and_print_as_they_were() {
     assert!(compile::floor(&floor, &[]).is_ok());
     let pool: Pool = serde_json::from_str(&golden("pool.json")).unwrap();
     assert_eq!(to_json(&pool), golden("pool.json"));
+}
+
+#[test]
+fn what_came_later_loads_and_prints_as_it_was() {
+    let clients: Clients = serde_json::from_str(&golden("clients.json")).unwrap();
+    assert_eq!(to_json(&clients), golden("clients.json"));
+    let secrets: Secrets = serde_json::from_str(&golden("secrets.json")).unwrap();
+    assert_eq!(to_json(&secrets), golden("secrets.json"));
+    let pool: Pool = serde_json::from_str(&golden("pool-caps.json")).unwrap();
+    assert_eq!(to_json(&pool), golden("pool-caps.json"));
+    assert!(compile::caps(&pool.caps).is_ok());
+    let floor: Floor = serde_json::from_str(&golden("floor-nat64.json")).unwrap();
+    assert_eq!(to_json(&floor), golden("floor-nat64.json"));
+    assert!(compile::floor(&floor, &[]).is_ok());
 }
 
 #[test]

@@ -4,20 +4,21 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use egressway_core::acl::{Ask, Floor, Host, Permit, Policy, Target, Wall, address, compile};
-use egressway_core::wire::document::{Action, Content, Policies, PortRange, Rule, VERSION};
+use egressway_core::acl::{Ask, Caller, Floor, Host, Permit, Policy, Target, Wall, address, compile, path};
+use egressway_core::wire::document::{
+    Action, Caps, Client, Content, Http, Mode, Policies, PortRange, Rule, VERSION,
+};
 use proptest::prelude::*;
 
 fn policy(rules: Vec<Rule>) -> Arc<Policy> {
-    let sealed = egressway_core::wire::document::Policy::seal(
-        "ns",
-        "name",
-        1,
-        Content {
-            rules,
-            ..Content::default()
-        },
-    );
+    content(Content {
+        rules,
+        ..Content::default()
+    })
+}
+
+fn content(content: Content) -> Arc<Policy> {
+    let sealed = egressway_core::wire::document::Policy::seal("ns", "name", 1, content);
     let document = Policies {
         version: VERSION,
         policies: vec![sealed],
@@ -59,6 +60,17 @@ fn pattern() -> impl Strategy<Value = String> {
         name().prop_map(|name| format!("*.{name}")),
         Just("*".to_owned())
     ]
+}
+
+type Kind = (Option<Http>, Vec<String>);
+
+fn kind() -> impl Strategy<Value = Kind> {
+    let http = prop::option::of((any::<bool>(), any::<bool>()).prop_map(|(methods, paths)| Http {
+        methods: if methods { vec!["POST".to_owned()] } else { vec![] },
+        path_prefixes: if paths { vec!["/a".to_owned()] } else { vec![] },
+    }));
+    let clients = any::<bool>().prop_map(|named| if named { vec!["c".to_owned()] } else { vec![] });
+    (http, clients)
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -160,6 +172,50 @@ proptest! {
                 prop_assert_eq!(vetted.socket_addr().port(), 443);
             }
             Err(_) => prop_assert_ne!(address::classify(ip), address::Class::Public),
+        }
+    }
+
+    /// Methods, clients and modes included: a Deny more never lets more through, and no mode opens floor or caps.
+    #[test]
+    fn denies_caps_and_the_floor_hold_for_every_kind_of_request(
+        rules in host_rules(),
+        kinds in prop::collection::vec(kind(), 6),
+        mode in prop::sample::select(vec![Mode::Enforce, Mode::Report, Mode::Open]),
+        target in name(),
+        method in prop::sample::select(vec!["GET", "POST"]),
+        path in prop::sample::select(vec!["/", "/a/b", "/a/../b", "/a%2fb"]),
+        (known, capped) in any::<(bool, bool)>(),
+        bits in any::<u32>(),
+    ) {
+        let rules: Vec<Rule> = rules.into_iter().zip(kinds).map(|(rule, (http, clients))| Rule { http, clients, ..rule }).collect();
+        let everybody = Client { name: "c".to_owned(), pods: true, auth: None };
+        let with = |rules: Vec<Rule>, mode| content(Content { rules, mode, clients: vec![everybody.clone()], ..Content::default() });
+        let before = with(rules.clone(), mode);
+        let caps = Caps { ports: if capped { vec![PortRange { port: 8443, end_port: None }] } else { vec![] }, ..Caps::default() };
+        let wall = Arc::new(Wall { floor: Arc::new(Floor::new(&[])), caps: compile::caps(&caps).unwrap() });
+        let ask = |policy: &Arc<Policy>| {
+            let caller = if known { policy.caller(["c"]) } else { Caller::UNKNOWN };
+            policy.permit(&wall, Ask::tunnel(Target::parse(&format!("{target}:443")).unwrap()).by(caller).http(method, path))
+        };
+        let permit = ask(&before);
+        prop_assert!(permit.is_err() || (known && !capped));
+        if let Ok(permit) = &permit {
+            let ip = IpAddr::V4(Ipv4Addr::from(bits));
+            prop_assert_eq!(permit.vet(ip).is_ok(), address::classify(ip) == address::Class::Public);
+        }
+        let mut widened = rules.clone();
+        widened.push(Rule { ports: vec![PortRange { port: 1, end_port: Some(65535) }], ..rule(99, Action::Deny, vec!["*".to_owned()], vec![]) });
+        let after = ask(&with(widened, mode));
+        prop_assert!(mode == Mode::Report || after.is_err());
+        // Whatever Enforce lets through, the other modes do.
+        let enforced = ask(&with(rules, Mode::Enforce));
+        prop_assert!(enforced.is_err() || permit.is_ok());
+    }
+
+    #[test]
+    fn paths_have_one_normal_form(text in "/[a-z%0-9A-F./;]{0,20}") {
+        if let Ok(normal) = path::normalize(&text) {
+            prop_assert_eq!(path::normalize(&normal.to_string()), Ok(normal));
         }
     }
 

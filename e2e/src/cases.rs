@@ -1,6 +1,7 @@
 //! The cases, in the order in which they run: what others build on comes first.
 
 mod acl;
+mod clients;
 mod egress_ips;
 mod input;
 mod lifecycle;
@@ -73,6 +74,26 @@ pub fn all() -> Vec<Case> {
             name: "acl_changes_reach_every_pod_quickly",
             needs: Needs::Lab,
             run: |c| Box::pin(acl::latency(c)),
+        },
+        Case {
+            name: "pods_of_other_namespaces_are_refused_without_any_network_policy",
+            needs: Needs::Lab,
+            run: |c| Box::pin(clients::other_namespaces(c)),
+        },
+        Case {
+            name: "clients_are_told_apart_by_labels",
+            needs: Needs::Lab,
+            run: |c| Box::pin(clients::by_labels(c)),
+        },
+        Case {
+            name: "a_new_pod_is_served_at_its_first_request",
+            needs: Needs::Lab,
+            run: |c| Box::pin(clients::new_pods(c)),
+        },
+        Case {
+            name: "an_address_that_was_given_back_is_refused",
+            needs: Needs::Lab,
+            run: |c| Box::pin(clients::given_back(c)),
         },
         Case {
             name: "ssrf_targets_are_refused",

@@ -25,6 +25,8 @@ pub struct ClientPod {
 pub struct Answer {
     /// Unix milliseconds at the start.
     pub time_ms: i64,
+    /// Milliseconds to the last byte.
+    pub duration_ms: i64,
     /// HTTP status, of the proxy where it refused CONNECT; 0 when there was none.
     pub status: u16,
     /// Reason phrase.

@@ -20,6 +20,8 @@ use crate::admin::{self, Admin};
 use crate::args::OperatorArgs;
 use crate::cluster::apply::Memory;
 use crate::cluster::caches::{Caches, Writers, caches};
+use crate::cluster::client_pods::{self, ClientPods};
+use crate::cluster::issuer::Issuers;
 use crate::cluster::{discover, orphans};
 use crate::context::{Context, Wakes};
 use crate::egress_policy::retry::Failures;
@@ -64,9 +66,16 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     let (end, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(Arc::clone(&admin).serve(listener, end.clone()));
     writers.watch(&client, &settings.fleet_namespace, &wakes, &mut tasks);
+    let (client_pods, issuers) = (Arc::new(ClientPods::default()), Arc::new(Issuers::default()));
+    tasks.spawn(Arc::clone(&client_pods).watch(client.clone()));
+    tasks.spawn(client_pods::pace::run(
+        Arc::clone(&client_pods),
+        Arc::clone(&wakes),
+    ));
     tokio::pin!(stop);
+    let ready = async { futures::join!(caches.ready(), client_pods.ready(), issuers.start(&client)) };
     tokio::select! {
-        () = caches.ready() => {}
+        _ = ready => {}
         () = &mut stop => return Ok(()),
     }
     // A floor without ranges that are about to be found would be written, and written again a moment later. Not for
@@ -97,9 +106,12 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         metrics: metrics.clone(),
     };
     tasks.spawn(poller.run(end.clone()));
+    tasks.spawn(Arc::clone(&issuers).keep(client.clone(), Arc::clone(&wakes)));
     let ctx = Arc::new(Context {
         client: client.clone(),
         caches,
+        client_pods,
+        issuers,
         memory: Memory::default(),
         reports,
         wakes,

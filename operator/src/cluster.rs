@@ -11,6 +11,8 @@
 //!   egressway.dev           egresspolicies/finalizers update                   only for OwnerReferencesPermissionEnforcement
 //!   ""                      namespaces, nodes        list, watch
 //!   networking.k8s.io       servicecidrs             list, watch
+//!   ""                      pods                     list, watch               who sends from which address
+//!   /.well-known/openid-configuration, /openid/v1/jwks    get                  keys of ServiceAccount tokens
 //!   events.k8s.io           events                   create, patch             of policies anywhere and of pools (namespace default)
 //! Role in namespace default, bound to the operator
 //!   ""                      services                 list, watch               field metadata.name=kubernetes
@@ -32,7 +34,9 @@
 
 pub mod apply;
 pub mod caches;
+pub mod client_pods;
 pub mod discover;
+pub mod issuer;
 pub mod orphans;
 pub mod prune;
 pub mod subset;

@@ -10,6 +10,8 @@ use tokio::sync::Notify;
 
 use crate::cluster::apply::Memory;
 use crate::cluster::caches::{Caches, Policy, Pool, policy_ref, pool_ref};
+use crate::cluster::client_pods::ClientPods;
+use crate::cluster::issuer::Issuers;
 use crate::egress_policy::retry::Failures;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -48,6 +50,10 @@ pub struct Context {
     pub client: Client,
     /// The Kubernetes API, to read.
     pub caches: Caches,
+    /// Who sends from which address.
+    pub client_pods: Arc<ClientPods>,
+    /// Who issues the tokens of ServiceAccounts.
+    pub issuers: Arc<Issuers>,
     /// What was written last.
     pub memory: Memory,
     /// What the pods say.

@@ -3,6 +3,7 @@
 //! No object carries a time, a counter or a random number of its own (the report key comes in as a value), so the same
 //! input gives the same bytes, and a settled fleet is never written.
 
+pub mod clients;
 pub mod config_map;
 pub mod deployment;
 pub mod disruption_budget;
@@ -62,6 +63,8 @@ pub struct Desired {
     pub secret: Secret,
     /// Policies, floor and pool.
     pub config_map: ConfigMap,
+    /// The client pods, where there is anything to say about them.
+    pub clients: Option<ConfigMap>,
     /// Where clients connect.
     pub service: Service,
     /// Who may talk to the pods, and where they may go.
@@ -94,6 +97,16 @@ pub struct Hashes {
     pub pool: String,
     /// Of the secrets; empty where there are none.
     pub secrets: String,
+    /// Of the client pods; empty where there is no such document. Pods come and go: Programmed is not about it.
+    pub clients: String,
+}
+
+impl Hashes {
+    /// What Programmed is about.
+    #[must_use]
+    pub fn config(&self) -> (&str, &str, &str, &str) {
+        (&self.policy, &self.floor, &self.pool, &self.secrets)
+    }
 }
 
 /// What a fleet is built from besides the policy.
@@ -103,6 +116,10 @@ pub struct Inputs<'a> {
     pub floor: &'a wire::document::Floor,
     /// The pool's document as it stands in the ConfigMap, for when there is no pool to make one from.
     pub kept_pool: Option<&'a wire::document::Pool>,
+    /// What the policy's clients are told apart by.
+    pub sources: &'a clients::Sources,
+    /// Its client pods.
+    pub clients: Option<&'a wire::document::Clients>,
     /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
     pub kept_nat64: &'a [String],
     /// What the proxies need of the tenant's Secrets.
@@ -137,6 +154,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
         secrets: inputs.secrets.hash(),
+        clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
     };
     let cells = policy.shape.as_ref().map(|shape| {
         let cells = shape
@@ -155,7 +173,10 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     Desired {
         service_account: service_account::service_account(id, settings),
         secret: secret::secret(id, inputs.key, inputs.secrets.document.as_ref(), settings),
-        config_map: config_map::config_map(policy, &floor, &pool, settings),
+        config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
+        clients: inputs
+            .clients
+            .map(|clients| clients::config_map(id, clients, settings)),
         service: service::service(id, settings),
         network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
         cells,

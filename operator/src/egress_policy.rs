@@ -33,7 +33,7 @@ use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
 use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Inputs, desired};
+use crate::desired::{Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -204,12 +204,18 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     let mut hashes = None;
     let mut failure = None;
     let mut secrets = None;
+    let mut left_out = false;
     if let Some(valid) = &validated.valid {
         let key = observed.key()?;
+        let sources = observed.sources(policy, &validated);
+        let clients = clients::rendered(&valid.id, &sources, &observed.senders, observed.issuer.as_ref());
+        left_out = clients.as_ref().is_some_and(|clients| clients.left_out);
         let resolution = resolve(ctx, valid, &observed).await;
         let inputs = Inputs {
             floor: &observed.floor,
             kept_pool: observed.kept_pool.as_ref(),
+            sources: &sources,
+            clients: clients.as_ref().map(|clients| &clients.document),
             kept_nat64: &observed.kept_nat64,
             secrets: &resolution,
             key: &key,
@@ -226,6 +232,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         validated: &validated,
         hashes: hashes.as_ref(),
         secrets: secrets.as_ref(),
+        clients_left_out: left_out,
         failure: failure.as_ref(),
     };
     publish::publish(ctx, policy, &observed, &outcome).await?;

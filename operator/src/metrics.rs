@@ -62,6 +62,7 @@ pub struct Metrics {
     active: Family<ControllerLabels, Gauge>,
     applied: Family<KindLabels, Counter>,
     propagation: Histogram,
+    clients_propagation: Histogram,
     pod_ranges_known: Gauge,
     expiry: Family<PartLabels, Gauge>,
     /// First ends by policy, so that a metric without its name can be the first of all.
@@ -94,6 +95,7 @@ impl Metrics {
             active: Family::default(),
             applied: Family::default(),
             propagation: Histogram::new(SECONDS),
+            clients_propagation: Histogram::new(SECONDS),
             pod_ranges_known: Gauge::default(),
             expiry: Family::default(),
             expiries: Arc::default(),
@@ -113,6 +115,11 @@ impl Metrics {
             "acl_propagation_seconds",
             "From a written ConfigMap to every pod of the fleet enforcing it",
             metrics.propagation.clone(),
+        );
+        own.register(
+            "clients_propagation_seconds",
+            "From a written table of client pods to every pod of the fleet enforcing it",
+            metrics.clients_propagation.clone(),
         );
         own.register(
             "pod_ranges_known",
@@ -193,6 +200,11 @@ impl Metrics {
     /// A fleet has what it should have.
     pub fn propagated(&self, took: Duration) {
         self.propagation.observe(took.as_secs_f64());
+    }
+
+    /// A fleet knows the client pods that it should know.
+    pub fn clients_propagated(&self, took: Duration) {
+        self.clients_propagation.observe(took.as_secs_f64());
     }
 
     /// Whether ranges of pods are known.

@@ -57,6 +57,8 @@ pub struct Wanted {
     pub since: Timestamp,
     /// Since when, on the clock that polls go by.
     pub at: tokio::time::Instant,
+    /// Since when they should have these client pods, on the same clock.
+    pub clients_at: tokio::time::Instant,
 }
 
 impl Reports {
@@ -83,17 +85,19 @@ impl Reports {
     /// The pods of a policy should have these documents from now on; they are nudged and asked at once if that is news.
     pub fn want(&self, policy_uid: &str, hashes: &Hashes) {
         let mut inner = self.lock();
-        if inner
-            .wanted
-            .get(policy_uid)
-            .is_some_and(|wanted| wanted.hashes == *hashes)
-        {
+        let before = inner.wanted.get(policy_uid);
+        if before.is_some_and(|wanted| wanted.hashes == *hashes) {
             return;
         }
+        let now = tokio::time::Instant::now();
+        // Client pods that come and go do not make an ACL that is late look new.
+        let config = before.filter(|wanted| wanted.hashes.config() == hashes.config());
+        let clients = before.filter(|wanted| wanted.hashes.clients == hashes.clients);
         let wanted = Wanted {
             hashes: hashes.clone(),
-            since: Timestamp::now(),
-            at: tokio::time::Instant::now(),
+            since: config.map_or_else(Timestamp::now, |wanted| wanted.since),
+            at: config.map_or(now, |wanted| wanted.at),
+            clients_at: clients.map_or(now, |wanted| wanted.clients_at),
         };
         inner.wanted.insert(policy_uid.to_owned(), wanted);
         drop(inner);
@@ -151,6 +155,7 @@ impl Reports {
 fn visible(report: &Report) -> Report {
     let mut report = report.clone();
     report.active = 0;
+    report.clients_hash.clear();
     for policy in &mut report.policies {
         // Counts move with every request; status renews them by itself.
         policy.would_deny.truncate(1);
@@ -224,6 +229,30 @@ pub(crate) mod tests {
         later.egress.seen[0].last_seen += 60;
         assert!(!reports.answered("uid", later));
         assert!(reports.answered("uid", report("other", &[])));
+    }
+
+    #[test]
+    fn client_pods_that_come_and_go_make_no_late_acl_look_new() {
+        let reports = Reports::default();
+        let hashes = |policy: &str, clients: &str| Hashes {
+            policy: policy.to_owned(),
+            clients: clients.to_owned(),
+            ..Hashes::default()
+        };
+        let want = |policy, clients| {
+            reports.want("uid", &hashes(policy, clients));
+            reports.wanted("uid").unwrap()
+        };
+        let first = want("p", "c");
+        let churn = want("p", "d");
+        assert_eq!((churn.since, churn.at), (first.since, first.at));
+        assert!(churn.clients_at > first.clients_at, "and yet pods are nudged");
+        let edit = want("q", "d");
+        assert!(edit.at > churn.at && edit.clients_at == churn.clients_at);
+        let mut report = report("h", &[]);
+        reports.answered("pod", report.clone());
+        report.clients_hash = "d".to_owned();
+        assert!(!reports.answered("pod", report), "no status shows it");
     }
 
     #[test]

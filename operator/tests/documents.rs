@@ -35,13 +35,16 @@ fn every_example_is_accepted() {
     let (mut found, mut policies, mut pools) = (Vec::new(), 0, 0);
     documents(&root().join("examples"), &mut found);
     for (path, document) in found {
+        // What a proxy alone reads, its own tests read too: it has no cells, no fleets and no pods as clients.
+        let alone = path.starts_with(root().join("examples/standalone"));
+        let place = if alone { Place::Alone } else { Place::Cluster };
         let path = path.display();
-        match document["kind"].as_str().unwrap() {
+        match document["kind"].as_str().unwrap_or_default() {
             "EgressPolicy" => {
                 policies += 1;
                 let spec = serde_json::from_value(document["spec"].clone());
                 let spec = spec.unwrap_or_else(|error| panic!("{path}: {error}"));
-                let content = manifest::content(&spec, "payments", Place::Cluster);
+                let content = manifest::content(&spec, "payments", place);
                 let content = content.unwrap_or_else(|problems| panic!("{path}: {problems}"));
                 let policies = Policies {
                     version: VERSION,
@@ -53,6 +56,9 @@ fn every_example_is_accepted() {
                 pools += 1;
                 serde_json::from_value::<manifest::PoolSpec>(document["spec"].clone())
                     .unwrap_or_else(|error| panic!("{path}: {error}"));
+                if alone {
+                    continue;
+                }
                 let pool = serde_json::from_value(document).unwrap();
                 egress_pool::validate::validate(&pool)
                     .unwrap_or_else(|problems| panic!("{path}: {problems}"));

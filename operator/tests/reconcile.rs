@@ -7,17 +7,23 @@ mod secrets;
 mod support;
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use egressway_core::wire::document::{self, Secrets};
+use egressway_core::wire::document::{self, Clients, Secrets};
 use egressway_core::wire::names;
 use egressway_core::wire::report::{Egress, Phase, PolicyInForce, Report, Seen, VERSION};
 use egressway_operator::cluster::caches::policy_ref;
+use egressway_operator::cluster::client_pods::pace;
+use egressway_operator::cluster::issuer::{DISCOVERY_PATH, KEYS_PATH};
 use egressway_operator::cluster::orphans;
 use egressway_operator::egress_policy;
+use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use support::{FLEETS, World};
+use tokio::time::Instant;
 
 const POLICY: &str = "/apis/egressway.dev/v1alpha1/namespaces/payments/egresspolicies/webhooks";
 const POOL: &str = "/apis/egressway.dev/v1alpha1/egresspools/edge";
@@ -100,8 +106,43 @@ fn bring_up(world: &World) {
 }
 
 fn policies(world: &World) -> Value {
-    let config = world.get(&world.path("configmaps", "webhooks-")).unwrap();
+    let fleet = names::fleet_name("payments", "webhooks");
+    let config = world
+        .get(&format!("/api/v1/namespaces/{FLEETS}/configmaps/{fleet}"))
+        .unwrap();
     serde_json::from_str(config["data"]["policies.json"].as_str().unwrap()).unwrap()
+}
+
+fn clients_path() -> String {
+    let fleet = names::fleet_name("payments", "webhooks");
+    format!(
+        "/api/v1/namespaces/{FLEETS}/configmaps/{}",
+        names::clients_name(&fleet)
+    )
+}
+
+fn clients(world: &World) -> Clients {
+    let config = world.get(&clients_path()).unwrap();
+    serde_json::from_str(config["data"]["clients.json"].as_str().unwrap()).unwrap()
+}
+
+/// `name ip ip; name ip`.
+fn client_pods(world: &World) -> String {
+    let pods = clients(world).policies.remove(0).pods;
+    let pods = pods
+        .iter()
+        .map(|pod| format!("{} {}", pod.name, pod.ips.join(" ")));
+    pods.collect::<Vec<_>>().join("; ")
+}
+
+fn client_pod(world: &World, namespace: &str, name: &str, ip: &str, started: &str) {
+    let pod = json!({"apiVersion": "v1", "kind": "Pod",
+        "metadata": {"name": name, "namespace": namespace, "labels": {"app": name}},
+        "spec": {"containers": []}, "status": {"phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "startTime": started}});
+    let mut state = world.api.lock().unwrap();
+    state
+        .objects
+        .insert(format!("/api/v1/namespaces/{namespace}/pods/{name}"), pod);
 }
 
 fn hash(world: &World) -> String {
@@ -289,7 +330,7 @@ async fn every_owned_field_heals_and_every_deleted_object_comes_back() {
         .into_keys()
         .filter(|path| !path.contains("/pods/"))
         .collect();
-    assert_eq!(paths.len(), 9, "{paths:?}");
+    assert_eq!(paths.len(), 10, "{paths:?}");
     for path in &paths {
         let mut world = settled().await;
         let whole = without_status(&world.fleet());
@@ -317,7 +358,11 @@ fn break_it(object: &mut Value) {
         "Service" => object["spec"]["selector"]["egressway.dev/fleet"] = json!("evil"),
         "NetworkPolicy" => object["spec"]["ingress"].as_array_mut().unwrap().push(json!({})),
         "PodDisruptionBudget" => object["spec"]["maxUnavailable"] = json!("100%"),
-        "ConfigMap" => object["data"]["policies.json"] = json!("{}"),
+        "ConfigMap" => {
+            for document in object["data"].as_object_mut().unwrap().values_mut() {
+                *document = json!("{}");
+            }
+        }
         "Secret" => object["metadata"]["labels"]["egressway.dev/pool-name"] = json!("evil"),
         "ServiceAccount" => object["automountServiceAccountToken"] = json!(true),
         other => panic!("{other}"),
@@ -334,8 +379,14 @@ fn without_status(fleet: &BTreeMap<String, Value>) -> BTreeMap<String, Value> {
 
 #[tokio::test]
 async fn whichever_call_fails_and_whenever_the_operator_dies_the_end_is_the_same() {
+    let world = || {
+        let world = world();
+        client_pod(&world, "payments", "sender", "10.244.3.1", "2027-01-01T00:00:00Z");
+        world
+    };
     let mut straight = world();
     settle(&mut straight).await;
+    assert_eq!(client_pods(&straight), "sender 10.244.3.1");
     let calls = straight.api.lock().unwrap().count;
     let end = shape(&straight.fleet());
     assert!(calls > 15, "{calls}");
@@ -530,7 +581,7 @@ async fn a_fleet_without_policy_is_deleted_once_the_api_server_says_so() {
         .objects
         .insert(POLICY.to_owned(), policy);
     assert!(orphans::collect(&world.ctx).await.unwrap().is_empty());
-    assert_eq!(world.fleet().len(), 9);
+    assert_eq!(world.fleet().len(), 10);
     world.api.lock().unwrap().objects.remove(POLICY);
     assert_eq!(orphans::collect(&world.ctx).await.unwrap(), ["policy-uid"]);
     assert!(world.fleet().is_empty(), "{:?}", world.fleet().keys());
@@ -589,8 +640,11 @@ async fn tightened_caps_reach_the_proxies_at_once_and_widen_again() {
         before,
         "the proxies enforce the caps, whatever was accepted"
     );
+    let fleet = names::fleet_name("payments", "webhooks");
     let document = |world: &World, key: &str| -> Value {
-        let config = world.get(&world.path("configmaps", "webhooks-")).unwrap();
+        let config = world
+            .get(&format!("/api/v1/namespaces/{FLEETS}/configmaps/{fleet}"))
+            .unwrap();
         serde_json::from_str(config["data"][key].as_str().unwrap()).unwrap()
     };
     let caps = json!({"modes": ["Enforce"], "ports": [{"port": 443}]});
@@ -607,4 +661,201 @@ async fn tightened_caps_reach_the_proxies_at_once_and_widen_again() {
         document(&world, "floor.json")["nat64Prefixes"],
         json!(["2001:db8:64::/96"])
     );
+}
+
+#[tokio::test]
+async fn a_client_pod_rewrites_the_client_pods_and_nothing_else() {
+    let mut world = settled().await;
+    let (whole, status) = (world.fleet(), world.get(POLICY).unwrap()["status"].clone());
+    assert_eq!(client_pods(&world), "");
+    client_pod(&world, "payments", "sender", "10.244.3.1", "2027-01-01T00:00:00Z");
+    client_pod(&world, "other", "stranger", "10.244.3.2", "2027-01-01T00:00:00Z");
+    run(&mut world).await.unwrap();
+    assert_eq!(world.writes(), [format!("PATCH {}", clients_path())]);
+    assert_eq!(client_pods(&world), "sender 10.244.3.1");
+    let wanted = world.ctx.reports.wanted("policy-uid").unwrap();
+    assert_eq!(wanted.hashes.clients, document::digest(&clients(&world)));
+    assert_eq!(
+        world.get(POLICY).unwrap()["status"],
+        status,
+        "Programmed is not about it"
+    );
+    settle(&mut world).await;
+    world.restart();
+    run(&mut world).await.unwrap();
+    assert!(world.writes().is_empty(), "a new operator writes the same bytes");
+    world
+        .api
+        .lock()
+        .unwrap()
+        .objects
+        .remove("/api/v1/namespaces/payments/pods/sender");
+    run(&mut world).await.unwrap();
+    assert_eq!(world.writes(), [format!("PATCH {}", clients_path())]);
+    let without_hash = |mut fleet: BTreeMap<String, Value>| {
+        fleet.retain(|path, _| *path != clients_path());
+        fleet
+    };
+    assert_eq!(
+        (client_pods(&world), without_hash(world.fleet())),
+        (String::new(), without_hash(whole))
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_a_pod_of_another_namespace_took_over_is_no_client_any_more() {
+    let mut world = settled().await;
+    client_pod(&world, "payments", "sender", "10.244.3.1", "2027-01-01T00:00:00Z");
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "sender 10.244.3.1");
+    client_pod(&world, "other", "stranger", "10.244.3.1", "2027-01-01T00:00:05Z");
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "");
+}
+
+#[tokio::test]
+async fn a_refused_edit_keeps_the_selectors_and_pods_come_and_go_all_the_same() {
+    let mut world = settled().await;
+    let only = |name: &str| json!([{"name": "it", "from": {"podSelector": {"matchLabels": {"app": name}}}}]);
+    client_pod(&world, "payments", "old", "10.244.3.1", "2027-01-01T00:00:00Z");
+    world.edit(POLICY, |policy| policy["spec"]["clients"] = only("old"));
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "old 10.244.3.1");
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = only("new");
+        policy["spec"]["rules"][0] =
+            json!({"name": "net", "cidrs": ["192.175.48.1/24"], "ports": [{"port": 443}]});
+    });
+    client_pod(&world, "payments", "new", "10.244.3.2", "2027-01-01T00:00:00Z");
+    settle(&mut world).await;
+    world.restart();
+    report(&world, &hash(&world));
+    settle(&mut world).await;
+    assert_eq!(conditions(&world)["Accepted"], "False InvalidRule");
+    assert_eq!(
+        client_pods(&world),
+        "old 10.244.3.1",
+        "the whole of the last good policy is in force"
+    );
+    world.edit(
+        POLICY,
+        |policy| {
+            policy["spec"]["rules"] =
+                json!([{"name": "echo", "hosts": ["*.example.test"], "ports": [{"port": 443}]}])
+        },
+    );
+    settle(&mut world).await;
+    assert_eq!(client_pods(&world), "new 10.244.3.2");
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = json!([{"name": "it", "from": {"podSelector": {"matchExpressions": [{"key": "app", "operator": "NotIn"}]}}}]);
+    });
+    settle(&mut world).await;
+    assert_eq!(conditions(&world)["Accepted"], "False InvalidClient");
+    assert_eq!(client_pods(&world), "new 10.244.3.2");
+}
+
+#[tokio::test]
+async fn clients_that_need_no_lookup_have_no_document_and_those_with_tokens_have_the_issuer() {
+    let mut world = settled().await;
+    let auth = |auth: Value| json!([{"name": "it", "auth": auth}]);
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = auth(json!({"passwordSecretRefs": [{"name": "pass"}]}))
+    });
+    settle(&mut world).await;
+    assert_eq!(world.get(&clients_path()), None);
+    assert_eq!(world.ctx.reports.wanted("policy-uid").unwrap().hashes.clients, "");
+    let put = |world: &World, path: &str, answer: Value| {
+        world.api.lock().unwrap().objects.insert(path.to_owned(), answer)
+    };
+    put(
+        &world,
+        DISCOVERY_PATH,
+        json!({"issuer": "https://issuer.example"}),
+    );
+    put(
+        &world,
+        KEYS_PATH,
+        json!({"keys": [{"kty": "RSA", "kid": "a", "n": "AQ", "e": "AQAB"}]}),
+    );
+    world.ctx.issuers.read(&world.ctx.client).await.unwrap();
+    world.edit(POLICY, |policy| {
+        policy["spec"]["clients"] = auth(json!({"serviceAccounts": ["sender"]}))
+    });
+    settle(&mut world).await;
+    let good = clients(&world);
+    assert_eq!(good.issuer.as_ref().unwrap().issuer, "https://issuer.example");
+    // A new operator that cannot read it writes what its predecessor read.
+    put(&world, KEYS_PATH, json!({}));
+    world.restart();
+    world.ctx.issuers.start(&world.ctx.client).await;
+    settle(&mut world).await;
+    assert_eq!(clients(&world), good);
+}
+
+#[tokio::test]
+async fn a_storm_of_pods_is_a_write_a_second() {
+    let mut world = settled().await;
+    tokio::time::pause();
+    tokio::spawn(pace::run(
+        Arc::clone(&world.ctx.client_pods),
+        Arc::clone(&world.ctx.wakes),
+    ));
+    let mut wakes = pin!(Arc::clone(&world.ctx.wakes.policies).stream());
+    while wakes.next().now_or_never().is_some() {}
+    let start = Instant::now();
+    let mut written = Vec::new();
+    // A pod more every 20 ms for 5 s.
+    for count in 0..250_u32 {
+        client_pod(
+            &world,
+            "payments",
+            &format!("sender-{count}"),
+            &format!("10.244.3.{count}"),
+            "2027-01-01T00:00:00Z",
+        );
+        world.sync();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if wakes.next().now_or_never().is_some() {
+            run_unsynced(&world).await.unwrap();
+            written.extend(world.writes().iter().map(|call| {
+                assert_eq!(*call, format!("PATCH {}", clients_path()));
+                start.elapsed().as_millis()
+            }));
+        }
+    }
+    assert!(written[0] <= 120, "the first one is served at once: {written:?}");
+    assert!((5..=6).contains(&written.len()), "{written:?}");
+    tokio::time::timeout(Duration::from_secs(2), wakes.next())
+        .await
+        .unwrap();
+    run_unsynced(&world).await.unwrap();
+    assert_eq!(
+        clients(&world).policies[0].pods.len(),
+        250,
+        "and the last one is not forgotten"
+    );
+}
+
+#[tokio::test]
+async fn the_issuer_is_read_from_the_api_server_and_the_last_good_one_stays() {
+    let world = world();
+    let issuers = &world.ctx.issuers;
+    assert!(issuers.read(&world.ctx.client).await.is_err());
+    assert_eq!(issuers.last(), None);
+    let put = |path: &str, answer: Value| world.api.lock().unwrap().objects.insert(path.to_owned(), answer);
+    put(DISCOVERY_PATH, json!({"issuer": "https://issuer.example"}));
+    put(
+        KEYS_PATH,
+        json!({"keys": [{"kty": "RSA", "kid": "a", "n": "AQ", "e": "AQAB"}]}),
+    );
+    assert!(issuers.read(&world.ctx.client).await.unwrap());
+    assert!(
+        !issuers.read(&world.ctx.client).await.unwrap(),
+        "the same is no news"
+    );
+    let good = issuers.last();
+    assert_eq!(good.as_ref().unwrap().issuer, "https://issuer.example");
+    put(KEYS_PATH, json!({"keys": []}));
+    assert!(issuers.read(&world.ctx.client).await.is_err());
+    assert_eq!(issuers.last(), good);
 }

@@ -1,16 +1,21 @@
 //! Health and metrics on a port of their own, so that a full data path cannot fail a probe.
 //!
-//! Unauthenticated, and nothing secret: no target, no client, no error text of a request.
+//! Unauthenticated, and nothing secret: no target, no client, no error text of a request. What is for the holder of a
+//! token alone is [`Control`]'s.
+
+mod control;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Request, StatusCode};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub use self::control::{Control, LogLevel};
 use crate::endpoint::{Answer, Endpoint, Limits, read_only, text, typed};
 use crate::state::State;
 
@@ -27,13 +32,25 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 pub struct Admin {
     state: Arc<State>,
     registry: Registry,
+    control: Option<Control>,
 }
 
 impl Admin {
     /// With every metric of the process registered.
     #[must_use]
-    pub fn new(state: Arc<State>, registry: Registry) -> Arc<Self> {
-        Arc::new(Self { state, registry })
+    pub fn new(state: Arc<State>, registry: Registry) -> Self {
+        Self {
+            state,
+            registry,
+            control: None,
+        }
+    }
+
+    /// With what only the holder of a token may see and do; without it none of that is there.
+    #[must_use]
+    pub fn with_control(mut self, control: Control) -> Self {
+        self.control = Some(control);
+        self
     }
 
     /// Answers until `stop`.
@@ -47,7 +64,14 @@ impl Admin {
         endpoint.serve(stop, move |_, request| self.answer(request)).await;
     }
 
-    fn answer<B>(&self, request: &Request<B>) -> Answer {
+    fn answer(&self, request: &Request<Bytes>) -> Answer {
+        if let Some(answer) = self
+            .control
+            .as_ref()
+            .and_then(|control| control.answer(request, &self.state))
+        {
+            return answer;
+        }
         if let Err(refusal) = read_only(request.method()) {
             return *refusal;
         }
@@ -63,7 +87,12 @@ impl Admin {
     fn ready(&self) -> Answer {
         let phase = self.state.phase();
         if self.state.ready() {
-            return text(StatusCode::OK, "ok\n");
+            // Still ready: what is in force is the last that was good. Why is in the process's own lines.
+            let newest = match self.state.load_error() {
+                None => "ok\n",
+                Some(_) => "ok, but the newest documents are refused and the last good ones stay in force\n",
+            };
+            return text(StatusCode::OK, newest);
         }
         let policy = if self.state.in_force().policies.is_empty() {
             "no policy in force"

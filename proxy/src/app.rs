@@ -3,42 +3,58 @@
 //! It only puts parts together; each part lives in its own file.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::io::Write;
+use std::net::{self, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use egressway_core::wire::names::PROXY_APP_NAME;
+use egressway_core::wire::report::Phase;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use crate::access_log::{AccessLog, Place};
-use crate::admin::Admin;
+use crate::access_log::{AccessLog, LogFile, Place};
+use crate::admin::{Admin, Control, LogLevel};
+use crate::alone;
 use crate::args::FleetArgs;
 use crate::control_metrics::ControlMetrics;
-use crate::documents::Documents;
+use crate::documents::{Documents, Settings, Source, compile_with_secrets};
 use crate::drain::{self, Times};
 use crate::egress_ip::EgressIp;
+use crate::hangup::Hangups;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
 use crate::state::State;
+use crate::upstream_tls::Roots;
+use crate::workers::{self, Workers};
 
 /// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// files. Where a process may open few, a quarter of them.
+/// idle connections to origins (384), pipes (16), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
+
+/// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Listeners are bound; nothing is served yet.
 #[derive(Debug)]
 pub struct App {
     args: FleetArgs,
-    proxy: TcpListener,
+    proxy: Vec<net::TcpListener>,
+    addresses: Addresses,
     admin: TcpListener,
-    report: TcpListener,
+    /// None without an operator that could ask.
+    report: Option<TcpListener>,
+    source: Source,
+    log_level: LogLevel,
 }
 
 /// Where a bound app listens.
@@ -48,37 +64,55 @@ pub struct Addresses {
     pub proxy: SocketAddr,
     /// Health and metrics.
     pub admin: SocketAddr,
-    /// The operator.
-    pub report: SocketAddr,
+    /// The operator; absent alone.
+    pub report: Option<SocketAddr>,
 }
 
 impl App {
-    /// Binds the three listeners.
+    /// Binds everything that listens; alone, after it has read the policy, because there is no older one to go on with.
     ///
     /// # Errors
-    /// Which one could not be bound.
+    /// Which one could not be bound, or why the policy cannot be enforced.
     pub fn bind(args: FleetArgs) -> anyhow::Result<Self> {
         let bind = |what: &str, addr: SocketAddr| {
             listen::bind(addr).with_context(|| format!("failed to listen on {addr} for {what}"))
         };
+        let source = source(&args)?;
+        let proxy = listen::bind_each(args.listen, workers::count())
+            .with_context(|| format!("failed to listen on {} for clients", args.listen))?;
+        let admin = bind("health and metrics", args.admin)?;
+        let report = match args.policy {
+            None => Some(bind("the report", args.report)?),
+            Some(_) => None,
+        };
+        let first = proxy.first().context("no thread accepts clients")?;
+        let addresses = Addresses {
+            proxy: first.local_addr()?,
+            admin: admin.local_addr()?,
+            report: report.as_ref().map(TcpListener::local_addr).transpose()?,
+        };
         Ok(Self {
-            proxy: bind("clients", args.listen)?,
-            admin: bind("health and metrics", args.admin)?,
-            report: bind("the report", args.report)?,
             args,
+            addresses,
+            proxy,
+            admin,
+            report,
+            source,
+            log_level: LogLevel::fixed(),
         })
     }
 
+    /// With a way to change what the process logs about itself.
+    #[must_use]
+    pub fn with_log_level(mut self, log_level: LogLevel) -> Self {
+        self.log_level = log_level;
+        self
+    }
+
     /// Where it listens.
-    ///
-    /// # Errors
-    /// The kernel does not say.
-    pub fn addresses(&self) -> std::io::Result<Addresses> {
-        Ok(Addresses {
-            proxy: self.proxy.local_addr()?,
-            admin: self.admin.local_addr()?,
-            report: self.report.local_addr()?,
-        })
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// Serves until `first` (then drains) or `second` (then aborts the drain).
@@ -90,24 +124,32 @@ impl App {
         first: impl Future<Output = ()>,
         second: impl Future<Output = ()>,
     ) -> anyhow::Result<()> {
-        let addresses = self.addresses()?;
         let Self {
             args,
+            addresses,
             proxy,
             admin,
             report,
+            source,
+            log_level,
         } = self;
         let identity = args.identity.clone();
         let limits = limits();
-        info!(version = env!("CARGO_PKG_VERSION"), ?addresses, ?identity, ?limits, acl_dir = %args.acl_dir.display(), "starting");
+        info!(version = env!("CARGO_PKG_VERSION"), ?addresses, ?identity, ?limits, from = ?args.policy.as_ref().unwrap_or(&args.acl_dir), "starting");
         if !args.insecure_allow.is_empty() {
             warn!(ranges = ?args.insecure_allow, "--insecure-allow opens the SSRF floor: for tests and benchmarks only");
         }
 
+        let hangups = Hangups::new().context("failed to listen for signals")?;
         let state = State::new();
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
+        let roots = match args.roots {
+            Some(file) => Roots::from_file(file).context("failed to use --roots")?,
+            None => Roots::built_in(),
+        };
         let control = registry.sub_registry_with_prefix("egressway_proxy");
+        roots.register(control);
         let control = ControlMetrics::register(control, Arc::clone(&state));
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
@@ -119,7 +161,14 @@ impl App {
             pod: some(&identity.pod_name),
             node: some(&identity.node_name),
         };
-        let log = AccessLog::stdout(place).context("failed to start the access log")?;
+        let writer: Box<dyn Write + Send> = match &args.log_file {
+            None => Box::new(std::io::stdout()),
+            Some(file) => Box::new(
+                LogFile::open(file.clone(), hangups.reopen())
+                    .with_context(|| format!("failed to open {}", file.display()))?,
+            ),
+        };
+        let log = AccessLog::new(writer, place, args.log_format).context("failed to start the access log")?;
 
         let (stop, kill, end) = (
             CancellationToken::new(),
@@ -127,21 +176,24 @@ impl App {
             CancellationToken::new(),
         );
         let mut tasks = JoinSet::new();
-        tasks.spawn(Admin::new(Arc::clone(&state), registry).serve(admin, end.clone()));
         let documents = Documents::new(
-            args.acl_dir,
+            source,
             identity.cell.clone(),
             args.insecure_allow,
             Arc::clone(&state),
             Arc::clone(&control),
-        );
+        )
+        .woken_by(hangups.reload());
         tasks.spawn(documents.follow(end.clone()));
+        tasks.spawn(Arc::clone(&roots).follow(end.clone()));
+        tasks.spawn(hangups.follow(end.clone()));
         let egress = EgressIp::new(
             identity.cell.clone(),
             resolver.clone(),
             Arc::clone(&state),
             control,
-        );
+        )
+        .with_roots(Arc::clone(&roots));
         tasks.spawn(egress.run(end.clone()));
         tasks.spawn(drain::follow_cell(
             Arc::clone(&state),
@@ -149,26 +201,42 @@ impl App {
             args.drain_delay,
             end.clone(),
         ));
-        let reporter = Reporter::new(identity, args.report_key_file.clone(), Arc::clone(&state));
-        if !reporter.has_key() {
-            warn!(file = %args.report_key_file.display(), "no report key yet: the operator cannot be answered");
+        if let Some(listener) = report {
+            let reporter = Reporter::new(identity, args.report_key_file.clone(), Arc::clone(&state));
+            if !reporter.has_key() {
+                warn!(file = %args.report_key_file.display(), "no report key yet: the operator cannot be answered");
+            }
+            tasks.spawn(reporter.serve(listener, end.clone()));
         }
-        tasks.spawn(reporter.serve(report, end.clone()));
 
-        let own_ports = [addresses.proxy, addresses.admin, addresses.report]
-            .map(|addr| addr.port())
-            .to_vec();
-        let server = Arc::new(Server::new(
+        let own_ports = [Some(addresses.proxy), Some(addresses.admin), addresses.report];
+        let own_ports = own_ports.iter().flatten().map(SocketAddr::port).collect();
+        let server = Server::new(
             Arc::clone(&state),
             resolver,
             metrics,
-            log,
+            log.clone(),
             limits,
             PROXY_APP_NAME.to_owned(),
             own_ports,
-        ));
-        let served = server.serve(proxy, stop.clone(), kill.clone());
+        );
+        let server = Arc::new(server.with_roots(roots));
+        let mut health = Admin::new(Arc::clone(&state), registry);
+        if let Some(file) = args.admin_token_file.clone() {
+            let server = Arc::clone(&server);
+            let seen = move || server.tunnels();
+            let control = Control::new(file, seen, log_level).context("failed to read the admin token")?;
+            health = health.with_control(control);
+        }
+        tasks.spawn(Arc::new(health).serve(admin, end.clone()));
+        let workers =
+            Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
+        let served = workers.ended();
         tokio::pin!(served);
+        let _announcement = args.policy.map(|file| {
+            let greeting = greet(Arc::clone(&state), file, addresses);
+            AbortOnDropHandle::new(tokio::spawn(greeting))
+        });
         let outcome = tokio::select! {
             () = &mut served => return Err(anyhow!("the data path ended by itself")),
             // Without the loader a pod would enforce yesterday's policy and look well: better to be replaced.
@@ -192,8 +260,52 @@ impl App {
         }
         end.cancel();
         while tasks.join_next().await.is_some() {}
+        log.flush(LOG_PATIENCE);
         outcome
     }
+}
+
+/// Where the documents come from. A manifest that cannot be enforced is refused here, with every problem.
+fn source(args: &FleetArgs) -> anyhow::Result<Source> {
+    let Some(file) = &args.policy else {
+        return Ok(args.acl_dir.clone().into());
+    };
+    let source = alone::Source::new(file.clone(), args.secrets_dir.clone());
+    let documents = source.read(None)?;
+    let settings = Settings {
+        insecure_allow: args.insecure_allow.clone(),
+        ..Settings::default()
+    };
+    compile_with_secrets(&documents, &settings)?;
+    Ok(source.into())
+}
+
+/// Says what is enforced and where, once it is: for the person who started it.
+async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
+    let mut phase = state.watch_phase();
+    if phase.wait_for(|phase| *phase == Phase::Serving).await.is_err() {
+        return;
+    }
+    let in_force = state.in_force();
+    let Some(policy) = in_force.policy() else { return };
+    let clients = match policy.clients().len() {
+        0 if !addresses.proxy.ip().is_loopback() => {
+            "whoever reaches it may use it: the policy names no clients"
+        }
+        0 => "every user of this machine may use it",
+        _ => "clients need a credential",
+    };
+    eprintln!(
+        "egressway-proxy {} enforces {}/{} of {} (mode {:?}, {} rules); proxy on {}, health and metrics on {}; {clients}",
+        env!("CARGO_PKG_VERSION"),
+        policy.namespace(),
+        policy.name(),
+        file.display(),
+        in_force.wall.caps.mode(policy.mode()),
+        policy.rule_settings().count(),
+        addresses.proxy,
+        addresses.admin,
+    );
 }
 
 /// The defaults, within what the process may open: a tunnel takes two descriptors.
@@ -211,9 +323,10 @@ fn limits() -> Limits {
     .is_ok();
     let descriptors = if raised { limit.maximum } else { limit.current };
     let defaults = Limits::default();
-    let connections = descriptors.map_or(defaults.connections, connections);
+    let connections = descriptors.map_or(defaults.connections_max, connections);
     Limits {
         connections: defaults.connections.min(connections),
+        connections_max: connections,
         ..defaults
     }
 }

@@ -4,41 +4,222 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use clap::builder::ArgPredicate;
 use clap::{Args as _, Parser, Subcommand};
 use egressway_core::{duration, wire::names};
 use ipnet::IpNet;
 
-/// The egress proxy of Egressway.
+use crate::access_log::Format;
+use crate::upstream_tls::roots;
+use crate::verify::VerifyArgs;
+
+/// The egress proxy of Egressway: with --policy alone, without it as a pod of a fleet.
 #[derive(Clone, Debug, Parser)]
-#[command(name = "egressway-proxy", version, args_conflicts_with_subcommands = true)]
+#[command(name = "egressway-proxy", version = version(), args_conflicts_with_subcommands = true)]
 pub struct Args {
-    /// What to run; without one, the proxy of a fleet.
+    /// What to run; without one, the proxy.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The proxy of a fleet.
+    /// The proxy.
     #[command(flatten)]
     pub fleet: FleetArgs,
 }
+
+/// Where a proxy that runs alone is reached: from this machine only, unless told otherwise.
+const LISTEN_ALONE: &str = "127.0.0.1:4750";
+/// The same for health and metrics.
+const ADMIN_ALONE: &str = "127.0.0.1:4751";
 
 /// What else the binary can be.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Command {
     /// Answer every request with the address it came from. Host it outside of the cluster.
     Observer(ObserverArgs),
+    /// Explain what a policy says to targets; without any, whether the policy can be enforced.
+    Check(CheckArgs),
+    /// Stand beside a client that cannot hold a changing password, and add it to what the client sends to its proxy.
+    Forward(ForwardArgs),
+    /// Turn the configuration of another proxy into an EgressPolicy, on standard output.
+    Convert(ConvertArgs),
+    /// Check the signature of a webhook; the body comes in on standard input.
+    Verify(VerifyArgs),
 }
 
-/// The proxy of a fleet.
+/// A configuration to convert.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ConvertArgs {
+    /// Whose configuration it is.
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub from: From,
+    /// Of a Smokescreen ACL only this service, or default.
+    #[arg(long, value_name = "NAME")]
+    pub service: Option<String>,
+    /// The files, each by itself.
+    #[arg(value_name = "FILE", required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// Whose configuration is converted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum From {
+    /// Smokescreen's ACL, version 1.
+    SmokescreenAcl,
+    /// Smokescreen's configuration file.
+    SmokescreenConfig,
+    /// mole's acl.yaml.
+    Mole,
+    /// Webhook Sentry's configuration file.
+    WebhookSentry,
+}
+
+/// The helper of a client.
+#[derive(Clone, Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("credential").required(true))]
+pub struct ForwardArgs {
+    /// Where the client connects.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3128")]
+    pub listen: SocketAddr,
+    /// Listen elsewhere than on loopback: whoever reaches the address uses the credential.
+    #[arg(long)]
+    pub allow_remote_clients: bool,
+    /// The proxy: http://host:4750, or https:// where it speaks TLS.
+    #[arg(long, value_name = "URL", value_parser = ProxyUrl::parse)]
+    pub proxy: ProxyUrl,
+    /// File with a token of a ServiceAccount, sent as the password; read for each request.
+    #[arg(long, value_name = "FILE", group = "credential")]
+    pub token_file: Option<PathBuf>,
+    /// File with a password; read for each request.
+    #[arg(long, value_name = "FILE", group = "credential")]
+    pub password_file: Option<PathBuf>,
+    /// User name beside the password. The proxy does not look at it.
+    #[arg(long, value_name = "NAME", default_value = "egressway", value_parser = user_name)]
+    pub user: String,
+    /// PEM certificates that an https:// proxy is verified with, in place of the public roots.
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// How long open connections may go on after the first signal.
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = duration::parse)]
+    pub drain: Duration,
+}
+
+/// Where the real proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyUrl {
+    /// Whether it speaks TLS.
+    pub tls: bool,
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+}
+
+impl ProxyUrl {
+    fn parse(text: &str) -> Result<Self, String> {
+        let url: http::Uri = text.parse().map_err(|error| format!("{error}"))?;
+        let tls = match url.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) | None => return Err("write http://host:port or https://host:port".to_owned()),
+        };
+        let authority = url.authority().ok_or("the host is missing")?;
+        if authority.as_str().contains('@') {
+            return Err("the credential comes from a file, not from the URL".to_owned());
+        }
+        if url.path_and_query().is_some_and(|path| path.as_str() != "/") {
+            return Err("a proxy has no path".to_owned());
+        }
+        Ok(Self {
+            tls,
+            host: authority.host().trim_matches(['[', ']']).to_owned(),
+            port: authority.port_u16().unwrap_or(names::PROXY_PORT),
+        })
+    }
+}
+
+/// RFC 7617: the first colon ends the user name.
+fn user_name(text: &str) -> Result<String, String> {
+    if text.contains(':') || text.chars().any(char::is_control) {
+        return Err("a user name has no colon and no control characters".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// A question to a policy.
+#[derive(Clone, Debug, clap::Args)]
+pub struct CheckArgs {
+    /// A YAML file with EgressPolicies, and an EgressPool where there is one.
+    #[arg(long, value_name = "FILE")]
+    pub policy: PathBuf,
+    /// Which policy of the file.
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Which client of the policy asks.
+    #[arg(long, value_name = "NAME")]
+    pub client: Option<String>,
+    /// The method of http:// targets. [default: GET]
+    #[arg(long, value_name = "METHOD")]
+    pub method: Option<String>,
+    /// Look names up with the system's DNS servers, and say which addresses may be dialled.
+    #[arg(long)]
+    pub resolve: bool,
+    /// The same with this DNS server. Repeatable.
+    #[arg(long, value_name = "ADDR", value_parser = dns_server)]
+    pub resolver: Vec<SocketAddr>,
+    /// A fleet's floor.json: what its cluster adds to the SSRF floor.
+    #[arg(long, value_name = "FILE")]
+    pub floor: Option<PathBuf>,
+    /// As for the proxy. Repeatable.
+    #[arg(long, value_name = "CIDR")]
+    pub insecure_allow: Vec<IpNet>,
+    /// Also look whether the Secrets are there, as DIR/NAME/KEY.
+    #[arg(long, value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
+    /// For people, or for programs.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Output::Text)]
+    pub output: Output,
+    /// https://host, http://host/path, host:port or address:port.
+    #[arg(value_name = "TARGET")]
+    pub targets: Vec<String>,
+}
+
+/// How answers are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Text.
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// The proxy, in a fleet or alone.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetArgs {
-    /// Where clients connect.
-    #[arg(long, value_name = "ADDR", default_value_t = any(names::PROXY_PORT))]
+    /// Runs alone, without Kubernetes: a YAML file with one EgressPolicy, and an EgressPool where there is one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "acl_dir", "report_key_file"])]
+    pub policy: Option<PathBuf>,
+    /// Where the Secrets are that the policy names, as DIR/NAME/KEY.
+    #[arg(long, value_name = "DIR", requires = "policy")]
+    pub secrets_dir: Option<PathBuf>,
+    /// Where clients connect. With --policy 127.0.0.1:4750.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value_t = any(names::PROXY_PORT),
+        default_value_if("policy", ArgPredicate::IsPresent, LISTEN_ALONE),
+    )]
     pub listen: SocketAddr,
-    /// Health and metrics: unauthenticated, nothing secret.
-    #[arg(long, value_name = "ADDR", default_value_t = any(names::ADMIN_PORT))]
+    /// Health and metrics: unauthenticated, nothing secret. With --policy 127.0.0.1:4751.
+    #[arg(
+        long,
+        value_name = "ADDR",
+        default_value_t = any(names::ADMIN_PORT),
+        default_value_if("policy", ArgPredicate::IsPresent, ADMIN_ALONE),
+    )]
     pub admin: SocketAddr,
-    /// The authenticated report that the operator reads.
+    /// The authenticated report that the operator reads. None with --policy.
     #[arg(long, value_name = "ADDR", default_value_t = any(names::REPORT_PORT))]
     pub report: SocketAddr,
     /// Directory with policies.json, floor.json and pool.json.
@@ -47,12 +228,36 @@ pub struct FleetArgs {
     /// Key of the report, 32 bytes or more.
     #[arg(long, value_name = "FILE", default_value_os_t = PathBuf::from(names::KEY_MOUNT).join(names::REPORT_KEY))]
     pub report_key_file: PathBuf,
-    /// How long a terminating pod goes on serving new requests after it stopped being ready.
-    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration::parse)]
+    /// How long a terminating pod goes on serving new requests after it stopped being ready. With --policy 0s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5s",
+        default_value_if("policy", ArgPredicate::IsPresent, "0s"),
+        value_parser = duration::parse
+    )]
     pub drain_delay: Duration,
-    /// How long open tunnels may go on after that.
-    #[arg(long, value_name = "DURATION", default_value = "300s", value_parser = duration::parse)]
+    /// How long open tunnels may go on after that. With --policy 30s.
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "300s",
+        default_value_if("policy", ArgPredicate::IsPresent, "30s"),
+        value_parser = duration::parse
+    )]
     pub drain: Duration,
+    /// How lines of the access log are written.
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t = Format::Json)]
+    pub log_format: Format,
+    /// File to append the access log to, opened again on SIGHUP. [default: standard output]
+    #[arg(long, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Token that opens /tunnels, /policy and /log-level on the admin port; read for each request.
+    #[arg(long, value_name = "FILE")]
+    pub admin_token_file: Option<PathBuf>,
+    /// PEM bundle of roots that destinations and observers are verified with, instead of those built in; followed.
+    #[arg(long, value_name = "FILE")]
+    pub roots: Option<PathBuf>,
     /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
     #[arg(long, value_name = "CIDR")]
     pub insecure_allow: Vec<IpNet>,
@@ -107,6 +312,19 @@ impl FleetArgs {
     }
 }
 
+/// The build's version, and how old the roots in it are.
+fn version() -> &'static str {
+    static VERSION: LazyLock<String> = LazyLock::new(|| {
+        let build = env!("CARGO_PKG_VERSION");
+        format!(
+            "{build} (roots: {} of {})",
+            roots::BUILT_IN_VERSION,
+            roots::BUILT_IN_DATE
+        )
+    });
+    &VERSION
+}
+
 /// An address with a port, or without one and then 53.
 fn dns_server(text: &str) -> Result<SocketAddr, std::net::AddrParseError> {
     text.parse()
@@ -139,6 +357,19 @@ mod tests {
     }
 
     #[test]
+    fn alone_it_listens_on_this_machine_and_waits_for_nobody() {
+        let fleet = Args::try_parse_from(["egressway-proxy", "--policy", "p.yaml"])
+            .unwrap()
+            .fleet;
+        let on = |port| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
+        assert_eq!(
+            (fleet.listen, fleet.admin),
+            (on(names::PROXY_PORT), on(names::ADMIN_PORT))
+        );
+        assert_eq!((fleet.drain_delay.as_secs(), fleet.drain.as_secs()), (0, 30));
+    }
+
+    #[test]
     fn what_means_nothing_is_refused() {
         for args in [
             &["egressway-proxy", "observer"][..],
@@ -151,6 +382,63 @@ mod tests {
                 "c",
             ],
             &["egressway-proxy", "--drain", "5"],
+            &["egressway-proxy", "--secrets-dir", "s"],
+            &["egressway-proxy", "forward", "--proxy", "http://p:1"],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://u:p@p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "socks5://p:1",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p:1/x",
+                "--token-file",
+                "t",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p",
+                "--token-file",
+                "t",
+                "--password-file",
+                "p",
+            ],
+            &[
+                "egressway-proxy",
+                "forward",
+                "--proxy",
+                "http://p",
+                "--token-file",
+                "t",
+                "--user",
+                "a:b",
+            ],
+            &["egressway-proxy", "--policy", "p", "--acl-dir", "d"],
+            &["egressway-proxy", "--policy", "p", "--report", "[::]:1"],
+            &["egressway-proxy", "--policy", "p", "--report-key-file", "k"],
             &["egressway-proxy", "--insecure-allow", "localhost"],
             &["egressway-proxy", "--resolver", "dns.example"],
             &[

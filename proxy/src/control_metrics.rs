@@ -124,6 +124,10 @@ impl Collector for InForceCollector {
         let help = "Addresses that a quorum of observers saw this pod leave from";
         family(&mut encoder, "egress_ip_info", help, ips)?;
         let stale = ConstGauge::new(i64::from(self.0.load_error().is_some()));
+        let broken = i64::try_from(in_force.secrets.problems().len()).unwrap_or(i64::MAX);
+        let broken = ConstGauge::new(broken);
+        let help = "Secrets that policies refer to and that cannot be used";
+        broken.encode(encoder.encode_descriptor("secrets_broken", help, None, MetricType::Gauge)?)?;
         let help = "1 while the newest documents are refused";
         stale.encode(encoder.encode_descriptor("acl_stale", help, None, MetricType::Gauge)?)
     }

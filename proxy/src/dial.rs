@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use egressway_core::acl::VettedAddr;
@@ -93,17 +94,19 @@ pub async fn dial(address: VettedAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// What both legs of a tunnel get: no delay for small writes, and probes that notice a vanished peer.
+/// What both legs of a tunnel get: no delay for small writes, and probes that notice a vanished peer. On a listener it
+/// counts for every socket that it accepts.
 ///
 /// # Errors
 /// The operating system's.
-pub fn tune(stream: &TcpStream) -> io::Result<()> {
+pub fn tune(socket: &impl AsFd) -> io::Result<()> {
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_RETRIES);
-    stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+    let socket = SockRef::from(socket);
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&keepalive)
 }
 
 /// Whether an address is one of this machine's own: the kernel would leave from the very address it is sent to.

@@ -1,24 +1,26 @@
-//! The mounted documents: policies, floor and pool, put in force as one or not at all.
+//! The mounted documents: policies, floor, pool, client pods and secrets, put in force as one or not at all.
 //!
 //! A broken, missing or newer document never widens access: the last good ones stay in force, and before there are any
 //! nothing is let through. It fetches nothing; whoever writes the directory decides when it changes.
 
 mod compile;
 mod read;
+mod source;
 mod watch;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use egressway_core::wire::document;
 use ipnet::IpNet;
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 pub use self::compile::Settings;
 use self::read::Raw;
+pub use self::source::{Source, compile_manifest, compile_with_secrets};
 use self::watch::Watch;
 use crate::control_metrics::ControlMetrics;
 use crate::error_chain;
@@ -58,6 +60,16 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The same of the document with secrets: what the parser would quote stays where it is.
+    #[error("failed to parse {file} at line {line}, column {column}")]
+    ParseSecrets {
+        /// The file.
+        file: &'static str,
+        /// Where.
+        line: usize,
+        /// Where.
+        column: usize,
+    },
     /// Written by a newer operator.
     #[error(
         "{file} has version {found}, this build reads {}: upgrade the proxy first",
@@ -78,12 +90,16 @@ pub enum Error {
         #[source]
         source: egressway_core::acl::compile::Problems,
     },
+    /// A manifest that is refused, or a Secret that it refers to.
+    #[error("the manifest is refused")]
+    Manifest(#[source] crate::alone::Refused),
 }
 
-/// Loads the documents and follows their directory.
-#[derive(Debug)]
+/// Loads the documents and follows where they come from.
 pub struct Documents {
-    dir: PathBuf,
+    origin: Source,
+    /// Somebody wants them to be read now.
+    wake: Arc<Notify>,
     settings: Settings,
     state: Arc<State>,
     metrics: Arc<ControlMetrics>,
@@ -93,18 +109,28 @@ pub struct Documents {
     good: Option<Raw>,
 }
 
+/// Without the bytes: there are secrets in them.
+impl std::fmt::Debug for Documents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Documents")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Documents {
     /// Reads nothing yet. `cell` is the pod's own; `insecure_allow` is for tests and benchmarks.
     #[must_use]
     pub fn new(
-        dir: PathBuf,
+        origin: impl Into<Source>,
         cell: String,
         insecure_allow: Vec<IpNet>,
         state: Arc<State>,
         metrics: Arc<ControlMetrics>,
     ) -> Self {
         Self {
-            dir,
+            origin: origin.into(),
+            wake: Arc::default(),
             settings: Settings { cell, insecure_allow },
             state,
             metrics,
@@ -113,24 +139,36 @@ impl Documents {
         }
     }
 
-    /// Loads at once and again whenever the directory changes, until `stop`.
+    /// Whoever notifies it has the documents read at once.
+    #[must_use]
+    pub fn woken_by(mut self, wake: Arc<Notify>) -> Self {
+        self.wake = wake;
+        self
+    }
+
+    /// Loads at once and again whenever something changes, until `stop`.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mut watch = Watch::new(self.dir.clone());
+        let mut watch = Watch::new(self.origin.heed());
         loop {
             // Armed before it is read, so that no change falls between.
-            let poll = if watch.arm() { POLL } else { POLL_UNWATCHED };
+            let armed = watch.arm(&self.origin.watched());
+            let poll = if armed { self.origin.poll() } else { POLL_UNWATCHED };
             self.load();
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = watch.changed() => {}
-                () = sleep(poll) => {}
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = watch.changed() => break,
+                    () = self.wake.notified() => break,
+                    // Documents that are refused are read again, so that the count of failures tells how long.
+                    () = sleep(poll) => if !self.origin.is_unchanged() || self.state.load_error().is_some() { break },
+                }
             }
         }
     }
 
-    /// Reads the directory and puts in force what is new and good.
+    /// Reads the documents and puts in force what is new and good.
     pub fn load(&mut self) {
-        let raw = match read::read(&self.dir) {
+        let raw = match self.origin.read(&self.state.in_force()) {
             Ok(raw) => raw,
             Err(error) => return self.refuse(error_chain(&error)),
         };
@@ -148,7 +186,9 @@ impl Documents {
             &raw,
             before.as_ref().map(|(raw, old)| (*raw, old.as_ref())),
             &self.settings,
-        ) {
+        )
+        .and_then(|in_force| self.origin.accept(in_force))
+        {
             Ok(in_force) => {
                 self.tried = Some((raw.clone(), Ok(())));
                 self.good = Some(raw);
@@ -174,8 +214,13 @@ impl Documents {
         info!(
             floor_hash = in_force.wall.floor.hash(),
             pool_hash = in_force.pool_hash,
+            clients_hash = in_force.clients.hash(),
+            secrets_hash = in_force.secrets.hash(),
             "documents in force"
         );
+        for problem in in_force.secrets.problems() {
+            warn!(problem, "a Secret cannot be used: what depends on it is refused");
+        }
         self.state.set_in_force(in_force);
         self.state.set_load_error(None);
         self.metrics.reloaded();

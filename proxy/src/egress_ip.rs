@@ -26,6 +26,7 @@ pub use self::round::Pace;
 use crate::control_metrics::ControlMetrics;
 use crate::resolve::Resolver;
 use crate::state::{InForce, State};
+use crate::upstream_tls::roots::{Current, Roots};
 
 /// How much earlier than the interval a round may start, so that the pods of a fleet do not ask as one. Never later:
 /// the interval is a promise.
@@ -44,6 +45,7 @@ pub struct EgressIp {
     rounds: u64,
     health: Vec<ObserverHealth>,
     phase: Phase,
+    roots: Arc<Roots>,
 }
 
 impl EgressIp {
@@ -60,7 +62,15 @@ impl EgressIp {
             rounds: 0,
             health: Vec::new(),
             phase: Phase::Starting,
+            roots: Roots::built_in(),
         }
+    }
+
+    /// With other roots for observers that the pool names none for.
+    #[must_use]
+    pub fn with_roots(mut self, roots: Arc<Roots>) -> Self {
+        self.roots = roots;
+        self
     }
 
     /// With other times than the default ones, for tests.
@@ -76,7 +86,8 @@ impl EgressIp {
         let mut observation = None;
         loop {
             let in_force = Arc::clone(&documents.borrow_and_update());
-            let Some(plan) = self.plan(&in_force) else {
+            let roots = self.roots.current();
+            let Some(plan) = self.plan(&in_force, &roots) else {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = moved(&mut documents, &in_force) => continue,
@@ -91,7 +102,7 @@ impl EgressIp {
             }
             self.judge(&plan);
             if self
-                .follow(&plan, &in_force, &mut documents, &stop)
+                .follow(&plan, &in_force, &roots, &mut documents, &stop)
                 .await
                 .is_none()
             {
@@ -100,11 +111,12 @@ impl EgressIp {
         }
     }
 
-    /// Round after round under one plan; `None` at the stop, `Some` when the pool's document changed.
+    /// Round after round under one plan; `None` at the stop, `Some` when the pool's document or the roots changed.
     async fn follow(
         &mut self,
         plan: &Plan,
         in_force: &Arc<InForce>,
+        roots: &Current,
         documents: &mut watch::Receiver<Arc<InForce>>,
         stop: &CancellationToken,
     ) -> Option<()> {
@@ -133,16 +145,19 @@ impl EgressIp {
                 () = moved(documents, in_force) => return Some(()),
                 () = alarm => {}
             }
+            if self.roots.current().version != roots.version {
+                return Some(());
+            }
             floor = Arc::clone(&documents.borrow().wall.floor);
         }
     }
 
     /// No pool's document yet: the pod cannot know what is promised, and stays as it is.
-    fn plan(&self, in_force: &InForce) -> Option<Plan> {
+    fn plan(&self, in_force: &InForce, roots: &Current) -> Option<Plan> {
         if in_force.pool_hash.is_empty() {
             return None;
         }
-        Plan::of(&in_force.pool, &self.cell)
+        Plan::with_roots(&in_force.pool, &self.cell, &roots.store)
             .inspect_err(|problems| {
                 // The loader refuses such a document; it cannot be in force.
                 error!(

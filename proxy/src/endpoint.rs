@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::Full;
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -27,6 +27,8 @@ use tracing::warn;
 
 /// Most bytes of a request head; hyper takes no smaller buffer, and none of our requests needs more.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Most bytes of the body of a PUT: a filter of log levels, and nothing else is put.
+const BODY_BYTES_MAX: usize = 4 * 1024;
 /// Most header fields.
 const FIELDS_MAX: usize = 32;
 /// Pause after a failed accept: out of descriptors is the one cause that a retry at once cannot cure.
@@ -61,7 +63,7 @@ impl Endpoint {
     /// Serves until `stop`, then cuts what is left: every exchange is short and can be asked again.
     pub async fn serve<H>(self, stop: CancellationToken, handler: H)
     where
-        H: Fn(SocketAddr, &Request<Incoming>) -> Answer + Clone + Send + Sync + 'static,
+        H: Fn(SocketAddr, &Request<Bytes>) -> Answer + Clone + Send + Sync + 'static,
     {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let tls = self.tls.clone().map(TlsAcceptor::from);
@@ -111,7 +113,7 @@ async fn exchange<H>(
     handler: H,
     limit: Duration,
 ) where
-    H: Fn(SocketAddr, &Request<Incoming>) -> Answer,
+    H: Fn(SocketAddr, &Request<Bytes>) -> Answer,
 {
     match tls {
         None => answer(stream, peer, handler, limit).await,
@@ -126,11 +128,21 @@ async fn exchange<H>(
 async fn answer<S, H>(stream: S, peer: SocketAddr, handler: H, limit: Duration)
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    H: Fn(SocketAddr, &Request<Incoming>) -> Answer,
+    H: Fn(SocketAddr, &Request<Bytes>) -> Answer,
 {
-    let service = service_fn(|request: Request<Incoming>| {
-        let answer = handler(peer, &request);
-        async move { Ok::<_, Infallible>(answer) }
+    let handler = &handler;
+    let service = service_fn(|request: Request<Incoming>| async move {
+        let (head, body) = request.into_parts();
+        // What reads has no body worth waiting for.
+        let body = if head.method == Method::PUT {
+            match Limited::new(body, BODY_BYTES_MAX).collect().await {
+                Ok(body) => body.to_bytes(),
+                Err(_) => return Ok(text(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long\n")),
+            }
+        } else {
+            Bytes::new()
+        };
+        Ok::<_, Infallible>(handler(peer, &Request::from_parts(head, body)))
     });
     let _ = http1::Builder::new()
         .keep_alive(false)

@@ -6,22 +6,38 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod alone;
 pub mod app;
 pub mod args;
+pub mod auth;
+pub mod check;
 pub mod control_metrics;
+pub mod convert;
+mod der;
 pub mod dial;
 pub mod documents;
 pub mod drain;
 pub mod egress_ip;
 pub mod endpoint;
 mod error_chain;
+pub mod forward_client;
+mod hangup;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod observer;
+mod prepared;
+pub mod proxy_protocol;
 pub mod report;
 pub mod resolve;
 pub mod server;
+pub mod signing;
 pub mod state;
+pub mod stream;
 pub mod tunnel;
+pub mod upstream_tls;
+pub mod verify;
+pub mod workers;
+pub mod would_deny;
 
 pub(crate) use error_chain::error_chain;

@@ -4,8 +4,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use egressway_proxy::admin::LogLevel;
+use egressway_proxy::alone::Refused;
 use egressway_proxy::app::App;
 use egressway_proxy::args::{Args, Command};
+use egressway_proxy::forward_client::ForwardClient;
 use egressway_proxy::observer::Observer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -20,24 +23,84 @@ const ENV_LOG: &str = "EGRESSWAY_LOG";
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
-    match run(args) {
-        Ok(()) => ExitCode::SUCCESS,
+    if let Some(Command::Verify(verify)) = &args.command {
+        return verify.main();
+    }
+    let lines = match &args.command {
+        None if args.fleet.policy.is_some() => Lines::ForPeople,
+        None | Some(Command::Observer(_)) => Lines::ForMachines,
+        Some(Command::Check(_) | Command::Forward(_) | Command::Convert(_) | Command::Verify(_)) => {
+            Lines::ForPeople
+        }
+    };
+    let asks = matches!(&args.command, Some(Command::Check(_) | Command::Convert(_)));
+    let log_level = log(lines);
+    match run(args, log_level) {
+        Ok(code) => code,
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
-            ExitCode::FAILURE
+            fail(lines, &error);
+            // What only answers a question has 1 for "no".
+            if asks {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
 
-#[tokio::main]
-async fn run(args: Args) -> anyhow::Result<()> {
+/// Who reads the process's own lines: of a pod a collector, of a proxy that runs alone whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    ForMachines,
+    ForPeople,
+}
+
+fn log(lines: Lines) -> LogLevel {
+    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let own_lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    match lines {
+        Lines::ForMachines => {
+            let own_lines = own_lines
+                .json()
+                .flatten_event(true)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = own_lines.reload_handle();
+            own_lines.init();
+            LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+        Lines::ForPeople => {
+            let own_lines = own_lines
+                .with_target(false)
+                .with_ansi(false)
+                .with_env_filter(filter)
+                .with_filter_reloading();
+            let handle = own_lines.reload_handle();
+            own_lines.init();
+            LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
+        }
+    }
+}
+
+fn fail(lines: Lines, error: &anyhow::Error) {
+    let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
+    match (lines, refused) {
+        (Lines::ForPeople, Some(refused)) => {
+            for problem in refused.list() {
+                eprintln!("{problem}");
+            }
+        }
+        (Lines::ForPeople, None) => eprintln!("egressway-proxy: {error:#}"),
+        (Lines::ForMachines, _) => {
+            tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
+        }
+    }
+}
+
+/// The control side; the data path has threads of its own.
+#[tokio::main(flavor = "current_thread")]
+async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let mut signals = Signals::new()?;
@@ -51,21 +114,38 @@ async fn run(args: Args) -> anyhow::Result<()> {
                 second.cancel();
                 std::future::pending::<()>().await;
             };
-            let app = App::bind(args.fleet)?.run(first.cancelled(), second.cancelled());
+            let app = App::bind(args.fleet)?.with_log_level(log_level);
+            let app = app.run(first.cancelled(), second.cancelled());
             tokio::select! {
-                ended = app => ended,
-                () = count => Ok(()),
+                ended = app => ended?,
+                () = count => {}
             }
         }
+        Some(Command::Verify(_)) => {}
         Some(Command::Observer(observer)) => {
             let stop = CancellationToken::new();
             let served = Observer::bind(&observer)?.run(stop.clone());
             tokio::select! {
-                ended = served => ended.context("the observer ended"),
-                () = signals.next() => Ok(()),
+                ended = served => ended.context("the observer ended")?,
+                () = signals.next() => {}
             }
         }
+        Some(Command::Forward(forward)) => {
+            let (first, second) = (CancellationToken::new(), CancellationToken::new());
+            let served = ForwardClient::bind(&forward)?.run(first.clone(), second.clone());
+            let mut served = std::pin::pin!(served);
+            for token in [&first, &second] {
+                tokio::select! {
+                    () = &mut served => return Ok(ExitCode::SUCCESS),
+                    () = signals.next() => token.cancel(),
+                }
+            }
+            served.await;
+        }
+        Some(Command::Convert(convert)) => egressway_proxy::convert::run(&convert)?,
+        Some(Command::Check(question)) => return egressway_proxy::check::run(question).await,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 struct Signals {

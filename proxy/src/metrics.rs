@@ -33,10 +33,10 @@ pub struct ErrorLabels {
     pub error: &'static str,
 }
 
-/// Labels of `dns_duration_seconds`.
+/// Labels of `dns_duration_seconds` and `tls_handshakes_total`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct OutcomeLabels {
-    /// `found` or the reason's code.
+    /// `found`, `full`, `resumed`, or the reason's code.
     pub outcome: &'static str,
 }
 
@@ -67,6 +67,8 @@ pub struct Metrics {
     pub dns_duration: Family<OutcomeLabels, Histogram, Seconds>,
     /// Failures on the way to or at the destination.
     pub upstream_errors: Family<ErrorLabels, Counter>,
+    /// TLS handshakes with destinations: `full`, `resumed` or the failure's code.
+    pub tls_handshakes: Family<OutcomeLabels, Counter>,
     /// Bytes from clients to destinations.
     pub bytes_sent: Counter,
     /// Bytes from destinations to clients.
@@ -99,6 +101,7 @@ impl Metrics {
             connect_duration: Histogram::new(SECONDS),
             dns_duration: Family::new_with_constructor(Seconds),
             upstream_errors: Family::default(),
+            tls_handshakes: Family::default(),
             bytes_sent: bytes.get_or_create_owned(&DirectionLabels { direction: "sent" }),
             bytes_received: bytes.get_or_create_owned(&DirectionLabels {
                 direction: "received",
@@ -128,6 +131,11 @@ impl Metrics {
             "upstream_errors",
             "Failures on the way to or at the destination",
             metrics.upstream_errors.clone(),
+        );
+        registry.register(
+            "tls_handshakes",
+            "TLS handshakes of the proxy with destinations by outcome",
+            metrics.tls_handshakes.clone(),
         );
         registry.register("bytes", "Bytes relayed, seen from the client", bytes);
         registry.register(

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::TcpListener;
@@ -99,7 +99,7 @@ pub async fn serve(listener: TcpListener, stop: CancellationToken) {
     endpoint.serve(stop, echo).await;
 }
 
-fn echo(peer: SocketAddr, request: &Request<Incoming>) -> Answer {
+fn echo(peer: SocketAddr, request: &Request<Bytes>) -> Answer {
     match endpoint::read_only(request.method()) {
         Ok(()) => endpoint::text(StatusCode::OK, format!("{}\n", peer.ip().to_canonical())),
         Err(refusal) => *refusal,

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use self::nonces::Nonces;
 use crate::args::Identity;
 use crate::endpoint::{Answer, Endpoint, Limits, text, typed};
-use crate::state::State;
+use crate::state::{InForce, State};
 
 /// One operator asks, now and then two during a hand-over; the rest of the room is for strangers to be refused in.
 pub const LIMITS: Limits = Limits {
@@ -28,6 +28,9 @@ pub const LIMITS: Limits = Limits {
 };
 /// Largest key; 32 bytes are what the operator draws.
 const KEY_BYTES_MAX: u64 = 4096;
+
+/// Most Secrets that are named; the rest is counted.
+const PROBLEMS_MAX: usize = 10;
 
 /// Answers the operator.
 #[derive(Debug)]
@@ -134,16 +137,30 @@ impl Reporter {
                     name: policy.name().to_owned(),
                     generation: policy.generation(),
                     hash: policy.hash().to_owned(),
-                    would_deny: Vec::new(),
+                    would_deny: self.state.would_denies().of(policy),
                 })
                 .collect(),
             floor_hash: in_force.wall.floor.hash().to_owned(),
             pool_hash: in_force.pool_hash.clone(),
-            clients_hash: String::new(),
-            secrets_hash: String::new(),
-            load_error: self.state.load_error(),
+            clients_hash: in_force.clients.hash().to_owned(),
+            secrets_hash: in_force.secrets.hash().to_owned(),
+            load_error: self.state.load_error().or_else(|| broken_secrets(&in_force)),
             egress: self.state.egress().as_ref().clone(),
             active: self.state.active(),
         }
     }
+}
+
+/// Secrets that cannot be used are no reason to refuse documents, but the operator has to know; nothing of what they
+/// hold is said.
+fn broken_secrets(in_force: &InForce) -> Option<String> {
+    let (problems, more) = {
+        let all = in_force.secrets.problems();
+        all.split_at(all.len().min(PROBLEMS_MAX))
+    };
+    let mut text = problems.join("; ");
+    if !more.is_empty() {
+        text.push_str(&format!("; and {} more", more.len()));
+    }
+    (!text.is_empty()).then_some(text)
 }

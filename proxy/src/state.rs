@@ -15,6 +15,9 @@ use egressway_core::wire::document;
 use egressway_core::wire::report::{Egress, Phase};
 use tokio::sync::watch;
 
+use crate::auth::{ClientTable, Keyring};
+use crate::would_deny::WouldDenies;
+
 /// Documents in force, replaced as one.
 #[derive(Clone, Debug, Default)]
 pub struct InForce {
@@ -26,6 +29,10 @@ pub struct InForce {
     pub pool: Arc<document::Pool>,
     /// Digest of the pool's document; empty before the first load.
     pub pool_hash: String,
+    /// The client pods, and who issues their tokens.
+    pub clients: Arc<ClientTable>,
+    /// What the policies' Secrets hold.
+    pub secrets: Arc<Keyring>,
 }
 
 impl InForce {
@@ -71,6 +78,7 @@ pub struct State {
     load_error: watch::Sender<Option<String>>,
     egress: watch::Sender<Arc<Egress>>,
     active: AtomicU64,
+    would_denies: WouldDenies,
 }
 
 impl State {
@@ -88,6 +96,7 @@ impl State {
             load_error: watch::Sender::new(None),
             egress: watch::Sender::new(Arc::new(Egress::default())),
             active: AtomicU64::new(0),
+            would_denies: WouldDenies::default(),
         })
     }
 
@@ -105,6 +114,8 @@ impl State {
 
     /// Puts documents in force.
     pub fn set_in_force(&self, in_force: InForce) {
+        self.would_denies
+            .keep(in_force.policies.iter().map(AsRef::as_ref));
         self.in_force.send_replace(Arc::new(in_force));
     }
 
@@ -190,6 +201,12 @@ impl State {
     /// Notes what the observers saw.
     pub fn set_egress(&self, egress: Egress) {
         self.egress.send_replace(Arc::new(egress));
+    }
+
+    /// What mode Enforce would have refused since the process started.
+    #[must_use]
+    pub fn would_denies(&self) -> &WouldDenies {
+        &self.would_denies
     }
 
     /// Open tunnels and forwarded requests.

@@ -1,34 +1,30 @@
 //! Bytes both ways between two streams, until both sides have finished or something cuts them.
 //!
 //! The end of one direction is passed on as an end, a reset as a reset: whoever reads a truncated answer must notice.
-//! An idle tunnel holds no buffer: each thread has one scratch buffer, and only bytes that the other side did not take
-//! at once are kept. It knows no HTTP and decides nothing; the caller says whether a new policy lets it go on.
+//! An idle tunnel holds no buffer and no pipe ([`direction`] says how bytes move). It knows no HTTP and decides nothing;
+//! the caller says whether a new policy lets it go on.
 
-use std::cell::RefCell;
-use std::io;
-use std::pin::Pin;
+mod direction;
+pub mod live;
+pub mod pipe;
+
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use prometheus_client::metrics::counter::Counter;
-use tokio::io::{AsyncRead as _, AsyncWrite as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::direction::{Broken, Direction};
+use self::live::Meter;
+use self::pipe::Pipes;
 use crate::state::InForce;
-
-/// Bytes moved at once. Larger buffers no longer lower the cost per byte; it is also the most that one direction of a
-/// tunnel ever keeps.
-const SCRATCH_BYTES: usize = 64 * 1024;
-
-thread_local! {
-    /// Used between a read and the write behind it, never across an await.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice());
-}
+use crate::stream::Stream;
 
 /// How a tunnel or a forwarded request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,20 +41,26 @@ pub enum End {
     Lifetime,
     /// A new policy no longer permits it.
     PolicyRevoked,
+    /// The TLS hello does not name the target, where the rule demands it.
+    SniMismatch,
     /// The pod's time to drain was over.
     Killed,
+    /// An answer without a length went past the limit.
+    ResponseTooLarge,
 }
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
         Self::IdleTimeout,
         Self::Lifetime,
         Self::PolicyRevoked,
+        Self::SniMismatch,
         Self::Killed,
+        Self::ResponseTooLarge,
     ];
 
     /// The stable code: metric label and log field.
@@ -71,7 +73,9 @@ impl End {
             Self::IdleTimeout => "idle_timeout",
             Self::Lifetime => "lifetime",
             Self::PolicyRevoked => "policy_revoked",
+            Self::SniMismatch => "sni_mismatch",
             Self::Killed => "killed",
+            Self::ResponseTooLarge => "response_too_large",
         }
     }
 }
@@ -91,7 +95,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Side {
     /// The stream.
-    pub stream: TcpStream,
+    pub stream: Stream,
     /// Read already; goes to the other side first.
     pub early: Bytes,
 }
@@ -99,9 +103,12 @@ pub struct Side {
 impl Side {
     /// Copies what was read already, so that the buffer it came in can go.
     #[must_use]
-    pub fn new(stream: TcpStream, early: &[u8]) -> Self {
+    pub fn new(stream: impl Into<Stream>, early: &[u8]) -> Self {
         let early = Bytes::copy_from_slice(early);
-        Self { stream, early }
+        Self {
+            stream: stream.into(),
+            early,
+        }
     }
 }
 
@@ -118,7 +125,7 @@ pub struct Cuts {
     pub kill: CancellationToken,
 }
 
-/// Counters that grow while bytes move.
+/// Counters of all tunnels, which grow while bytes move.
 #[derive(Clone, Debug)]
 pub struct Counters {
     /// Bytes from the client.
@@ -127,36 +134,81 @@ pub struct Counters {
     pub received: Counter,
 }
 
+/// What a tunnel uses of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Means<'a> {
+    /// Counts for all tunnels.
+    pub counters: &'a Counters,
+    /// Counts for this one.
+    pub meter: &'a Meter,
+    /// For long transfers.
+    pub pipes: &'a Arc<Pipes>,
+}
+
+/// What woke a tunnel for good.
+enum Woken {
+    Ended(End),
+    Documents,
+    Time,
+}
+
 /// Relays until the end. `permitted` is asked again whenever documents change.
 pub async fn run(
     client: Side,
     origin: Side,
-    mut cuts: Cuts,
-    counters: Counters,
+    cuts: Cuts,
+    means: Means<'_>,
     permitted: impl Fn(&InForce) -> bool,
 ) -> Outcome {
-    let mut relay = Relay::new(client, origin, counters);
+    let Cuts {
+        idle,
+        deadline,
+        mut in_force,
+        kill,
+    } = cuts;
+    let mut relay = Relay::new(client, origin, means);
+    let wake_at = |idle_at: Instant| deadline.map_or(idle_at, |deadline| deadline.min(idle_at));
+    // Made once and not at each event: arming a timer and waiting in a list take locks.
+    let mut killed = pin!(kill.cancelled());
+    let mut timer = pin!(sleep_until(wake_at(relay.moved_at + idle)));
     let end = loop {
-        let idle_at = relay.moved_at + cuts.idle;
-        let wake_at = cuts.deadline.map_or(idle_at, |deadline| deadline.min(idle_at));
-        tokio::select! {
-            biased;
-            end = std::future::poll_fn(|cx| relay.poll(cx)) => break end,
-            () = cuts.kill.cancelled() => break End::Killed,
-            changed = cuts.in_force.changed() => {
-                // The sender lives as long as the process's state; without it nothing can be permitted any more.
-                if changed.is_err() || !permitted(&cuts.in_force.borrow_and_update()) {
+        let woken = {
+            let mut changed = pin!(in_force.changed());
+            poll_fn(|cx| {
+                if let Poll::Ready(end) = relay.poll(cx) {
+                    return Poll::Ready(Woken::Ended(end));
+                }
+                if killed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(Woken::Ended(End::Killed));
+                }
+                match changed.as_mut().poll(cx) {
+                    Poll::Ready(Ok(())) => return Poll::Ready(Woken::Documents),
+                    // The sender lives as long as the process's state; without it nothing can be permitted any more.
+                    Poll::Ready(Err(_)) => return Poll::Ready(Woken::Ended(End::PolicyRevoked)),
+                    Poll::Pending => {}
+                }
+                timer.as_mut().poll(cx).map(|()| Woken::Time)
+            })
+            .await
+        };
+        match woken {
+            Woken::Ended(end) => break end,
+            Woken::Documents => {
+                if !permitted(&in_force.borrow_and_update()) {
                     break End::PolicyRevoked;
                 }
             }
-            () = sleep_until(wake_at) => {
+            Woken::Time => {
                 let now = Instant::now();
-                if cuts.deadline.is_some_and(|deadline| deadline <= now) {
+                if deadline.is_some_and(|deadline| deadline <= now) {
                     break End::Lifetime;
                 }
-                if relay.moved_at + cuts.idle <= now {
+                let idle_at = relay.moved_at + idle;
+                if idle_at <= now {
                     break End::IdleTimeout;
                 }
+                // Something moved since: one timer a tunnel, moved on only when it fires.
+                timer.as_mut().reset(wake_at(idle_at));
             }
         }
     };
@@ -165,60 +217,60 @@ pub async fn run(
     }
     Outcome {
         end,
-        sent: relay.up.bytes,
-        received: relay.down.bytes,
+        sent: relay.up.bytes(),
+        received: relay.down.bytes(),
     }
 }
 
-struct Relay {
-    client: TcpStream,
-    origin: TcpStream,
+struct Relay<'a> {
+    client: Stream,
+    origin: Stream,
     up: Direction,
     down: Direction,
     moved_at: Instant,
+    means: Means<'a>,
 }
 
-/// One direction: bytes that the receiver did not take yet, and how far the end has come.
-struct Direction {
-    kept: Bytes,
-    stage: Stage,
-    bytes: u64,
-    /// Grows with everything that moves, so that a slow reader is not taken for an idle one.
-    progress: u64,
-    counter: Counter,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    Open,
-    /// The sender finished; the receiver is told once everything is delivered.
-    Finishing,
-    Finished,
-}
-
-/// Which side of a direction failed.
-enum Broken {
-    Sender,
-    Receiver,
-}
-
-impl Relay {
-    fn new(client: Side, origin: Side, counters: Counters) -> Self {
+impl<'a> Relay<'a> {
+    fn new(client: Side, origin: Side, means: Means<'a>) -> Self {
         Self {
-            up: Direction::new(client.early, counters.sent),
-            down: Direction::new(origin.early, counters.received),
+            up: Direction::new(client.early, &means.counters.sent),
+            down: Direction::new(origin.early, &means.counters.received),
             client: client.stream,
             origin: origin.stream,
             moved_at: Instant::now(),
+            means,
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let before = (self.up.progress, self.down.progress);
-        let up = self.up.poll(cx, &mut self.client, &mut self.origin);
-        let down = self.down.poll(cx, &mut self.origin, &mut self.client);
-        if (self.up.progress, self.down.progress) != before {
+        let before = (self.up.progress(), self.down.progress());
+        let Means {
+            counters,
+            meter,
+            pipes,
+        } = self.means;
+        let last = self.down.finished();
+        let up = self.up.poll(
+            cx,
+            &mut self.client,
+            &mut self.origin,
+            last,
+            &counters.sent,
+            pipes,
+        );
+        let last = self.up.finished();
+        let down = self.down.poll(
+            cx,
+            &mut self.origin,
+            &mut self.client,
+            last,
+            &counters.received,
+            pipes,
+        );
+        if (self.up.progress(), self.down.progress()) != before {
             self.moved_at = Instant::now();
+            meter.note(self.up.bytes(), self.down.bytes(), self.moved_at);
         }
         match (up, down) {
             (Poll::Ready(Err(Broken::Sender)), _) | (_, Poll::Ready(Err(Broken::Receiver))) => {
@@ -238,90 +290,4 @@ impl Relay {
         let _ = self.client.set_zero_linger();
         let _ = self.origin.set_zero_linger();
     }
-}
-
-impl Direction {
-    fn new(early: Bytes, counter: Counter) -> Self {
-        let bytes = early.len() as u64;
-        counter.inc_by(bytes);
-        Self {
-            kept: early,
-            stage: Stage::Open,
-            bytes,
-            progress: 0,
-            counter,
-        }
-    }
-
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<(), Broken>> {
-        loop {
-            while !self.kept.is_empty() {
-                let written = ready!(Pin::new(&mut *to).poll_write(cx, &self.kept));
-                match written {
-                    Ok(0) | Err(_) => return Poll::Ready(Err(Broken::Receiver)),
-                    Ok(count) => self.kept.advance(count),
-                }
-                self.progress += 1;
-                if self.kept.is_empty() {
-                    // Not just emptied: an idle tunnel must not hold on to the allocation behind it.
-                    self.kept = Bytes::new();
-                }
-            }
-            match self.stage {
-                Stage::Finished => return Poll::Ready(Ok(())),
-                Stage::Finishing => {
-                    if ready!(Pin::new(&mut *to).poll_shutdown(cx)).is_err() {
-                        return Poll::Ready(Err(Broken::Receiver));
-                    }
-                    self.stage = Stage::Finished;
-                    self.progress += 1;
-                }
-                Stage::Open => match ready!(self.poll_move(cx, from, to)) {
-                    Ok(Moved::Bytes) => self.progress += 1,
-                    Ok(Moved::End) => self.stage = Stage::Finishing,
-                    Err(broken) => return Poll::Ready(Err(broken)),
-                },
-            }
-        }
-    }
-
-    /// One read and one write through the thread's scratch buffer; what the write does not take is kept.
-    fn poll_move(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut TcpStream,
-        to: &mut TcpStream,
-    ) -> Poll<Result<Moved, Broken>> {
-        SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
-            match ready!(Pin::new(from).poll_read(cx, &mut buffer)) {
-                Ok(()) if buffer.filled().is_empty() => return Poll::Ready(Ok(Moved::End)),
-                Ok(()) => {}
-                Err(_) => return Poll::Ready(Err(Broken::Sender)),
-            }
-            let mut data = buffer.filled();
-            self.bytes += data.len() as u64;
-            self.counter.inc_by(data.len() as u64);
-            let written: Poll<io::Result<usize>> = Pin::new(to).poll_write(cx, data);
-            match written {
-                Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(Broken::Receiver)),
-                Poll::Ready(Ok(count)) => data = data.get(count..).unwrap_or_default(),
-                Poll::Pending => {}
-            }
-            if !data.is_empty() {
-                self.kept = Bytes::copy_from_slice(data);
-            }
-            Poll::Ready(Ok(Moved::Bytes))
-        })
-    }
-}
-
-enum Moved {
-    Bytes,
-    End,
 }

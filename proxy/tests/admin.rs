@@ -37,7 +37,7 @@ async fn start() -> Pod {
     ControlMetrics::register(metrics, Arc::clone(&state)).observer_failed("own");
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let admin = Admin::new(Arc::clone(&state), registry);
+    let admin = Arc::new(Admin::new(Arc::clone(&state), registry));
     let task = AbortOnDropHandle::new(tokio::spawn(admin.serve(listener, CancellationToken::new())));
     Pod {
         address,

@@ -201,7 +201,7 @@ async fn start(drain_delay: Duration, drain: Duration) -> Running {
         ..FleetArgs::from_env().unwrap()
     };
     let app = App::bind(args).unwrap();
-    let addresses = app.addresses().unwrap();
+    let addresses = app.addresses();
     let (first, second) = (CancellationToken::new(), CancellationToken::new());
     let signals = (first.clone().cancelled_owned(), second.clone().cancelled_owned());
     let app = AbortOnDropHandle::new(tokio::spawn(app.run(signals.0, signals.1)));
@@ -429,9 +429,12 @@ fn the_binary_says_its_version_and_refuses_what_it_does_not_know() {
     };
     let version = run(&["--version"]);
     assert!(version.status.success());
-    assert_eq!(
-        String::from_utf8(version.stdout).unwrap(),
-        concat!("egressway-proxy ", env!("CARGO_PKG_VERSION"), "\n")
+    let text = String::from_utf8(version.stdout).unwrap();
+    let own = concat!(
+        "egressway-proxy ",
+        env!("CARGO_PKG_VERSION"),
+        " (roots: webpki-roots "
     );
-    assert_eq!(run(&["--policy", "x"]).status.code(), Some(2));
+    assert!(text.starts_with(own), "{text}");
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
 }

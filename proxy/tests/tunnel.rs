@@ -141,3 +141,40 @@ async fn kill_cuts_what_is_open_and_says_so() {
         .expect("the server does not end")
         .unwrap();
 }
+
+#[tokio::test]
+async fn open_tunnels_are_listed_with_what_they_did() {
+    let (proxy, origin) = (open().await, origin().await);
+    let target = origin.local_addr().unwrap();
+    assert_eq!(proxy.server.tunnels(), []);
+    let (mut client, _) = proxy.connect(&target.to_string()).await;
+    let mut server = accept(&origin).await;
+    client.write_all(b"question").await.unwrap();
+    read_exact(&mut server, 8).await;
+    server.write_all(b"answer").await.unwrap();
+    read_exact(&mut client, 6).await;
+    let (_second, _) = proxy.connect(&target.to_string()).await;
+    let listed = timeout(support::DEADLINE, async {
+        loop {
+            // A tunnel notes what it moved a moment after it did.
+            match proxy.server.tunnels() {
+                listed if listed.len() == 2 && listed[0].bytes_received == 6 => return listed,
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    });
+    let listed = listed.await.expect("the list does not show it");
+    let first = &listed[0];
+    assert_eq!(first.client, client.local_addr().unwrap());
+    assert_eq!((&*first.target, first.address), (&*target.to_string(), target));
+    assert_eq!(first.policy.as_deref(), Some("payments/webhooks"));
+    assert_eq!((first.bytes_sent, listed[1].bytes_sent), (8, 0));
+    drop((client, server));
+    proxy.logged(&["completed", &first.id]).await;
+    let gone = timeout(support::DEADLINE, async {
+        while proxy.server.tunnels().len() != 1 {
+            tokio::task::yield_now().await;
+        }
+    });
+    gone.await.expect("a tunnel that has ended is still listed");
+}

@@ -65,6 +65,12 @@ impl Policy {
         self.content.mode
     }
 
+    /// Whether every new request is refused.
+    #[must_use]
+    pub fn suspended(&self) -> bool {
+        self.content.suspended
+    }
+
     /// How the listener speaks with clients.
     #[must_use]
     pub fn listener(&self) -> &Listener {

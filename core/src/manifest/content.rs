@@ -18,7 +18,7 @@ pub enum Place {
 }
 
 /// Name of the client that stands for the pods of the namespace where a policy names no clients.
-const ALL_PODS: &str = "namespace";
+pub const ALL_PODS: &str = "namespace";
 /// The port of a rule that names none.
 const HTTPS: document::PortRange = document::PortRange {
     port: 443,
@@ -30,6 +30,13 @@ const HTTPS: document::PortRange = document::PortRange {
 /// # Errors
 /// Every value that is none of its kind, with its field.
 pub fn content(spec: &PolicySpec, namespace: &str, place: Place) -> Result<Content, Problems> {
+    let (content, problems) = draft(spec, namespace, place);
+    problems.into_result(content)
+}
+
+/// The same for whoever goes on to look for the compiler's problems in one go: what is none of its kind has its default.
+#[must_use]
+pub fn draft(spec: &PolicySpec, namespace: &str, place: Place) -> (Content, Problems) {
     let mut problems = Problems::default();
     let p = &mut problems;
     let clients = match (&spec.clients, place) {
@@ -83,7 +90,7 @@ pub fn content(spec: &PolicySpec, namespace: &str, place: Place) -> Result<Conte
         },
         revoke_tunnels: choose("spec.revokeTunnels", spec.revoke_tunnels.as_deref(), REVOKE, p),
     };
-    problems.into_result(content)
+    (content, problems)
 }
 
 pub(super) const MODES: &[(&str, Mode)] = &[

@@ -8,24 +8,33 @@ use serde_json::Value;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PolicySpec {
     /// The pool; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<Name>,
     /// The fleet; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Value>,
     /// Refuse every new request.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub suspend: Option<bool>,
     /// Enforce, Report or Open.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// How the listener speaks with clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub listener: Option<Listener>,
     /// Who may use the proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<Client>>,
     /// The rules.
     pub rules: Vec<Rule>,
     /// How long things may take.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
     /// How much of everything there may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
     /// Immediate or OnClose.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub revoke_tunnels: Option<String>,
 }
 
@@ -42,8 +51,10 @@ pub struct Name {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Listener {
     /// The listener speaks TLS.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<ListenerTls>,
     /// The PROXY protocol of load balancers.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy_protocol: Option<ProxyProtocol>,
 }
 
@@ -70,10 +81,10 @@ pub struct Client {
     /// Its name.
     pub name: String,
     /// Which pods it is.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<From>,
     /// What it must present.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
 }
 
@@ -90,10 +101,13 @@ pub struct From {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Auth {
     /// Names of ServiceAccounts of the policy's namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub service_accounts: Option<Vec<String>>,
     /// Secrets with a password.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub password_secret_refs: Option<Vec<PasswordRef>>,
     /// Client certificates.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
 }
 
@@ -128,31 +142,31 @@ pub struct Rule {
     /// Its name.
     pub name: String,
     /// Allow or Deny.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub action: Option<String>,
     /// Host patterns.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<Vec<String>>,
     /// Address ranges.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cidrs: Option<Vec<String>>,
     /// Destination ports.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortRange>>,
     /// Names of clients.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<String>>,
     /// Which plain HTTP requests.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
     /// Ignore or MustMatch.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sni: Option<String>,
     /// TLS made by the proxy.
-    #[serde(default, rename = "upstreamTLS")]
+    #[serde(default, rename = "upstreamTLS", skip_serializing_if = "Option::is_none")]
     pub upstream_tls: Option<UpstreamTls>,
     /// A signature made by the proxy.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
 }
 
@@ -163,7 +177,7 @@ pub struct PortRange {
     /// First port.
     pub port: i64,
     /// Last port, inclusive.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_port: Option<i64>,
 }
 
@@ -172,8 +186,10 @@ pub struct PortRange {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Http {
     /// Methods.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub methods: Option<Vec<String>>,
     /// Path prefixes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub path_prefixes: Option<Vec<String>>,
 }
 
@@ -182,12 +198,16 @@ pub struct Http {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct UpstreamTls {
     /// Always or OnRequest.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub when: Option<String>,
     /// A Secret of type kubernetes.io/tls.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate_ref: Option<Name>,
     /// A Secret with `ca.crt`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<Name>,
     /// 1.2 or 1.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<String>,
 }
 
@@ -200,10 +220,10 @@ pub struct Signing {
     /// The keys.
     pub secret_refs: Vec<SecretKeyRef>,
     /// Name of the field.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<String>,
     /// Hex or Base64.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoding: Option<String>,
 }
 
@@ -212,12 +232,16 @@ pub struct Signing {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Timeouts {
     /// Of a head.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head: Option<String>,
     /// To an established connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<String>,
     /// Without any movement.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<String>,
     /// In all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<String>,
 }
 
@@ -226,20 +250,28 @@ pub struct Timeouts {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
     /// Bytes of a request's head.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub head_bytes: Option<Quantity>,
     /// Client connections.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connections: Option<i64>,
     /// Tunnels and forwarded requests.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnels: Option<i64>,
     /// The same to one destination.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnels_per_destination: Option<i64>,
     /// New requests a second.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<i64>,
     /// The same of one client address.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_requests_per_second: Option<i64>,
     /// Bytes of an answer's body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub response_body: Option<Quantity>,
     /// Bytes of a signed body.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed_body: Option<Quantity>,
 }
 

@@ -10,16 +10,22 @@ use super::policy::PortRange;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct PoolSpec {
     /// Who may use the pool; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allowed_namespaces: Option<Value>,
     /// Where its pods stand; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cells: Option<Value>,
     /// Who is asked for the egress address; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub observation: Option<Value>,
     /// Defaults for fleets; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Value>,
     /// The outer wall.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub caps: Option<Caps>,
     /// NAT64 prefixes of this network.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub nat64_prefixes: Option<Vec<String>>,
 }
 
@@ -28,18 +34,25 @@ pub struct PoolSpec {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Caps {
     /// Modes that policies may have. Absent: Enforce alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub modes: Option<Vec<String>>,
     /// Ports.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ports: Option<Vec<PortRange>>,
     /// Names.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostCaps>,
     /// Exceptions to the internal tier.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_destinations: Option<Vec<InternalDestination>>,
     /// Required or Optional.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub client_auth: Option<String>,
     /// Most proxy pods in a cell of one policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_replicas_per_cell: Option<i64>,
     /// Most rules of one policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_rules_per_policy: Option<i64>,
 }
 
@@ -48,8 +61,10 @@ pub struct Caps {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HostCaps {
     /// Host patterns.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
     /// Host patterns that beat `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
 }
 
@@ -58,10 +73,13 @@ pub struct HostCaps {
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct InternalDestination {
     /// A range.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cidr: Option<String>,
     /// A name.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
     /// Where the name's addresses must lie.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cidrs: Option<Vec<String>>,
     /// Destination ports.
     pub ports: Vec<PortRange>,

@@ -84,6 +84,13 @@ pub fn fleet_name(namespace: &str, policy: &str) -> String {
     format!("{}-{}", shorten(policy, 24), digest10(&[namespace, policy]))
 }
 
+/// Name of the ConfigMap with the client pods of a fleet. At most 43 bytes, and no fleet's own name: those end in ten
+/// characters of a digest.
+#[must_use]
+pub fn clients_name(fleet: &str) -> String {
+    format!("{fleet}-clients")
+}
+
 /// Name of the objects that a policy has once per cell: Deployment, PodDisruptionBudget. At most 56 bytes.
 #[must_use]
 pub fn cell_name(namespace: &str, policy: &str, cell: &str) -> String {

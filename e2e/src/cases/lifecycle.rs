@@ -84,7 +84,7 @@ pub(super) async fn names_do_not_meet(cluster: Cluster) -> Result<()> {
 pub(super) async fn heals(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
     let wanted = objects(&cluster, SHARED, "batch").await?;
-    ensure!(wanted.len() >= 7, "objects: {:?}", wanted.keys());
+    ensure!(wanted.len() >= 8, "objects: {:?}", wanted.keys());
     let healed = |what: String| {
         let (cluster, wanted) = (cluster.clone(), wanted.clone());
         async move {
@@ -107,6 +107,7 @@ pub(super) async fn heals(cluster: Cluster) -> Result<()> {
                 json!({"spec": {"replicas": 0, "template": {"spec": {"nodeSelector": {"egressway.dev/pool": "edge"}}}}})
             }
             "Service" => json!({"spec": {"selector": {"app.kubernetes.io/name": "somebody-else"}}}),
+            "ConfigMap" if name.ends_with("-clients") => json!({"data": {"clients.json": "{}"}}),
             "ConfigMap" => json!({"data": {"policies.json": "{}"}}),
             "NetworkPolicy" => json!({"spec": {"ingress": [{}]}}),
             "PodDisruptionBudget" => json!({"spec": {"unhealthyPodEvictionPolicy": "IfHealthyBudget"}}),

@@ -6,6 +6,7 @@ use egressway_core::wire::{document, names};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
+use super::clients::Sources;
 use super::labels;
 use crate::context::Settings;
 use crate::egress_policy::validate::{Accepted, ValidPolicy};
@@ -13,10 +14,14 @@ use crate::egress_policy::validate::{Accepted, ValidPolicy};
 /// Annotation: `suspended` in the policy's document is the pool's doing, not the policy's.
 const WITHDRAWN: &str = "egressway.dev/withdrawn";
 
+/// Key of what the accepted policy's clients are told apart by; of no use to proxies, see [`sources`].
+const SOURCES_KEY: &str = "sources.json";
+
 /// The ConfigMap.
 #[must_use]
 pub fn config_map(
     policy: &ValidPolicy,
+    sources: &Sources,
     floor: &document::Floor,
     pool: &document::Pool,
     settings: &Settings,
@@ -34,6 +39,7 @@ pub fn config_map(
         (names::POLICIES_KEY, document::to_json(&policies)),
         (names::FLOOR_KEY, document::to_json(floor)),
         (names::POOL_KEY, document::to_json(pool)),
+        (SOURCES_KEY, document::to_json(sources)),
     ];
     ConfigMap {
         metadata,
@@ -66,6 +72,13 @@ pub fn accepted(config_map: &ConfigMap, namespace: &str, name: &str) -> Option<A
         document = document::Policy::seal(namespace, name, document.generation, content);
     }
     Some(Accepted(document))
+}
+
+/// What the clients of the document in a live ConfigMap are told apart by: while an edit is refused, selectors stay in
+/// force together with the rules.
+#[must_use]
+pub fn sources(config_map: &ConfigMap) -> Option<Sources> {
+    serde_json::from_str(config_map.data.as_ref()?.get(SOURCES_KEY)?).ok()
 }
 
 /// The pool's document that a live ConfigMap holds.

@@ -184,7 +184,7 @@ fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
         projected: Some(ProjectedVolumeSource {
-            sources: Some(vec![whole(id.fleet()), secrets(id)]),
+            sources: Some(vec![whole(id.fleet()), clients(id), secrets(id)]),
             default_mode: Some(0o440),
         }),
         ..Volume::default()
@@ -207,6 +207,18 @@ fn whole(config_map: String) -> VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: config_map,
             ..ConfigMapProjection::default()
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+/// Optional: a fleet whose clients all present credentials has none, and may get one without new pods.
+fn clients(id: &Identity) -> VolumeProjection {
+    VolumeProjection {
+        config_map: Some(ConfigMapProjection {
+            name: names::clients_name(&id.fleet()),
+            items: Some(vec![item(names::CLIENTS_KEY)]),
+            optional: Some(true),
         }),
         ..VolumeProjection::default()
     }

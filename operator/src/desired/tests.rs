@@ -7,9 +7,11 @@ use std::collections::BTreeMap;
 use egressway_core::acl::compile;
 use egressway_core::wire::document;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 use serde_json::json;
 
+use super::clients::Sources;
 use super::deployment::TEMPLATE_HASH;
 use super::secrets::Resolution;
 use super::{Desired, Inputs, config_map, desired, secret};
@@ -55,7 +57,29 @@ fn valid(policy_spec: serde_json::Value, pool_spec: serde_json::Value) -> ValidP
 }
 
 fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
+    let sources = Sources {
+        selectors: [("namespace".to_owned(), LabelSelector::default())].into(),
+        tokens: true,
+    };
+    let clients = document::Clients {
+        version: document::VERSION,
+        issuer: Some(document::Issuer {
+            issuer: "https://issuer.example".to_owned(),
+            jwks: r#"{"keys":[]}"#.to_owned(),
+        }),
+        policies: vec![document::PolicyClients {
+            namespace: "payments".to_owned(),
+            name: "webhooks".to_owned(),
+            pods: vec![document::ClientPod {
+                name: "sender-0".to_owned(),
+                ips: vec!["10.244.0.7".to_owned(), "fd00:10:244::7".to_owned()],
+                clients: vec!["namespace".to_owned()],
+            }],
+        }],
+    };
     let inputs = Inputs {
+        sources: &sources,
+        clients: Some(&clients),
         floor: &floor(),
         kept_pool: None,
         kept_nat64: &[],
@@ -94,6 +118,7 @@ fn every_object_of_a_fleet() {
         service_account,
         secret,
         config_map,
+        clients,
         service,
         network_policy,
         cells,
@@ -102,6 +127,7 @@ fn every_object_of_a_fleet() {
     insta::assert_snapshot!("service_account", yaml(&service_account));
     insta::assert_snapshot!("secret", yaml(&secret));
     insta::assert_snapshot!("config_map", yaml(&config_map));
+    insta::assert_snapshot!("clients", yaml(&clients));
     insta::assert_snapshot!("service", yaml(&service));
     insta::assert_snapshot!("network_policy", yaml(&network_policy));
     let cells = cells.unwrap();

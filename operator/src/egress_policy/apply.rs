@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 
@@ -13,7 +14,8 @@ use crate::cluster::prune::{owned, prune};
 use crate::context::Context;
 use crate::desired::{Cell, Desired, Identity};
 
-/// Applies it. The ConfigMap goes before the rest and the pods hear of it at once: an ACL change waits for nothing.
+/// Applies it. The ConfigMap goes before the rest and the pods hear of it at once: an ACL change waits for nothing; the client pods
+/// are right behind, and heard of together with it.
 ///
 /// # Errors
 /// The API server's; the next run makes every call again.
@@ -23,6 +25,7 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
         service_account,
         secret,
         config_map,
+        clients,
         service,
         network_policy,
         cells,
@@ -30,8 +33,17 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
     } = wanted;
     ensure(ctx, service_account).await?;
     ensure(ctx, secret).await?;
+    let keep_config: BTreeSet<String> = [&config_map]
+        .into_iter()
+        .chain(&clients)
+        .map(|config| config.name_any())
+        .collect();
     ensure(ctx, config_map).await?;
+    if let Some(clients) = clients {
+        ensure(ctx, clients).await?;
+    }
     ctx.reports.want(&id.uid, &hashes);
+    prune::<ConfigMap>(ctx, &id.uid, &keep_config).await?;
     ensure(ctx, service).await?;
     ensure(ctx, network_policy).await?;
     let Some(cells) = cells else { return Ok(()) };

@@ -195,6 +195,8 @@ reasons! {
     CellDown => "CellDown",
     /// Traffic leaves from an address that nobody promised.
     EgressIpDrift => "EgressIPDrift",
+    /// More pods are clients than a ConfigMap has room for.
+    ClientPodsLeftOut => "ClientPodsLeftOut",
     /// Fewer pods are ready than wanted.
     ReducedCapacity => "ReducedCapacity",
     /// Nothing is amiss.

@@ -95,6 +95,7 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         validated: &validated,
         hashes: None,
         secrets: None,
+        clients_left_out: false,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,

@@ -21,9 +21,10 @@ use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
 use crate::cluster::apply::current;
 use crate::cluster::caches::{Pool, pool_ref};
+use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
 use crate::context::Context;
-use crate::desired::{config_map, secret};
+use crate::desired::{clients, config_map, secret};
 use crate::egress_pool::validate::ValidPool;
 
 /// Label of a node's zone.
@@ -40,6 +41,12 @@ pub struct Observed {
     pub kept_pool: Option<document::Pool>,
     /// The secrets in the fleet's Secret.
     pub kept_secrets: Option<document::Secrets>,
+    /// What the accepted policy's clients are told apart by, as it stands in the ConfigMap.
+    pub kept_sources: Option<clients::Sources>,
+    /// The pods of the policy's namespace that can send, sorted by name.
+    pub senders: Vec<Holder>,
+    /// Who issues the tokens of ServiceAccounts.
+    pub issuer: Option<document::Issuer>,
     /// The NAT64 prefixes in the ConfigMap.
     pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
@@ -78,6 +85,9 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         now: (ctx.now)(),
         floor: discover::floor(&ctx.caches, &ctx.settings),
         kept_pool: config.as_deref().and_then(config_map::pool),
+        kept_sources: config.as_deref().and_then(config_map::sources),
+        senders: ctx.client_pods.of(&namespace),
+        issuer: issuer(ctx, &fleet, &uid).await?,
         kept_nat64: config
             .as_deref()
             .map(config_map::nat64_prefixes)
@@ -101,6 +111,18 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         kept_secrets: key.as_deref().and_then(secret::secrets),
         key: key.as_deref().and_then(secret::key),
     })
+}
+
+/// The issuer as it was read last, or as an operator before this one has read it.
+async fn issuer(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<document::Issuer>, Error> {
+    if let Some(issuer) = ctx.issuers.last() {
+        return Ok(Some(issuer));
+    }
+    let config = current::<ConfigMap>(ctx, &names::clients_name(fleet)).await?;
+    Ok(config
+        .filter(|config| belongs(config.as_ref(), policy_uid))
+        .as_deref()
+        .and_then(clients::issuer))
 }
 
 fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
@@ -145,6 +167,16 @@ impl Observed {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(Error::Random)?;
         Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// What the clients are told apart by: as the spec says, or while that is refused as it was accepted last.
+    #[must_use]
+    pub fn sources(&self, policy: &EgressPolicy, validated: &Validated) -> clients::Sources {
+        let spec = validated
+            .accepted
+            .then(|| clients::Sources::of(&policy.spec).ok());
+        let sources = spec.flatten().or_else(|| self.kept_sources.clone());
+        sources.unwrap_or_default()
     }
 
     /// When time alone changes the outcome: a promise begins or ends, an ACL is late, a pod was not asked, counts of

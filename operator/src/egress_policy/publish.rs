@@ -30,6 +30,8 @@ pub struct Outcome<'a> {
     pub hashes: Option<&'a Hashes>,
     /// What the policy's Secrets came to.
     pub secrets: Option<&'a Resolution>,
+    /// Not all client pods fit into their ConfigMap.
+    pub clients_left_out: bool,
     /// Why the objects could not be applied.
     pub failure: Option<&'a Error>,
 }
@@ -53,6 +55,7 @@ pub async fn publish(
         validated: outcome.validated,
         hashes: outcome.hashes,
         secrets: outcome.secrets,
+        clients_left_out: outcome.clients_left_out,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,

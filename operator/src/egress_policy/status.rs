@@ -71,6 +71,8 @@ pub struct Facts<'a> {
     pub hashes: Option<&'a Hashes>,
     /// What the policy's Secrets came to.
     pub secrets: Option<&'a Resolution>,
+    /// Not all client pods fit into their ConfigMap.
+    pub clients_left_out: bool,
     /// The pool, as far as it means something.
     pub pool: Option<&'a ValidPool>,
     /// The pods, sorted by name.

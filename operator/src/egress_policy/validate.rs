@@ -11,6 +11,7 @@ use egressway_crds::{EgressPolicy, EgressPool};
 use kube::ResourceExt as _;
 
 use super::condition::Reason;
+use crate::desired::clients::Sources;
 use crate::desired::secrets::needs;
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
@@ -186,6 +187,9 @@ fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, 
         facts.policy.name_any(),
     );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
+    if let Err(problems) = Sources::of(&facts.policy.spec) {
+        return Err(refusal(&problems, ""));
+    }
     let content = content(&facts.policy.spec, &namespace).map_err(|problems| refusal(&problems, ""))?;
     if let Some(shape) = shape {
         within_caps(&content, &shape.pool)?;

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Reports, Wanted, ask};
 use crate::cluster::caches::Caches;
 use crate::context::Wakes;
-use crate::desired::secret;
+use crate::desired::{Hashes, secret};
 use crate::metrics::Metrics;
 
 /// How often it is looked who is due while some pod has not what it should have, and when all have.
@@ -35,6 +35,8 @@ const LIST: Duration = Duration::from_secs(1);
 const SETTLED: Duration = Duration::from_secs(2);
 /// Between two questions to a pod that has not.
 const PENDING: Duration = Duration::from_millis(60);
+/// The same where only client pods are missing: nobody waits for the answer, except the next nudge.
+const PENDING_CLIENTS: Duration = Duration::from_millis(200);
 /// After so long a pod that still has not is asked as seldom as a settled one.
 const PENDING_FOR: Duration = Duration::from_secs(20);
 /// From a written ConfigMap to the first nudge: a kubelet that syncs the pod before it has heard of the ConfigMap
@@ -99,6 +101,13 @@ impl Due {
     }
 }
 
+/// The wishes of a policy that were measured last.
+#[derive(Default)]
+struct Measured {
+    config: Option<Instant>,
+    clients: Option<Instant>,
+}
+
 enum Done {
     Asked {
         pod: Arc<Target>,
@@ -121,7 +130,7 @@ impl Poller {
     /// Runs until `stop`.
     pub async fn run(self, stop: CancellationToken) {
         let (mut due, mut running): (HashMap<String, Due>, JoinSet<Done>) = Default::default();
-        let mut measured: HashMap<String, Instant> = HashMap::new();
+        let mut measured: HashMap<String, Measured> = HashMap::new();
         let mut held: HashMap<String, (String, String)> = HashMap::new();
         let mut targets: Vec<Arc<Target>> = Vec::new();
         let mut listed: Option<Instant> = None;
@@ -147,12 +156,17 @@ impl Poller {
             let mut tick = TICK_SETTLED;
             for target in &targets {
                 let wanted = self.reports.wanted(&target.policy_uid);
-                let (answered, synced) = self.has(target, wanted.as_ref());
-                let wish = wanted.map(|wanted| wanted.at);
+                let (answered, has) = self.has(target, wanted.as_ref());
+                let synced = has.config && has.clients;
+                let wish = wanted.map(|wanted| wanted.at.max(wanted.clients_at));
                 let state = due.entry(target.uid.clone()).or_default();
                 let behind = state.behind(wish, synced, now);
                 let pending = !synced && behind <= PENDING_FOR;
-                let pause = if pending { PENDING } else { SETTLED };
+                let pause = match (pending, has.config) {
+                    (false, _) => SETTLED,
+                    (true, false) => PENDING,
+                    (true, true) => PENDING_CLIENTS,
+                };
                 if pending || state.asked.is_none() {
                     tick = TICK;
                 }
@@ -210,10 +224,10 @@ impl Poller {
     }
 
     /// Whether a pod ever answered, and whether it has what it should have.
-    fn has(&self, target: &Target, wanted: Option<&Wanted>) -> (bool, bool) {
+    fn has(&self, target: &Target, wanted: Option<&Wanted>) -> (bool, Has) {
         self.reports.with(&target.uid, |report| {
-            let synced = wanted.is_none_or(|wanted| has(report, target, wanted));
-            (report.is_some(), synced)
+            let has = wanted.map_or(Has::ALL, |wanted| has(report, target, wanted));
+            (report.is_some(), has)
         })
     }
 
@@ -250,7 +264,7 @@ impl Poller {
             return false;
         };
         let mut fleet = targets.iter().filter(|target| target.policy_uid == policy_uid);
-        wanted.at.elapsed() < TOGETHER && fleet.any(|target| !self.has(target, Some(&wanted)).1)
+        wanted.at.elapsed() < TOGETHER && fleet.any(|target| !self.has(target, Some(&wanted)).1.config)
     }
 
     /// Notes an answer; true when status shows it.
@@ -272,30 +286,38 @@ impl Poller {
     }
 
     /// Once all pods of a policy have what they should have: how long that took, once per wish.
-    fn measure(&self, pod: &Target, targets: &[Arc<Target>], measured: &mut HashMap<String, Instant>) {
+    fn measure(&self, pod: &Target, targets: &[Arc<Target>], measured: &mut HashMap<String, Measured>) {
         let Some(wanted) = self.reports.wanted(&pod.policy_uid) else {
             return;
         };
-        if measured.get(&pod.policy_uid) == Some(&wanted.at) {
-            return;
-        }
-        let mut fleet = targets.iter().filter(|other| other.policy_uid == pod.policy_uid);
-        if fleet.all(|other| self.has(other, Some(&wanted)).1) {
-            measured.insert(pod.policy_uid.clone(), wanted.at);
+        let measured = measured.entry(pod.policy_uid.clone()).or_default();
+        let all = |has: fn(Has) -> bool| {
+            let mut fleet = targets.iter().filter(|other| other.policy_uid == pod.policy_uid);
+            fleet.all(|other| has(self.has(other, Some(&wanted)).1))
+        };
+        if measured.config != Some(wanted.at) && all(|has| has.config) {
+            measured.config = Some(wanted.at);
             self.metrics.propagated(wanted.at.elapsed());
+        }
+        if measured.clients != Some(wanted.clients_at) && all(|has| has.clients) {
+            measured.clients = Some(wanted.clients_at);
+            self.metrics.clients_propagated(wanted.clients_at.elapsed());
         }
     }
 
     /// Touches an annotation of the pod, with a value that was not there before.
     fn nudge(&self, target: &Target, count: u64) -> impl Future<Output = Done> + Send + use<> {
         let api = Api::<Pod>::namespaced(self.client.clone(), &self.fleet_namespace);
-        let hash = self
+        let hashes = self
             .reports
             .wanted(&target.policy_uid)
-            .map(|wanted| wanted.hashes.policy)
-            .unwrap_or_default();
-        let hash: String = hash.trim_start_matches("sha256:").chars().take(12).collect();
-        let value = format!("{hash}-{}-{count}", jiff::Timestamp::now().as_second());
+            .map(|wanted| wanted.hashes);
+        let Hashes { policy, clients, .. } = hashes.unwrap_or_default();
+        let (policy, clients) = (short(&policy), short(&clients));
+        let value = format!(
+            "{policy}-{clients}-{}-{count}",
+            jiff::Timestamp::now().as_second()
+        );
         let (name, uid) = (target.name.clone(), target.uid.clone());
         async move {
             let patch =
@@ -325,8 +347,30 @@ fn nudge_pause(since: Duration) -> Duration {
     pace.map_or(NUDGE_LAST, |(_, pause)| *pause)
 }
 
-fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
-    report.is_some_and(|report| {
+/// The first digits of a digest, for people.
+fn short(hash: &str) -> String {
+    hash.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+/// Of what a pod should have, what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Has {
+    /// Policy, floor and pool.
+    config: bool,
+    /// The client pods.
+    clients: bool,
+}
+
+impl Has {
+    const ALL: Self = Self {
+        config: true,
+        clients: true,
+    };
+}
+
+fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> Has {
+    let clients = report.is_some_and(|report| report.clients_hash == wanted.hashes.clients);
+    let config = report.is_some_and(|report| {
         let (namespace, name) = &target.policy;
         let policy = report
             .policies
@@ -336,7 +380,8 @@ fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> bool {
             && report.floor_hash == wanted.hashes.floor
             && report.pool_hash == wanted.hashes.pool
             && report.secrets_hash == wanted.hashes.secrets
-    })
+    });
+    Has { config, clients }
 }
 
 #[cfg(test)]
@@ -377,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_has_what_it_should_have_when_all_three_documents_are_in_force() {
+    fn a_pod_has_what_it_should_have_when_all_documents_are_in_force() {
         let target = Target {
             uid: "uid".to_owned(),
             name: "pod".to_owned(),
@@ -387,29 +432,37 @@ mod tests {
             key: String::new(),
         };
         let wanted = |policy: &str, floor: &str, pool: &str| Wanted {
-            hashes: crate::desired::Hashes {
+            hashes: Hashes {
                 policy: policy.to_owned(),
                 floor: floor.to_owned(),
                 pool: pool.to_owned(),
                 secrets: String::new(),
+                clients: "clients".to_owned(),
             },
             since: jiff::Timestamp::UNIX_EPOCH,
             at: Instant::now(),
+            clients_at: Instant::now(),
         };
-        let report = super::super::tests::report("h", &[]);
-        assert!(has(Some(&report), &target, &wanted("h", "floor", "pool")));
+        let mut report = super::super::tests::report("h", &[]);
+        let without = has(Some(&report), &target, &wanted("h", "floor", "pool"));
+        assert_eq!((without.config, without.clients), (true, false));
+        report.clients_hash = "clients".to_owned();
+        assert_eq!(
+            has(Some(&report), &target, &wanted("h", "floor", "pool")),
+            Has::ALL
+        );
         for other in [
             wanted("x", "floor", "pool"),
             wanted("h", "x", "pool"),
             wanted("h", "floor", "x"),
         ] {
-            assert!(!has(Some(&report), &target, &other));
+            assert!(!has(Some(&report), &target, &other).config);
         }
-        assert!(!has(None, &target, &wanted("h", "floor", "pool")));
+        assert!(!has(None, &target, &wanted("h", "floor", "pool")).config);
         let stranger = Target {
             policy: ("other".to_owned(), "webhooks".to_owned()),
             ..target
         };
-        assert!(!has(Some(&report), &stranger, &wanted("h", "floor", "pool")));
+        assert!(!has(Some(&report), &stranger, &wanted("h", "floor", "pool")).config);
     }
 }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use egressway_operator::cluster::apply::Memory;
 use egressway_operator::cluster::caches::{Caches, Writers, caches};
+use egressway_operator::cluster::client_pods::{ClientPods, PodSeen};
+use egressway_operator::cluster::issuer::Issuers;
 use egressway_operator::context::{Context, Settings, Wakes};
 use egressway_operator::egress_policy::retry::Failures;
 use egressway_operator::events::Events;
@@ -93,6 +95,8 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
         client: client.clone(),
         wakes: Arc::new(Wakes::new(&caches)),
         caches,
+        client_pods: Arc::new(ClientPods::default()),
+        issuers: Arc::new(Issuers::default()),
         memory: Memory::default(),
         reports: Arc::new(Reports::default()),
         settings: Settings {
@@ -160,6 +164,18 @@ impl World {
         fill(&state, "/serviceaccounts/", &mut writers.service_accounts);
         fill(&state, "/networkpolicies/", &mut writers.network_policies);
         fill(&state, "/poddisruptionbudgets/", &mut writers.disruption_budgets);
+        let pods: Vec<PodSeen> = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains("/pods/"))
+            .map(|(_, pod)| serde_json::from_value(pod.clone()).unwrap())
+            .collect();
+        drop(state);
+        self.ctx.client_pods.apply(Event::Init);
+        for pod in pods {
+            self.ctx.client_pods.apply(Event::InitApply(pod));
+        }
+        self.ctx.client_pods.apply(Event::InitDone);
     }
 
     /// The calls since the last time, without the Events.

@@ -1,4 +1,4 @@
-//! Bytes in, documents in force out; all three or none.
+//! Bytes in, documents in force out; all or none.
 //!
 //! Meaning is the core's: this module parses, asks it, and keeps what did not change. A node that joins the cluster
 //! rewrites the floor; a thousand rules need no second look for it.
@@ -8,13 +8,14 @@ use std::sync::Arc;
 use egressway_core::acl::Wall;
 use egressway_core::acl::compile::{self, Problems};
 use egressway_core::wire::document;
-use egressway_core::wire::names::{FLOOR_KEY, POLICIES_KEY, POOL_KEY};
+use egressway_core::wire::names::{CLIENTS_KEY, FLOOR_KEY, POLICIES_KEY, POOL_KEY, SECRETS_KEY};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::Error;
 use super::read::Raw;
+use crate::auth::{ClientTable, Keyring};
 use crate::egress_ip::Plan;
 use crate::state::InForce;
 
@@ -58,12 +59,53 @@ pub(super) fn compile(
             (Arc::new(pool), hash, caps)
         }
     };
+    let clients = clients(raw, before)?;
+    let secrets = match before {
+        Some((old, in_force)) if old.secrets == raw.secrets && old.policies == raw.policies => {
+            Arc::clone(&in_force.secrets)
+        }
+        Some(_) | None => {
+            let document: document::Secrets = match &raw.secrets {
+                Some(bytes) => parse(bytes, SECRETS_KEY).map_err(unquoted)?,
+                None => document::Secrets::default(),
+            };
+            Arc::new(Keyring::new(&policies, document))
+        }
+    };
     Ok(InForce {
         policies,
         wall: Arc::new(Wall { floor, caps }),
         pool,
         pool_hash,
+        clients,
+        secrets,
     })
+}
+
+fn clients(raw: &Raw, before: Option<(&Raw, &InForce)>) -> Result<Arc<ClientTable>, Error> {
+    let Some(bytes) = &raw.clients else {
+        return Ok(Arc::default());
+    };
+    match before {
+        Some((old, in_force)) if old.clients == raw.clients => Ok(Arc::clone(&in_force.clients)),
+        before => {
+            let before = before.map(|(_, in_force)| in_force.clients.as_ref());
+            let table = ClientTable::new(&parse(bytes, CLIENTS_KEY)?, before);
+            table.map(Arc::new).map_err(meaning(CLIENTS_KEY))
+        }
+    }
+}
+
+/// Where, but not what: serde quotes the value that it did not expect.
+fn unquoted(error: Error) -> Error {
+    match error {
+        Error::Parse { file, source } => Error::ParseSecrets {
+            file,
+            line: source.line(),
+            column: source.column(),
+        },
+        other => other,
+    }
 }
 
 fn meaning(file: &'static str) -> impl FnOnce(Problems) -> Error {

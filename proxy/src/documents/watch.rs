@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use egressway_core::wire::names::{FLOOR_KEY, POLICIES_KEY, POOL_KEY};
+use egressway_core::wire::names::{CLIENTS_KEY, FLOOR_KEY, POLICIES_KEY, POOL_KEY, SECRETS_KEY};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, Reader, WatchFlags};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -20,17 +20,26 @@ use super::read::DATA_LINK;
 /// Room for a burst of events; what does not fit is read in the next turn of the loop.
 const BUFFER_BYTES: usize = 4096;
 
-/// A watch on one directory, which may come and go.
+/// A watch on directories, which may come and go.
 #[derive(Debug)]
 pub(super) struct Watch {
-    dir: PathBuf,
+    heed: Heed,
     /// Absent where the user has no inotify instance left (128 by default, shared by all pods of that user ID).
     inotify: Option<AsyncFd<OwnedFd>>,
     armed: bool,
 }
 
+/// Which names in them matter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heed {
+    /// Those of mounted documents.
+    Documents,
+    /// Every one: an editor writes under names of its own.
+    Everything,
+}
+
 impl Watch {
-    pub(super) fn new(dir: PathBuf) -> Self {
+    pub(super) fn new(heed: Heed) -> Self {
         let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
             .map_err(io::Error::from)
             .and_then(register);
@@ -41,14 +50,15 @@ impl Watch {
             );
         }
         Self {
-            dir,
+            heed,
             inotify: inotify.ok(),
             armed: false,
         }
     }
 
-    /// Watches the directory that has the name now; on one that is watched already this changes nothing.
-    pub(super) fn arm(&mut self) -> bool {
+    /// Watches the directories that have these names now; on those that are watched already this changes nothing.
+    /// Whether all of them are.
+    pub(super) fn arm(&mut self, dirs: &[PathBuf]) -> bool {
         let flags = WatchFlags::MOVED_TO
             | WatchFlags::CREATE
             | WatchFlags::CLOSE_WRITE
@@ -56,11 +66,13 @@ impl Watch {
             | WatchFlags::DELETE_SELF
             | WatchFlags::MOVE_SELF
             | WatchFlags::ONLYDIR;
-        self.armed = self
-            .inotify
-            .as_ref()
-            .is_some_and(|fd| inotify::add_watch(fd, &self.dir, flags).is_ok());
-        self.armed
+        let Some(fd) = &self.inotify else { return false };
+        let armed = dirs
+            .iter()
+            .filter(|dir| inotify::add_watch(fd, dir.as_path(), flags).is_ok())
+            .count();
+        self.armed = armed > 0;
+        armed == dirs.len()
     }
 
     /// Returns after something happened to the documents; never, where nothing can be watched.
@@ -72,7 +84,7 @@ impl Watch {
             let Ok(mut ready) = fd.readable().await else {
                 return pending().await;
             };
-            let relevant = drain(fd.get_ref());
+            let relevant = drain(fd.get_ref(), self.heed);
             ready.clear_ready();
             if relevant {
                 return;
@@ -90,8 +102,8 @@ fn register(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
-/// Takes all events; whether one concerns a document.
-fn drain(fd: &OwnedFd) -> bool {
+/// Takes all events; whether one matters.
+fn drain(fd: &OwnedFd, heed: Heed) -> bool {
     let mut buffer = [MaybeUninit::uninit(); BUFFER_BYTES];
     let mut events = Reader::new(fd, &mut buffer);
     let mut relevant = false;
@@ -99,10 +111,18 @@ fn drain(fd: &OwnedFd) -> bool {
     while let Ok(event) = events.next() {
         let name = event.file_name().map(std::ffi::CStr::to_bytes);
         relevant |= event.events().contains(ReadFlags::QUEUE_OVERFLOW)
+            || heed == Heed::Everything
             || name.is_none_or(|name| {
-                [DATA_LINK, POLICIES_KEY, FLOOR_KEY, POOL_KEY]
-                    .iter()
-                    .any(|own| own.as_bytes() == name)
+                [
+                    DATA_LINK,
+                    POLICIES_KEY,
+                    FLOOR_KEY,
+                    POOL_KEY,
+                    CLIENTS_KEY,
+                    SECRETS_KEY,
+                ]
+                .iter()
+                .any(|own| own.as_bytes() == name)
             });
     }
     relevant

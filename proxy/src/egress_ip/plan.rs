@@ -16,9 +16,10 @@ use egressway_core::wire::document::{self, Pool};
 use http::Uri;
 use http::uri::Scheme;
 use ipnet::IpNet;
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
 
 use super::tls;
+use crate::upstream_tls::Roots;
 
 /// Most observers of a pool. The quorum needs two or three; each costs up to sixteen connections a round and pod.
 pub const OBSERVERS_MAX: usize = 8;
@@ -89,6 +90,14 @@ impl Plan {
     /// # Errors
     /// Every problem.
     pub fn of(pool: &Pool, cell: &str) -> Result<Self, Problems> {
+        Self::with_roots(pool, cell, &Roots::built_in().current().store)
+    }
+
+    /// The same with other roots for observers that the pool names none for.
+    ///
+    /// # Errors
+    /// The same.
+    pub(super) fn with_roots(pool: &Pool, cell: &str, roots: &Arc<RootCertStore>) -> Result<Self, Problems> {
         let mut problems = Problems::default();
         if pool.version != document::VERSION {
             let (found, reads) = (pool.version, document::VERSION);
@@ -97,7 +106,7 @@ impl Plan {
                 format!("{found} is not {reads}: upgrade the proxy first"),
             );
         }
-        let observers = observers(&pool.observation, &mut problems);
+        let observers = observers(&pool.observation, roots, &mut problems);
         let quorum = usize::try_from(pool.observation.quorum).unwrap_or(usize::MAX);
         if !observers.is_empty() && !(1..=observers.len()).contains(&quorum) {
             problems.push(
@@ -162,7 +171,11 @@ fn promise(pool: &Pool, cell: &str, problems: &mut Problems) -> (bool, Vec<IpNet
     own
 }
 
-fn observers(observation: &document::Observation, problems: &mut Problems) -> Vec<Arc<Observer>> {
+fn observers(
+    observation: &document::Observation,
+    roots: &Arc<RootCertStore>,
+    problems: &mut Problems,
+) -> Vec<Arc<Observer>> {
     if observation.observers.len() > OBSERVERS_MAX {
         problems.push("observation.observers", format!("more than {OBSERVERS_MAX}"));
         return Vec::new();
@@ -174,7 +187,7 @@ fn observers(observation: &document::Observation, problems: &mut Problems) -> Ve
         if !names.insert(observer.name.as_str()) {
             problems.push(&field, "stands twice");
         }
-        match parse(observer) {
+        match parse(observer, roots) {
             Ok(observer) => observers.push(Arc::new(observer)),
             Err(problem) => problems.push(&field, problem),
         }
@@ -182,7 +195,7 @@ fn observers(observation: &document::Observation, problems: &mut Problems) -> Ve
     observers
 }
 
-fn parse(observer: &document::Observer) -> Result<Observer, String> {
+fn parse(observer: &document::Observer, roots: &Arc<RootCertStore>) -> Result<Observer, String> {
     let uri: Uri = observer
         .url
         .parse()
@@ -196,7 +209,10 @@ fn parse(observer: &document::Observer) -> Result<Observer, String> {
     let target = Target::parse_with_default(authority, if secure { 443 } else { 80 })
         .map_err(|error| format!("the URL is malformed: {error}"))?;
     let tls = match (secure, &observer.ca_bundle) {
-        (true, bundle) => Some((tls::config(bundle.as_deref())?, tls::server_name(target.host())?)),
+        (true, bundle) => Some((
+            tls::config(bundle.as_deref(), roots)?,
+            tls::server_name(target.host())?,
+        )),
         (false, None) => None,
         (false, Some(_)) => return Err("caBundle needs an https:// URL".to_owned()),
     };

@@ -1,4 +1,4 @@
-//! TLS towards observers: the compiled-in web roots, or the bundle that the pool gives for one observer instead.
+//! TLS towards observers: the roots of the process, or the bundle that the pool gives for one observer instead.
 //!
 //! No resumption and no early data: each probe is a fresh connection on purpose.
 
@@ -6,15 +6,23 @@ use std::sync::Arc;
 
 use egressway_core::acl::Host;
 use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::upstream_tls::roots::Bundle;
+
 /// The client's side of TLS.
-pub(super) fn config(ca_bundle: Option<&str>) -> Result<Arc<ClientConfig>, String> {
+pub(super) fn config(
+    ca_bundle: Option<&str>,
+    roots: &Arc<RootCertStore>,
+) -> Result<Arc<ClientConfig>, String> {
     let roots = match ca_bundle {
-        None => webpki_roots::TLS_SERVER_ROOTS.iter().cloned().collect(),
-        Some(pem) => bundle(pem)?,
+        None => Arc::clone(roots),
+        Some(pem) => {
+            Bundle::parse(pem.as_bytes())
+                .map_err(|error| format!("caBundle: {error}"))?
+                .store
+        }
     };
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -33,16 +41,4 @@ pub(super) fn server_name(host: &Host) -> Result<ServerName<'static>, String> {
         Host::Name(name) => ServerName::try_from(name.clone()).map_err(|error| error.to_string()),
         Host::Address(ip) => Ok(ServerName::IpAddress((*ip).into())),
     }
-}
-
-fn bundle(pem: &str) -> Result<RootCertStore, String> {
-    let mut roots = RootCertStore::empty();
-    for cert in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-        let cert = cert.map_err(|error| format!("caBundle: {error}"))?;
-        roots.add(cert).map_err(|error| format!("caBundle: {error}"))?;
-    }
-    if roots.is_empty() {
-        return Err("caBundle holds no certificate".to_owned());
-    }
-    Ok(roots)
 }

@@ -1,12 +1,15 @@
-//! Bodies of requests: where they end, byte by byte, and nothing behind it.
+//! Bodies: where they end, byte by byte, and nothing behind it.
 //!
-//! A strict decoder of its own, because the head's reader must be the one that finds the next head as well. Chunk
-//! extensions are checked and dropped (RFC 9112, 7.1.1); a bare LF, an odd CR or a stray space ends the connection.
+//! A strict decoder of its own, for requests and answers alike, because the head's reader must be the one that finds the
+//! next head as well. Chunk extensions are checked and dropped (RFC 9112, 7.1.1); a bare LF, an odd CR or a stray space
+//! ends the connection. Bytes stay where they are: the decoder says how many of them are body, the caller moves them.
 
-use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
+mod chunk;
 
-use super::head::{Framing, Scan, Section, parse_trailers};
+use bytes::{Buf as _, BytesMut};
+
+use self::chunk::{chunk_size, size_line};
+use super::head::{Fields, Framing, Scan, Section};
 use super::reason::Fault;
 
 /// Longest chunk-size line; hyper allows 16 KiB of extensions in all, no known client sends any.
@@ -19,13 +22,13 @@ const TRAILER_BYTES_MAX: usize = 8 * 1024;
 /// What the next bytes are.
 #[derive(Debug)]
 pub enum Step {
-    /// Bytes of the body.
-    Data(Bytes),
+    /// So many bytes at the buffer's start, at least one, are body; [`Decoder::take`] says how many went on.
+    Data(usize),
     /// Its trailers; the end follows.
-    Trailers(HeaderMap),
+    Trailers(Fields),
     /// The end; whatever is left in the buffer is the next message.
     End,
-    /// More bytes are needed.
+    /// More bytes are needed; if none come, [`Decoder::may_end`] says whether that is the body's end.
     More,
 }
 
@@ -39,6 +42,7 @@ pub struct Decoder {
 #[derive(Debug)]
 enum State {
     Length(u64),
+    Close,
     Size,
     Data(u64),
     DataEnd,
@@ -47,14 +51,14 @@ enum State {
 }
 
 impl Decoder {
-    /// A decoder for a request's body.
+    /// A decoder for a body that ends so.
     #[must_use]
     pub fn new(framing: Framing) -> Self {
         let state = match framing {
-            // A request never ends with its connection (RFC 9112, 6.3).
-            Framing::None | Framing::Close | Framing::Length(0) => State::End,
+            Framing::None | Framing::Length(0) => State::End,
             Framing::Length(length) => State::Length(length),
             Framing::Chunked => State::Size,
+            Framing::Close => State::Close,
         };
         Self {
             state,
@@ -68,7 +72,13 @@ impl Decoder {
         matches!(self.state, State::End)
     }
 
-    /// Takes what it can from the buffer.
+    /// Whether the connection's end is the body's; any other body that the connection breaks off is not complete.
+    #[must_use]
+    pub fn may_end(&self) -> bool {
+        matches!(self.state, State::End | State::Close)
+    }
+
+    /// Says what stands at the buffer's start, and takes from it what is no body.
     ///
     /// # Errors
     /// The body is malformed; the connection cannot be used any further.
@@ -76,38 +86,24 @@ impl Decoder {
         loop {
             match &mut self.state {
                 State::End => return Ok(Step::End),
-                State::Length(left) => {
-                    let Some(data) = take(buffer, left) else {
-                        return Ok(Step::More);
-                    };
-                    if *left == 0 {
-                        self.state = State::End;
-                    }
-                    return Ok(Step::Data(data));
-                }
+                State::Length(left) | State::Data(left) => return Ok(data(buffer, *left)),
+                State::Close => return Ok(data(buffer, u64::MAX)),
                 State::Size => {
                     let Some(line) = size_line(buffer)? else {
                         return Ok(Step::More);
                     };
-                    let (size, digits) = chunk_size(&line)?;
+                    let (size, digits) = chunk_size(line)?;
                     self.extension_bytes += line.len() - digits;
                     if self.extension_bytes > EXTENSION_BYTES_MAX {
                         return Err(Fault::MalformedRequest("too many chunk extensions"));
                     }
+                    let end = line.len() + 2;
+                    buffer.advance(end);
                     self.state = if size == 0 {
                         State::Trailers(Scan::default())
                     } else {
                         State::Data(size)
                     };
-                }
-                State::Data(left) => {
-                    let Some(data) = take(buffer, left) else {
-                        return Ok(Step::More);
-                    };
-                    if *left == 0 {
-                        self.state = State::DataEnd;
-                    }
-                    return Ok(Step::Data(data));
                 }
                 State::DataEnd => match (buffer.first(), buffer.get(1)) {
                     (Some(b'\r'), Some(b'\n')) => {
@@ -123,120 +119,44 @@ impl Decoder {
                         Ok(None) => return Ok(Step::More),
                         Err(_) => return Err(Fault::MalformedRequest("the trailers are malformed")),
                     };
-                    let trailers = buffer.split_to(end).freeze();
                     self.state = State::End;
-                    if trailers.len() > 2 {
-                        return parse_trailers(trailers)
-                            .map(Step::Trailers)
-                            .map_err(|_| Fault::MalformedRequest("the trailers are malformed"));
+                    if end == 2 {
+                        buffer.advance(2);
+                        return Ok(Step::End);
                     }
+                    return Fields::parse(buffer.split_to(end).freeze())
+                        .map(Step::Trailers)
+                        .map_err(|_| Fault::MalformedRequest("the trailers are malformed"));
                 }
             }
         }
     }
-}
 
-/// At most `left` bytes, if there are any.
-fn take(buffer: &mut BytesMut, left: &mut u64) -> Option<Bytes> {
-    let length = usize::try_from(*left).unwrap_or(usize::MAX).min(buffer.len());
-    if length == 0 {
-        return None;
-    }
-    *left -= length as u64;
-    Some(buffer.split_to(length).freeze())
-}
-
-/// The chunk-size line without its CRLF, once it is complete.
-fn size_line(buffer: &mut BytesMut) -> Result<Option<Bytes>, Fault> {
-    const BROKEN: Fault = Fault::MalformedRequest("a chunk size line is malformed");
-    let odd = buffer
-        .iter()
-        .position(|byte| (*byte < 0x20 && *byte != b'\t') || *byte >= 0x7f);
-    if odd.unwrap_or(buffer.len()) > SIZE_LINE_BYTES_MAX {
-        return Err(BROKEN);
-    }
-    let Some(at) = odd else { return Ok(None) };
-    match (buffer.get(at), buffer.get(at + 1)) {
-        (Some(b'\r'), Some(b'\n')) => {
-            let line = buffer.split_to(at).freeze();
-            buffer.advance(2);
-            Ok(Some(line))
-        }
-        (Some(b'\r'), None) => Ok(None),
-        _ => Err(BROKEN),
-    }
-}
-
-/// The size, and how many digits it took. Behind it, only well-formed extensions.
-fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
-    const BROKEN: Fault = Fault::MalformedRequest("a chunk size is malformed");
-    let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
-    // 15 digits cannot overflow; more are leading zeros or a lie.
-    if digits == 0 || digits > 15 {
-        return Err(BROKEN);
-    }
-    let (size, extensions) = line.split_at(digits);
-    let size = std::str::from_utf8(size)
-        .ok()
-        .and_then(|size| u64::from_str_radix(size, 16).ok())
-        .ok_or(BROKEN)?;
-    if extensions_are_valid(extensions) {
-        Ok((size, digits))
-    } else {
-        Err(BROKEN)
-    }
-}
-
-/// `*( BWS ";" BWS name [ BWS "=" BWS value ] )`, a value being a token or a quoted string.
-fn extensions_are_valid(mut rest: &[u8]) -> bool {
-    while !rest.is_empty() {
-        let Some((b';', tail)) = blank(rest).split_first() else {
-            return false;
-        };
-        let Some(tail) = token(blank(tail)) else {
-            return false;
-        };
-        rest = tail;
-        if let Some((b'=', tail)) = blank(tail).split_first() {
-            let tail = blank(tail);
-            let value = if tail.first() == Some(&b'"') {
-                quoted(tail)
-            } else {
-                token(tail)
-            };
-            let Some(tail) = value else { return false };
-            rest = tail;
+    /// Takes body bytes from the buffer: at most as many as [`Step::Data`] said.
+    pub fn take(&mut self, buffer: &mut BytesMut, count: usize) {
+        buffer.advance(count);
+        match &mut self.state {
+            State::Length(left) => {
+                *left = left.saturating_sub(count as u64);
+                if *left == 0 {
+                    self.state = State::End;
+                }
+            }
+            State::Data(left) => {
+                *left = left.saturating_sub(count as u64);
+                if *left == 0 {
+                    self.state = State::DataEnd;
+                }
+            }
+            State::Close | State::Size | State::DataEnd | State::Trailers(_) | State::End => {}
         }
     }
-    true
 }
 
-fn blank(bytes: &[u8]) -> &[u8] {
-    let count = bytes
-        .iter()
-        .take_while(|byte| matches!(byte, b' ' | b'\t'))
-        .count();
-    bytes.get(count..).unwrap_or_default()
-}
-
-/// What is behind a token of at least one character.
-fn token(bytes: &[u8]) -> Option<&[u8]> {
-    let count = bytes
-        .iter()
-        .take_while(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte))
-        .count();
-    if count == 0 { None } else { bytes.get(count..) }
-}
-
-/// What is behind a quoted string.
-fn quoted(bytes: &[u8]) -> Option<&[u8]> {
-    let mut rest = bytes.get(1..)?;
-    loop {
-        match rest {
-            [b'"', tail @ ..] => return Some(tail),
-            [b'\\', _, tail @ ..] | [_, tail @ ..] => rest = tail,
-            [] => return None,
-        }
+fn data(buffer: &BytesMut, left: u64) -> Step {
+    match usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len()) {
+        0 => Step::More,
+        count => Step::Data(count),
     }
 }
 
@@ -251,8 +171,11 @@ mod tests {
         let mut bytes = bytes.iter();
         loop {
             match decoder.decode(&mut buffer)? {
-                Step::Data(data) => body.extend_from_slice(&data),
-                Step::Trailers(map) => trailers = map.len(),
+                Step::Data(count) => {
+                    body.extend_from_slice(&buffer[..count]);
+                    decoder.take(&mut buffer, count);
+                }
+                Step::Trailers(fields) => trailers = fields.iter().count(),
                 Step::End => {
                     let mut rest = buffer.to_vec();
                     rest.extend(bytes);
@@ -264,6 +187,9 @@ mod tests {
                 }
                 Step::More => match bytes.next() {
                     Some(byte) => buffer.extend_from_slice(&[*byte]),
+                    None if decoder.may_end() => {
+                        return Ok((String::from_utf8(body).unwrap(), trailers, String::new()));
+                    }
                     None => return Err(Fault::UpstreamClosed),
                 },
             }
@@ -342,5 +268,14 @@ mod tests {
             Ok((String::new(), 0, "GET".to_owned()))
         );
         assert!(Decoder::new(Framing::Length(0)).is_done());
+        assert_eq!(decode(Framing::Length(4), b"abc"), Err(Fault::UpstreamClosed));
+    }
+
+    #[test]
+    fn without_a_length_the_connection_is_the_end() {
+        assert_eq!(
+            decode(Framing::Close, b"abc"),
+            Ok(("abc".to_owned(), 0, String::new()))
+        );
     }
 }

@@ -12,6 +12,7 @@ use super::head::{Framing, Head};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use super::route::Routed;
+use super::sni::SniCheck;
 use crate::tunnel::{End, Side};
 
 /// The answer to a CONNECT that succeeded; neither length nor coding may stand in it (RFC 9110, 9.3.6).
@@ -20,17 +21,24 @@ const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 impl Connection {
     /// Answers a CONNECT; refused, the connection has ended with it.
     pub(super) async fn connect(
-        self,
+        mut self,
         server: &Server,
         mut request: Request,
         head: &Head,
     ) -> Option<Box<Tunnel>> {
         let routed = match target(head) {
-            Ok(target) => server.route(&mut request, target).await,
+            Ok(target) => {
+                server
+                    .route(&mut request, self.certified.as_deref_mut(), target)
+                    .await
+            }
             Err(reason) => Err(reason),
         };
         match routed {
-            Ok(routed) => self.established(server, request, routed).await,
+            Ok(routed) => {
+                let sni = routed.permit.settings().sni.into();
+                self.established(server, request, routed, sni).await
+            }
             Err(reason) => {
                 self.refuse(server, request, reason).await;
                 None
@@ -43,16 +51,31 @@ impl Connection {
         server: &Server,
         mut request: Request,
         routed: Routed,
+        sni: SniCheck,
     ) -> Option<Box<Tunnel>> {
-        if let Err(error) = self.stream.write_all(ESTABLISHED).await {
+        let ending = |end, status| Ending {
+            end,
+            status,
+            sent: 0,
+            received: 0,
+        };
+        let written = async {
+            self.stream.write_all(ESTABLISHED).await?;
+            self.stream.flush().await
+        };
+        if let Err(error) = written.await {
             request.detail = Some(error.to_string().into());
-            let ending = Ending {
-                end: End::ClientReset,
-                status: None,
-                sent: 0,
-                received: 0,
-            };
-            request.served(server, ending);
+            request.served(server, ending(End::ClientReset, None));
+            return None;
+        }
+        let (host, patience) = (routed.permit.target().host(), request.limits.head_time);
+        if !sni
+            .passes(&mut self.stream, &mut self.buffer, host, patience)
+            .await
+        {
+            // A socket that is gone already cannot be reset any more.
+            let _ = self.stream.set_zero_linger();
+            request.served(server, ending(End::SniMismatch, Some(200)));
             return None;
         }
         Some(Box::new(Tunnel {

@@ -3,23 +3,32 @@
 //! Whatever is refused ends the connection: after a message that cannot be framed nobody knows where the next one
 //! begins, and behind a refused CONNECT may stand bytes that were meant for the tunnel (RFC 9931).
 
+use std::future::poll_fn;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
-use egressway_core::acl::{Ask, Target, VettedAddr};
+use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
 use super::head::{Head, Scan, Section};
+use super::listener::{Source, may_speak_plainly};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
+use super::timer::Timer;
+use crate::auth::{Certified, Credential, MalformedCredential};
 use crate::state::InForce;
-use crate::tunnel::{self, Counters, Cuts, Side};
+use crate::stream::Stream;
+use crate::tunnel::live::{Meter, Open};
+use crate::tunnel::{self, Cuts, Means, Side};
 
 /// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -30,29 +39,43 @@ const FAREWELL_BYTES_MAX: usize = 256 * 1024;
 const READ_BYTES: usize = 4 * 1024;
 /// After a drain began, how long a connection without any request may still bring its first: the client opened it
 /// before it could know, and reads a refusal instead of an end without a word.
-const DRAIN_GRACE: Duration = Duration::from_secs(1);
+pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// One client connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) buffer: BytesMut,
-    pub(super) peer: SocketAddr,
+    pub(super) source: Source,
+    /// The client certificate of a TLS connection.
+    pub(super) certified: Option<Box<Certified>>,
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
+    pub(super) timer: Timer,
 }
 
 /// What follows a forwarded request.
 #[derive(Debug)]
 pub(super) enum Next {
     /// Another head may follow.
-    KeepAlive(Box<Connection>),
+    KeepAlive,
     /// Nothing is read any more.
-    Close(Box<Connection>),
+    Close,
     /// The connection has ended.
     Ended,
+    /// The request is refused.
+    Refused(Box<Request>, Reason),
     /// The protocol changed.
-    Tunnel(Box<Tunnel>),
+    Tunnel(Box<Upgraded>),
+}
+
+/// What a tunnel behind a forwarded request needs, besides the client's connection.
+#[derive(Debug)]
+pub(super) struct Upgraded {
+    pub(super) origin: Side,
+    pub(super) request: Request,
+    pub(super) target: Target,
+    pub(super) address: VettedAddr,
 }
 
 /// A connection that has become a tunnel, and what is still to be known about it.
@@ -72,24 +95,40 @@ impl Tunnel {
         let Self {
             client,
             origin,
-            request,
+            mut request,
             target,
             address,
             status,
         } = *self;
+        let mut in_force = server.state.watch_in_force();
+        let decided_by = request.decided_by.take();
+        if decided_by.is_none_or(|documents| !Arc::ptr_eq(&documents, &in_force.borrow())) {
+            // They changed while the name was looked up and the destination dialled: the tunnel is held to these.
+            in_force.mark_changed();
+        }
         let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
+        let listed = server.live.list(Open {
+            id: request.id,
+            client: request.client,
+            policy: request.policy.clone(),
+            target,
+            address,
+            meter: Meter::new(Instant::now()),
+        });
+        let open = listed.open();
         let cuts = Cuts {
-            idle: server.limits.idle,
-            deadline: None,
-            in_force: server.state.watch_in_force(),
+            idle: request.limits.idle,
+            deadline: request.deadline(),
+            in_force,
             kill,
         };
-        let counters = Counters {
-            sent: server.metrics.bytes_sent.clone(),
-            received: server.metrics.bytes_received.clone(),
+        let means = Means {
+            counters: &server.counters,
+            meter: &open.meter,
+            pipes: &server.pipes,
         };
-        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
-        let outcome = tunnel::run(client, origin, cuts, counters, permitted).await;
+        let permitted = |in_force: &InForce| request.still_permitted(in_force, open.address);
+        let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
         let ending = Ending {
             end: outcome.end,
             status: Some(status),
@@ -100,13 +139,6 @@ impl Tunnel {
     }
 }
 
-/// Whether documents let something that is open go on: its target, and the very address that it leads to.
-pub(super) fn still_permitted(in_force: &InForce, target: &Target, address: VettedAddr) -> bool {
-    in_force
-        .policy()
-        .is_some_and(|policy| policy.still_permits(&in_force.wall, Ask::tunnel(target.clone()), address))
-}
-
 impl Connection {
     pub(super) fn new(
         stream: TcpStream,
@@ -115,18 +147,25 @@ impl Connection {
         kill: CancellationToken,
     ) -> Self {
         Self {
-            stream,
+            stream: stream.into(),
             buffer: BytesMut::new(),
-            peer,
+            source: Source::peer(peer),
+            certified: None,
             stop,
             kill,
+            timer: Timer::default(),
         }
     }
 
     pub(super) async fn run(self, server: &Server) {
         let kill = self.kill.clone();
         // Apart, because a tunnel lives for hours: what it took to open it is gone by then, buffers and all.
-        let requests = Box::pin(self.requests(server));
+        let requests = Box::pin(async {
+            match self.open(server).await {
+                Some(connection) => connection.requests(server).await,
+                None => None,
+            }
+        });
         let tunnel = tokio::select! {
             tunnel = requests => tunnel,
             // A forwarded request hears of the kill itself, in order to log its end; this ends what does not listen.
@@ -145,51 +184,79 @@ impl Connection {
                 Ok(Some(head)) => head,
                 Ok(None) => return None,
                 Err(fault) => {
-                    let request = Request::new(server, self.peer);
+                    let request = Request::new(server, self.source);
                     self.refuse(server, request, fault.into()).await;
                     return None;
                 }
             };
             first = false;
-            let mut request = Request::new(server, self.peer);
+            let mut request = Request::new(server, self.source);
             request.method = Some(head.method.as_str().into());
+            match Credential::of(head.fields.iter()) {
+                Ok(credential) => request.credential = credential,
+                Err(malformed) => {
+                    self.refuse(server, request, malformed_credential(malformed).into())
+                        .await;
+                    return None;
+                }
+            }
             if head.method == Method::CONNECT {
                 return self.connect(server, request, &head).await;
             }
             match self.forward(server, request, head).await {
-                Next::KeepAlive(connection) => self = *connection,
-                Next::Close(mut connection) => {
-                    connection.close().await;
+                Next::KeepAlive => {}
+                Next::Close => {
+                    self.close().await;
                     return None;
                 }
                 Next::Ended => return None,
-                Next::Tunnel(tunnel) => return Some(tunnel),
+                Next::Refused(request, reason) => {
+                    self.refuse(server, *request, reason).await;
+                    return None;
+                }
+                Next::Tunnel(upgraded) => {
+                    let Upgraded {
+                        origin,
+                        request,
+                        target,
+                        address,
+                    } = *upgraded;
+                    return Some(Box::new(Tunnel {
+                        client: Side::new(self.stream, &self.buffer),
+                        origin,
+                        request,
+                        target,
+                        address,
+                        status: 101,
+                    }));
+                }
             }
         }
     }
 
     /// The next head; `None` when the client is done, or idle while the pod drains.
-    async fn head(&mut self, server: &Server, first: bool) -> Result<Option<Head>, Fault> {
-        let limits = &server.limits;
+    async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Head>, Fault> {
+        let limits = server.limits_in_force();
         let mut deadline = Instant::now() + limits.head_time;
         if self.buffer.is_empty() {
-            let (patience, grace) = if first {
+            let (patience, grace) = if opening {
                 (limits.head_time, DRAIN_GRACE)
             } else {
                 (limits.keep_alive, Duration::ZERO)
             };
+            let first = first_bytes(&mut self.stream, &mut self.buffer);
             let read = tokio::select! {
                 biased;
-                read = timeout(patience, first_bytes(&self.stream, &mut self.buffer)) => read,
+                read = self.timer.until(Instant::now() + patience, first) => read,
                 // An idle connection of a draining pod: the client opens another, to another pod.
                 () = after(&self.stop, grace) => return Ok(None),
             };
             match read {
-                Ok(Ok(1..)) => {}
-                Err(_) if first => return Err(Fault::HeadTimeout),
-                Ok(Ok(0) | Err(_)) | Err(_) => return Ok(None),
+                Some(Ok(1..)) => {}
+                None if opening => return Err(Fault::HeadTimeout),
+                Some(Ok(0) | Err(_)) | None => return Ok(None),
             }
-            if !first {
+            if !opening {
                 deadline = Instant::now() + limits.head_time;
             }
         }
@@ -202,16 +269,17 @@ impl Connection {
                     self.buffer.advance(2);
                 }
             }
-            if started && let Some(end) = scan.advance(&self.buffer, Section::Head, limits.head_bytes)? {
+            if started && let Some(end) = scan.advance(&self.buffer, Section::Request, limits.head_bytes)? {
                 return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
             }
             self.buffer.reserve(READ_BYTES);
-            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) if self.buffer.is_empty() => return Ok(None),
-                Ok(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
-                Ok(Err(_)) => return Ok(None),
-                Err(_) => return Err(Fault::HeadTimeout),
+            let more = self.stream.read_buf(&mut self.buffer);
+            match self.timer.until(deadline, more).await {
+                Some(Ok(1..)) => {}
+                Some(Ok(0)) if self.buffer.is_empty() => return Ok(None),
+                Some(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
+                Some(Err(_)) => return Ok(None),
+                None => return Err(Fault::HeadTimeout),
             }
         }
     }
@@ -226,7 +294,10 @@ impl Connection {
 
     /// Refuses before anything was read: the pod has as many connections as it takes.
     pub(super) async fn turn_away(self, server: &Server) {
-        let request = Request::new(server, self.peer);
+        let request = Request::new(server, self.source);
+        if !may_speak_plainly(server) {
+            return request.refused(server, &Fault::TooManyConnections.into());
+        }
         self.refuse(server, request, Fault::TooManyConnections.into())
             .await;
     }
@@ -250,21 +321,29 @@ impl Connection {
 }
 
 /// Waits for bytes without holding a buffer, since most connections wait most of the time.
-async fn first_bytes(stream: &TcpStream, buffer: &mut BytesMut) -> std::io::Result<usize> {
-    loop {
-        *buffer = BytesMut::new();
-        stream.readable().await?;
-        buffer.reserve(READ_BYTES);
-        match stream.try_read_buf(buffer) {
-            // Readiness is a hint.
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-    }
+async fn first_bytes(stream: &mut Stream, buffer: &mut BytesMut) -> std::io::Result<usize> {
+    *buffer = BytesMut::new();
+    poll_fn(|cx| {
+        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+        let mut read = ReadBuf::uninit(&mut chunk);
+        let polled = Pin::new(&mut *stream).poll_read(cx, &mut read);
+        polled.map_ok(|()| {
+            buffer.extend_from_slice(read.filled());
+            read.filled().len()
+        })
+    })
+    .await
+}
+
+const fn malformed_credential(malformed: MalformedCredential) -> Fault {
+    Fault::MalformedRequest(match malformed {
+        MalformedCredential::Twice => "Proxy-Authorization stands twice",
+        MalformedCredential::TooLong => "Proxy-Authorization is longer than 8 KiB",
+    })
 }
 
 /// Completes some time after the token was cancelled.
-async fn after(stop: &CancellationToken, grace: Duration) {
+pub(super) async fn after(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }

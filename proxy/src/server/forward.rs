@@ -1,160 +1,416 @@
-//! `http://` in absolute form: the request as the origin gets it, and who is asked for an answer.
+//! `http://` in absolute form: the request as the origin gets it, over which connection, and what follows.
 //!
-//! Hop-by-hop fields and Proxy-* never reach the origin, Host follows from the target, `Via` is added and nothing else
-//! (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
+//! Fields of this hop never reach the origin ([`super::hop`]), Host follows from the target, `Via` is added and nothing
+//! else (RFC 9110, 7.6). The exchange of bytes is [`super::relay`]'s.
 
-use bytes::Bytes;
-use egressway_core::acl::Target;
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
-};
-use http::uri::PathAndQuery;
-use http::{Method, Uri};
+use std::fmt::Write as _;
+use std::future::pending;
+use std::pin::pin;
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use egressway_core::acl::{HttpAsk, Permit, Target, VettedAddr};
+use futures::FutureExt as _;
+use http::Method;
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::connection::{Connection, Next, Tunnel, still_permitted};
+use super::connection::{Connection, Next, Upgraded};
 use super::head::{Framing, Head, Version, tokens};
+use super::held::NotHeld;
+use super::hop::{self, EndToEnd};
+use super::origin::Origin;
+use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
-use super::relay::{Exchange, Outcome};
+use super::relay::{Encoding, Exchange, Flow, Outcome};
 use super::request::{Ending, Request};
+use super::route::{Decided, What};
+use super::terms::{Signed, Terms, asks_for_tls, failure};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
 
 /// The answer to an OPTIONS that may travel no further (RFC 9110, 7.6.2).
 const OPTIONS_HERE: &[u8] =
     b"HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+/// Bytes of a head that is printed without growing; its body, if it came along, fits behind it.
+const HEAD_BYTES_USUAL: usize = 1024;
 
-/// What to do with a request.
-enum Plan {
-    /// Send it on.
-    Forward {
-        target: Target,
-        outgoing: Box<http::Request<()>>,
-        upgrade: bool,
-    },
-    /// Answer it here.
-    OptionsHere(Target),
+/// A request that goes on.
+#[derive(Debug)]
+struct Outgoing<'a> {
+    head: &'a Head,
+    target: Target,
+    /// Whether the port was written, or is the scheme's.
+    port_was_written: bool,
+    path: &'a str,
+    /// `Max-Forwards` of an OPTIONS, counted down.
+    forwards: Option<u32>,
+    /// The protocol that the client wants to change to.
+    upgrade: Option<&'a [u8]>,
 }
 
 impl Connection {
     /// Serves one request.
-    pub(super) async fn forward(mut self, server: &Server, mut request: Request, head: Head) -> Next {
-        let (target, outgoing, upgrade) = match plan(&head, &server.name) {
-            Ok(Plan::Forward {
-                target,
-                outgoing,
-                upgrade,
-            }) => (target, outgoing, upgrade),
-            Ok(Plan::OptionsHere(target)) => {
-                request.target = Some(target);
-                let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
+    pub(super) async fn forward(&mut self, server: &Server, mut request: Request, head: Head) -> Next {
+        let outgoing = match Outgoing::of(&head) {
+            Ok(outgoing) => outgoing,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
+        };
+        if head.method == Method::OPTIONS && outgoing.forwards == Some(0) {
+            request.target = Some(outgoing.target);
+            return self.options(server, request).await;
+        }
+        // Watched from before the decision, so that no change between the two is missed.
+        let in_force = server.state.watch_in_force();
+        let what = outgoing.what();
+        let decided = server
+            .decide(&mut request, self.certified.as_deref_mut(), what)
+            .await;
+        let permitted = decided.and_then(|decided| outgoing.terms(server, &mut request, decided));
+        let (permit, terms) = match permitted {
+            Ok(permitted) => permitted,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
+        };
+        let (kill, deadline) = (self.kill.clone(), request.deadline());
+        let signed = tokio::select! {
+            biased;
+            signed = terms.sign(server, self, &head, &mut request) => signed,
+            () = kill.cancelled() => Err(NotHeld::Ended(End::Killed)),
+            () = passed(deadline) => Err(NotHeld::Ended(End::Lifetime)),
+        };
+        let signed = match signed {
+            Ok(signed) => signed,
+            Err(NotHeld::Refused(fault)) => return Next::Refused(Box::new(request), fault.into()),
+            Err(NotHeld::Ended(end)) => {
                 let ending = Ending {
-                    end: End::Completed,
-                    status,
+                    end,
+                    status: None,
                     sent: 0,
                     received: 0,
                 };
                 request.served(server, ending);
-                return Next::Close(Box::new(self));
+                let _ = self.stream.set_zero_linger();
+                return Next::Ended;
             }
-            Err(reason) => return self.refused(server, request, reason).await,
         };
-        let routed = match server.route(&mut request, target.clone()).await {
-            Ok(routed) => routed,
-            Err(reason) => return self.refused(server, request, reason).await,
+        let sending = Sending {
+            outgoing: &outgoing,
+            permit: &permit,
+            terms: &terms,
+            signed: signed.as_ref(),
         };
-        let active = server.state.track();
-        let address = routed.address;
-        let exchange = Exchange {
-            server,
-            head: &head,
-            upgrade,
-            in_force: server.state.watch_in_force(),
+        let (outcome, pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
+            Ok(ended) => ended,
+            Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let permitted = |in_force: &InForce| still_permitted(in_force, &target, address);
-        let outcome = exchange
-            .run(&mut self, routed.stream, *outgoing, &mut request, &permitted)
-            .await;
-        drop(active);
         match outcome {
-            Outcome::Refused(reason) => self.refused(server, request, reason).await,
-            Outcome::Done { ending, keep_alive } => {
+            Outcome::Refused(reason) => Next::Refused(Box::new(request), reason),
+            // Only a connection that served before is stale, and it was tried once.
+            Outcome::Stale => Next::Refused(Box::new(request), Fault::UpstreamClosed.into()),
+            Outcome::Done {
+                ending,
+                keep_alive,
+                keeps_origin,
+            } => {
                 request.served(server, ending);
-                if ending.end != End::Completed {
-                    // Whoever reads a truncated answer must notice; a clean end would hide it.
-                    let _ = self.stream.set_zero_linger();
-                    return Next::Ended;
+                if let Some(patience) = keeps_origin {
+                    server
+                        .pool
+                        .put(Key::new(&permit, terms.tls_id()), pooled, patience);
                 }
-                if keep_alive {
-                    Next::KeepAlive(Box::new(self))
-                } else {
-                    Next::Close(Box::new(self))
+                match (ending.end, keep_alive) {
+                    (End::Completed, true) => Next::KeepAlive,
+                    (End::Completed, false) => Next::Close,
+                    _ => {
+                        // Whoever reads a truncated answer must notice; a clean end would hide it.
+                        let _ = self.stream.set_zero_linger();
+                        Next::Ended
+                    }
                 }
             }
-            Outcome::Upgraded { stream, early } => Next::Tunnel(Box::new(Tunnel {
-                client: Side::new(self.stream, &self.buffer),
-                origin: Side::new(stream, &early),
+            Outcome::Upgraded { early } => Next::Tunnel(Box::new(Upgraded {
+                origin: Side::new(pooled.origin.into_stream(), &early),
                 request,
-                target,
-                address,
-                status: 101,
+                target: permit.target().clone(),
+                address: pooled.address,
             })),
         }
     }
 
-    async fn refused(self, server: &Server, request: Request, reason: Reason) -> Next {
-        self.refuse(server, request, reason).await;
-        Next::Ended
+    /// The exchange, over a connection that waits for one or over a new one; over a second one where the first turns
+    /// out to have been closed.
+    async fn exchange(
+        &mut self,
+        server: &Server,
+        request: &mut Request,
+        sending: &Sending<'_>,
+        in_force: watch::Receiver<Arc<InForce>>,
+    ) -> Result<(Outcome, Pooled), Reason> {
+        let _active = server.state.track();
+        let (outgoing, permit, head) = (sending.outgoing, sending.permit, sending.outgoing.head);
+        let mut upload = sending.flow(&server.name);
+        let key = Key::new(permit, sending.terms.tls_id());
+        let mut waiting = server.pool.take(&key, permit, &head.method);
+        loop {
+            let reused = waiting.is_some();
+            let mut pooled = match waiting.take() {
+                Some(pooled) => pooled,
+                None => {
+                    let (stream, address) = server.connect(request, permit).await?;
+                    let born = Instant::now();
+                    let origin = match sending.terms.connector() {
+                        None => Origin::from(stream),
+                        Some(connector) => server.handshake(request, permit, connector, stream).await?,
+                    };
+                    Pooled {
+                        origin,
+                        address,
+                        born,
+                    }
+                }
+            };
+            server.reach(request, permit, pooled.address)?;
+            let exchange = Exchange {
+                server,
+                head,
+                upgrade: outgoing.upgrade.is_some(),
+                reused,
+                idle: request.limits.idle,
+                response_bytes_max: request.limits.response_bytes_max,
+            };
+            let outcome = {
+                let mut cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
+                // A body takes its time to be held; documents may have changed before anything is sent.
+                let ended = sending.signed.and_then(|_| cut.as_mut().now_or_never());
+                match ended {
+                    Some(end) => Outcome::cut(end),
+                    None => exchange.run(self, &mut pooled.origin, &mut upload, cut).await,
+                }
+            };
+            match outcome {
+                Outcome::Stale if reused => upload.rewind(),
+                Outcome::Refused(Reason::Fault(Fault::UpstreamClosed))
+                    if let Some(failed) = pooled.origin.tls_failure() =>
+                {
+                    return Err(failure(request, failed.clone()));
+                }
+                outcome => return Ok((outcome, pooled)),
+            }
+        }
+    }
+
+    async fn options(&mut self, server: &Server, request: Request) -> Next {
+        let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
+        let ending = Ending {
+            end: End::Completed,
+            status,
+            sent: 0,
+            received: 0,
+        };
+        request.served(server, ending);
+        Next::Close
     }
 }
 
-fn plan(head: &Head, name: &str) -> Result<Plan, Reason> {
-    let (target, path) = destination(head)?;
-    if head.method == Method::TRACE {
-        return Err(Fault::MethodUnsupported.into());
-    }
-    let mut fields = head.header_map()?;
-    if head.method == Method::OPTIONS && forwards_left(&mut fields)? == Some(0) {
-        return Ok(Plan::OptionsHere(target));
-    }
-    let upgrade = upgrade(head, &fields);
-    strip(&mut fields);
-    fields.insert(HOST, host(&target)?);
-    fields.append(VIA, via(head.version, name));
-    match head.framing {
-        Framing::Length(length) => {
-            fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+/// What ends a request that is under way: the pod's end, or documents that no longer permit it.
+async fn cut(
+    kill: CancellationToken,
+    mut in_force: watch::Receiver<Arc<InForce>>,
+    request: &Request,
+    address: VettedAddr,
+) -> End {
+    let mut lifetime = pin!(passed(request.deadline()));
+    loop {
+        tokio::select! {
+            biased;
+            () = kill.cancelled() => return End::Killed,
+            () = &mut lifetime => return End::Lifetime,
+            changed = in_force.changed() => {
+                // The sender lives as long as the process's state.
+                if changed.is_err() || !request.still_permitted(&in_force.borrow_and_update(), address) {
+                    return End::PolicyRevoked;
+                }
+            }
         }
-        // Said aloud, because hyper takes a GET or HEAD without either field to have no body and drops it.
-        Framing::Chunked => {
-            fields.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        Framing::None | Framing::Close => {}
     }
-    if head.framing == Framing::None || !head.expects_continue {
-        fields.remove(EXPECT);
-    }
-    if let Some(protocol) = &upgrade {
-        fields.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        fields.insert(UPGRADE, protocol.clone());
-    } else {
-        fields.insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    let mut outgoing = http::Request::new(());
-    *outgoing.method_mut() = head.method.clone();
-    *outgoing.uri_mut() = path;
-    *outgoing.headers_mut() = fields;
-    Ok(Plan::Forward {
-        target,
-        outgoing: Box::new(outgoing),
-        upgrade: upgrade.is_some(),
-    })
 }
 
-/// Target and origin-form of an absolute-form request target.
-fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
+/// Completes once the deadline, if there is one, has passed.
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+impl<'a> Outgoing<'a> {
+    fn of(head: &'a Head) -> Result<Self, Reason> {
+        let (target, port_was_written, path) = destination(head)?;
+        if head.method == Method::TRACE {
+            return Err(Fault::MethodUnsupported.into());
+        }
+        let forwards = if head.method == Method::OPTIONS {
+            forwards_left(head)?
+        } else {
+            None
+        };
+        Ok(Self {
+            head,
+            target,
+            port_was_written,
+            path,
+            forwards,
+            upgrade: upgrade(head),
+        })
+    }
+
+    /// The request as rules see it.
+    fn what(&self) -> What<'a> {
+        let path = self.path.split('?').next().unwrap_or_default();
+        let path = match path {
+            "" if self.path.is_empty() && self.head.method == Method::OPTIONS => "*",
+            "" => "/",
+            path => path,
+        };
+        What::Http {
+            target: self.target.clone(),
+            port_was_written: self.port_was_written,
+            http: HttpAsk {
+                method: self.head.method.as_str(),
+                path,
+            },
+            asks_tls: asks_for_tls(self.head),
+        }
+    }
+
+    /// What is to be done for a request that was permitted.
+    fn terms(
+        &self,
+        server: &Server,
+        request: &mut Request,
+        decided: Decided,
+    ) -> Result<(Permit, Terms), Reason> {
+        let Decided { permit, tls } = decided;
+        if asks_for_tls(self.head) && !tls {
+            // Sent in the clear it would be the opposite of what was asked for.
+            return Err(Fault::TlsNotOffered.into());
+        }
+        let terms = server.terms(request, &permit, tls)?;
+        Ok((permit, terms))
+    }
+}
+
+/// A request with all that was decided about it.
+#[derive(Clone, Copy, Debug)]
+struct Sending<'a> {
+    outgoing: &'a Outgoing<'a>,
+    permit: &'a Permit,
+    terms: &'a Terms,
+    /// The body, where it was signed; else it follows from the client.
+    signed: Option<&'a Signed>,
+}
+
+impl Sending<'_> {
+    fn flow(&self, name: &str) -> Flow {
+        let head = self.outgoing.head;
+        let mut out = self.print(name);
+        match self.signed {
+            Some(signed) => {
+                out.extend_from_slice(&signed.body);
+                Flow::whole(out, signed.body.len())
+            }
+            None if head.framing == Framing::Chunked => Flow::new(out, head.framing, Encoding::Chunked),
+            None => Flow::new(out, head.framing, Encoding::Raw),
+        }
+    }
+
+    /// The head as the origin gets it: our own line, Host first (RFC 9110, 7.2), the fields that go on as they arrived,
+    /// then what the proxy says.
+    fn print(&self, name: &str) -> BytesMut {
+        let (outgoing, head) = (self.outgoing, self.outgoing.head);
+        let mut out = BytesMut::with_capacity(HEAD_BYTES_USUAL);
+        out.extend_from_slice(head.method.as_str().as_bytes());
+        out.extend_from_slice(b" ");
+        if outgoing.path.is_empty() || outgoing.path.starts_with('?') {
+            // RFC 9112, 3.2.4: the last proxy sends the asterisk.
+            let asterisk = outgoing.path.is_empty() && head.method == Method::OPTIONS;
+            out.extend_from_slice(if asterisk { b"*" } else { b"/" });
+        }
+        out.extend_from_slice(outgoing.path.as_bytes());
+        out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+        // Writing to memory does not fail.
+        let target = self.permit.target();
+        let usual_port = if self.terms.connector().is_some() { 443 } else { 80 };
+        let _ = if target.port() == usual_port {
+            write!(out, "{}", target.host())
+        } else {
+            write!(out, "{target}")
+        };
+        out.extend_from_slice(b"\r\n");
+        let end_to_end = EndToEnd::of(&head.fields);
+        let expects = head.expects_continue && head.framing != Framing::None && self.signed.is_none();
+        for (field, value) in end_to_end.iter() {
+            if field.eq_ignore_ascii_case(b"host")
+                || (!expects && field.eq_ignore_ascii_case(b"expect"))
+                || self.signed.is_some_and(|signed| signed.owns(field))
+            {
+                continue;
+            }
+            if let Some(left) = outgoing.forwards
+                && field.eq_ignore_ascii_case(b"max-forwards")
+            {
+                let left = left.saturating_sub(1).to_string();
+                hop::print(&mut out, field, left.as_bytes());
+                continue;
+            }
+            hop::print(&mut out, field, value);
+        }
+        hop::print_via(&mut out, head.version, name);
+        for (field, value) in self.signed.iter().flat_map(|signed| &signed.added) {
+            hop::print(&mut out, field.as_bytes(), value.as_bytes());
+        }
+        match (head.framing, self.signed) {
+            (Framing::Length(_) | Framing::Chunked, Some(signed)) => {
+                hop::print(
+                    &mut out,
+                    b"Content-Length",
+                    signed.body.len().to_string().as_bytes(),
+                );
+            }
+            (Framing::Length(length), None) => {
+                hop::print(&mut out, b"Content-Length", length.to_string().as_bytes());
+            }
+            (Framing::Chunked, None) => {
+                for value in end_to_end.announced_trailers() {
+                    hop::print(&mut out, b"Trailer", value);
+                }
+                out.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+            }
+            (Framing::None | Framing::Close, _) => {}
+        }
+        match (outgoing.upgrade, takes_trailers(head)) {
+            (None, false) => {}
+            (None, true) => out.extend_from_slice(b"TE: trailers\r\nConnection: TE\r\n"),
+            (Some(protocol), trailers) => {
+                hop::print(&mut out, b"Upgrade", protocol);
+                out.extend_from_slice(if trailers {
+                    b"TE: trailers\r\nConnection: upgrade, TE\r\n"
+                } else {
+                    b"Connection: upgrade\r\n"
+                });
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+        out
+    }
+}
+
+/// Of an absolute-form request target: the target, whether it names its port, and the origin-form, which may lack its
+/// slash.
+fn destination(head: &Head) -> Result<(Target, bool, &str), Reason> {
     let text = head.target.as_str();
     let rest = match text.split_once("://") {
         Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => rest,
@@ -165,107 +421,53 @@ fn destination(head: &Head) -> Result<(Target, Uri), Reason> {
     };
     let split = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(split).unwrap_or((rest, ""));
-    let target = Target::parse_with_default(authority, 80).map_err(Fault::MalformedTarget)?;
-    const BROKEN: Fault = Fault::MalformedRequest("the path is malformed");
-    if path.contains('#') {
-        return Err(BROKEN.into());
+    let (target, port_was_written) =
+        Target::parse_optional_port(authority, 80).map_err(Fault::MalformedTarget)?;
+    // A fragment is never sent; the others have no place in a path or query that any server takes (RFC 3986, 3.3).
+    if path.contains(['#', '<', '>']) {
+        return Err(Fault::MalformedRequest("the path is malformed").into());
     }
-    let path = match path {
-        // RFC 9112, 3.2.4: the last proxy sends the asterisk.
-        "" if head.method == Method::OPTIONS => "*".to_owned(),
-        "" => "/".to_owned(),
-        query if query.starts_with('?') => format!("/{query}"),
-        path => path.to_owned(),
-    };
-    let path = PathAndQuery::from_maybe_shared(Bytes::from(path)).map_err(|_| BROKEN)?;
-    Ok((target, Uri::from(path)))
+    Ok((target, port_was_written, path))
 }
 
-/// The `Max-Forwards` of the request as it arrived; the field is counted down.
-fn forwards_left(fields: &mut HeaderMap) -> Result<Option<u32>, Fault> {
+/// The `Max-Forwards` of the request as it arrived.
+fn forwards_left(head: &Head) -> Result<Option<u32>, Fault> {
     const BROKEN: Fault = Fault::MalformedRequest("Max-Forwards is not a number");
-    let Some(value) = fields.get(MAX_FORWARDS) else {
+    let mut values = head.fields.all("max-forwards");
+    let Some(value) = values.next() else {
         return Ok(None);
     };
-    let text = value.to_str().map_err(|_| BROKEN)?;
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+    if values.next().is_some() || value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
         return Err(BROKEN);
     }
-    let left: u32 = text.parse().unwrap_or(u32::MAX);
-    fields.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
-    Ok(Some(left))
+    let text = std::str::from_utf8(value).map_err(|_| BROKEN)?;
+    Ok(Some(text.parse().unwrap_or(u32::MAX)))
 }
 
 /// The protocol that an HTTP/1.1 client wants to change to, if it asked in full and has no body.
-fn upgrade(head: &Head, fields: &HeaderMap) -> Option<HeaderValue> {
-    let asked = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
-        .any(|token| token.eq_ignore_ascii_case(b"upgrade"));
+///
+/// Never HTTP/2, which RFC 9113 no longer lets be asked for so: it would carry further requests past their rules.
+fn upgrade(head: &Head) -> Option<&[u8]> {
     let bodyless = matches!(head.framing, Framing::None | Framing::Length(0));
-    (asked && bodyless && head.version == Version::Http11)
-        .then(|| fields.get(UPGRADE).cloned())
-        .flatten()
-}
-
-/// Takes away what ends at this hop: what Connection names, the fields that are always hop-by-hop, and Proxy-*.
-pub(super) fn strip(fields: &mut HeaderMap) {
-    let named: Vec<HeaderName> = fields
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| tokens(value.as_bytes()).collect::<Vec<_>>())
-        .filter_map(|token| HeaderName::from_bytes(token).ok())
-        .collect();
-    for name in named
-        .into_iter()
-        .chain([CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE])
-    {
-        fields.remove(name);
-    }
-    let fixed = ["keep-alive", "http2-settings"];
-    let gone: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with("proxy-") || fixed.contains(&name.as_str()))
-        .cloned()
-        .collect();
-    for name in gone {
-        fields.remove(name);
-    }
-}
-
-/// What an answer loses besides: fields in which the proxy speaks. No origin speaks for it.
-pub(super) fn strip_answer(fields: &mut HeaderMap) {
-    strip(fields);
-    let ours: Vec<HeaderName> = fields
-        .keys()
-        .filter(|name| name.as_str().starts_with("x-egressway-"))
-        .cloned()
-        .collect();
-    for name in ours {
-        fields.remove(name);
-    }
-}
-
-fn host(target: &Target) -> Result<HeaderValue, Fault> {
-    let text = if target.port() == 80 {
-        target.host().to_string()
+    let asked = bodyless
+        && head.version == Version::Http11
+        && lists(head, "connection", "upgrade")
+        && !lists(head, "upgrade", "h2c");
+    if asked {
+        head.fields.all("upgrade").next()
     } else {
-        target.to_string()
-    };
-    // A parsed target is printable ASCII.
-    HeaderValue::try_from(text).map_err(|_| Fault::MalformedRequest("Host is malformed"))
+        None
+    }
 }
 
-/// RFC 9110, 7.6.3: the received version and a pseudonym.
-pub(super) fn via(version: Version, name: &str) -> HeaderValue {
-    let version = match version {
-        Version::Http10 => "1.0",
-        Version::Http11 => "1.1",
-    };
-    HeaderValue::try_from(format!("{version} {name}"))
-        .unwrap_or_else(|_| HeaderValue::from_static("1.1 egressway"))
+/// Whether the client takes trailers; then the origin may know, because they are passed on (RFC 9110, 10.1.4).
+fn takes_trailers(head: &Head) -> bool {
+    head.version == Version::Http11 && lists(head, "te", "trailers")
 }
 
-/// Shared by value with the relay: a forwarded request's question to new documents.
-pub(super) type StillPermitted<'a> = &'a (dyn Fn(&InForce) -> bool + Send + Sync);
+fn lists(head: &Head, name: &str, member: &str) -> bool {
+    head.fields
+        .all(name)
+        .flat_map(tokens)
+        .any(|token| token.eq_ignore_ascii_case(member.as_bytes()))
+}

@@ -8,6 +8,9 @@ use egressway_core::acl::target::Malformed;
 use egressway_core::wire::report::Phase;
 use http::StatusCode;
 
+use crate::upstream_tls::Failure;
+use crate::upstream_tls::failure::Alert;
+
 /// Why a request is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
@@ -30,6 +33,14 @@ pub enum Fault {
     NoPolicy,
     /// The limit of connections is reached.
     TooManyConnections,
+    /// The limit of open tunnels and forwarded requests is reached.
+    TooManyTunnels,
+    /// The same to this destination.
+    DestinationLimit,
+    /// The limit of new requests a second is reached.
+    RateLimited,
+    /// The same for this client.
+    ClientRateLimited,
     /// The message cannot be framed or breaks HTTP's grammar; the text says where.
     MalformedRequest(&'static str),
     /// The head is too long or has too many fields.
@@ -70,16 +81,32 @@ pub enum Fault {
     UpstreamClosed,
     /// The origin did not answer in time.
     UpstreamTimeout,
+    /// The origin's answer has a longer body than may pass.
+    ResponseTooLarge,
+    /// The client asks the proxy for TLS, and no rule has it make any.
+    TlsNotOffered,
+    /// The key that has to sign the request is missing or broken.
+    SigningKeyUnavailable,
+    /// The body has to be signed and is longer than what is held in memory for that.
+    SignedBodyTooLarge,
+    /// The memory for bodies that have to be signed is taken.
+    SigningBusy,
+    /// TLS towards the origin did not come about, or broke before an answer.
+    Tls(Failure),
 }
 
 impl Fault {
-    /// One of each, for tests and docs.
-    pub const EXAMPLES: [Self; 25] = [
+    /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
+    pub const EXAMPLES: [Self; 34] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
         Self::NoPolicy,
         Self::TooManyConnections,
+        Self::TooManyTunnels,
+        Self::DestinationLimit,
+        Self::RateLimited,
+        Self::ClientRateLimited,
         Self::MalformedRequest("example"),
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -100,6 +127,11 @@ impl Fault {
         Self::UpstreamMalformed,
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
+        Self::ResponseTooLarge,
+        Self::TlsNotOffered,
+        Self::SigningKeyUnavailable,
+        Self::SignedBodyTooLarge,
+        Self::SigningBusy,
     ];
 
     /// Whether the way to the destination or the destination itself is at fault.
@@ -117,6 +149,8 @@ impl Fault {
                 | Self::UpstreamMalformed
                 | Self::UpstreamClosed
                 | Self::UpstreamTimeout
+                | Self::ResponseTooLarge
+                | Self::Tls(_)
         )
     }
 
@@ -158,6 +192,34 @@ impl Fault {
                 "this pod has as many connections as it takes",
                 "Retry later, close idle connections, or raise the fleet's replicas.",
             ),
+            Self::TooManyTunnels => Row(
+                "too_many_tunnels",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this pod has as many open tunnels and requests as limits.tunnels lets it have",
+                "Retry later, or have limits.tunnels of the EgressPolicy or the fleet's replicas raised.",
+            ),
+            Self::DestinationLimit => Row(
+                "destination_limit",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this pod has as many connections to the destination as limits.tunnelsPerDestination lets it have",
+                "Retry later, or have limits.tunnelsPerDestination of the EgressPolicy raised.",
+            ),
+            Self::RateLimited => Row(
+                "rate_limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "this pod takes no more requests a second than limits.requestsPerSecond",
+                "Retry later, or have limits.requestsPerSecond of the EgressPolicy or the fleet's replicas raised.",
+            ),
+            Self::ClientRateLimited => Row(
+                "client_rate_limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "this client sends more requests a second than limits.clientRequestsPerSecond",
+                "Send more slowly, or have limits.clientRequestsPerSecond of the EgressPolicy raised.",
+            ),
             Self::MalformedRequest(what) => Row(
                 "malformed_request",
                 StatusCode::BAD_REQUEST,
@@ -169,7 +231,7 @@ impl Fault {
                 "head_too_large",
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
                 "http_request_error",
-                "the head is longer than 32 KiB or has more than 100 fields",
+                "the head is longer than limits.headBytes or has more than 100 fields",
                 "Send fewer or shorter header fields.",
             ),
             Self::HeadTimeout => Row(
@@ -177,7 +239,7 @@ impl Fault {
                 StatusCode::REQUEST_TIMEOUT,
                 "http_request_error",
                 "the head did not arrive in time",
-                "Send the whole head within ten seconds.",
+                "Send the whole head at once; timeouts.head of the EgressPolicy says how long it may take.",
             ),
             Self::VersionUnsupported => Row(
                 "version_unsupported",
@@ -298,12 +360,54 @@ impl Fault {
                 "the destination did not answer in time",
                 "Retry if the request is idempotent.",
             ),
+            Self::ResponseTooLarge => Row(
+                "response_too_large",
+                StatusCode::BAD_GATEWAY,
+                "http_response_body_size",
+                "the destination's answer is longer than may pass",
+                "Ask for less, or have the limit on answers raised.",
+            ),
+            Self::TlsNotOffered => Row(
+                "tls_not_offered",
+                StatusCode::FORBIDDEN,
+                "http_request_denied",
+                "the request asks the proxy for TLS, which no rule offers here",
+                "Give the rule upstreamTLS with when: OnRequest, or speak TLS inside a CONNECT tunnel.",
+            ),
+            Self::SigningKeyUnavailable => Row(
+                "signing_key_unavailable",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "proxy_configuration_error",
+                "the key that has to sign the request cannot be used",
+                "Check the Secrets of the rule's signing.secretRefs; the proxy's log says what is wrong with which.",
+            ),
+            Self::SignedBodyTooLarge => Row(
+                "signed_body_too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "http_request_error",
+                "the body is too long to be signed",
+                "Send less, or raise limits.signedBody of the EgressPolicy.",
+            ),
+            Self::SigningBusy => Row(
+                "signing_busy",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "proxy_internal_response",
+                "too many bodies wait to be signed",
+                "Retry; if it lasts, add replicas or send fewer requests at once.",
+            ),
+            Self::Tls(failure) => failure.kind.row(),
         }
     }
 }
 
 /// Code, status, RFC 9209 error type, sentence, next step.
-struct Row(&'static str, StatusCode, &'static str, &'static str, &'static str);
+pub(crate) struct Row(
+    pub(crate) &'static str,
+    pub(crate) StatusCode,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+    pub(crate) &'static str,
+);
 
 /// What `Malformed` says, as text that lives for ever.
 const fn malformed(what: Malformed) -> &'static str {
@@ -347,7 +451,17 @@ impl Reason {
     pub const fn proxy_status(&self) -> &'static str {
         match self {
             Self::Deny(deny) => deny.proxy_status(),
+            Self::Fault(Fault::Tls(Failure { alert: Some(_), .. })) => "tls_alert_received",
             Self::Fault(fault) => fault.row().2,
+        }
+    }
+
+    /// The TLS alert with which the destination said so.
+    #[must_use]
+    pub const fn alert(&self) -> Option<Alert> {
+        match self {
+            Self::Fault(Fault::Tls(failure)) => failure.alert,
+            Self::Deny(_) | Self::Fault(_) => None,
         }
     }
 
@@ -404,8 +518,47 @@ impl Reason {
                     | Fault::Draining
                     | Fault::NoPolicy
                     | Fault::TooManyConnections
+                    | Fault::SigningBusy
+                    | Fault::TooManyTunnels
+                    | Fault::DestinationLimit
+                    | Fault::RateLimited
+                    | Fault::ClientRateLimited
             )
         )
+    }
+}
+
+/// Why a connection ended before it could bring a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unopened {
+    /// The PROXY protocol header of a listed source is missing or malformed.
+    ProxyProtocol,
+    /// The certificate of the listener is missing or broken.
+    TlsUnavailable,
+    /// The TLS handshake failed.
+    TlsHandshake,
+    /// It did not come that far in time.
+    Timeout,
+}
+
+impl Unopened {
+    /// One of each, for tests and docs.
+    pub const ALL: [Self; 4] = [
+        Self::ProxyProtocol,
+        Self::TlsUnavailable,
+        Self::TlsHandshake,
+        Self::Timeout,
+    ];
+
+    /// The stable code: metric label and log field.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ProxyProtocol => "proxy_protocol_malformed",
+            Self::TlsUnavailable => "tls_unavailable",
+            Self::TlsHandshake => "tls_handshake_failed",
+            Self::Timeout => "opening_timeout",
+        }
     }
 }
 
@@ -440,7 +593,8 @@ mod tests {
     use super::*;
 
     fn all() -> Vec<Reason> {
-        let faults = Fault::EXAMPLES.into_iter().map(Reason::from);
+        let tls = Failure::EXAMPLES.into_iter().map(Fault::Tls);
+        let faults = Fault::EXAMPLES.into_iter().chain(tls).map(Reason::from);
         Deny::examples()
             .into_iter()
             .map(Reason::from)
@@ -516,6 +670,18 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
             .collect();
         assert_eq!(listed, crate::tunnel::End::ALL.map(crate::tunnel::End::code));
+    }
+
+    #[test]
+    fn the_docs_list_how_connections_end_before_a_request() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reasons.md");
+        let text = std::fs::read_to_string(docs).unwrap();
+        let listed: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("- `")?.split('`').next())
+            .collect();
+        let all = Unopened::ALL;
+        assert_eq!(listed, all.map(Unopened::code));
     }
 
     fn row(reason: &Reason) -> String {

@@ -1,427 +1,221 @@
 //! One forwarded exchange: the client's body to the origin, the origin's answer to the client, both at once.
 //!
-//! An answer that breaks off is never presented as complete: chunked without its last chunk, a length not reached,
-//! or a reset. The request's fields are [`super::forward`]'s, its framing [`super::body`]'s.
+//! One task moves both directions and waits for both at once; nothing is spawned for a request. The request's fields are
+//! [`super::forward`]'s, the answer's [`answer`]'s, bodies [`flow`]'s.
 
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+mod answer;
+mod flow;
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE, VIA};
-use http::{Method, Response, StatusCode};
-use http_body_util::channel::{Channel, Sender};
-use http_body_util::{BodyExt as _, Either, Empty};
-use hyper::body::{Body as _, Incoming};
-use hyper::client::conn::http1;
-use hyper::ext::ReasonPhrase;
-use hyper_util::rt::TokioIo;
-use prometheus_client::metrics::counter::Counter;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
-use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use bytes::BytesMut;
+use tokio::time::Instant;
 
+use self::answer::{Answer, Finish, Rules};
+use self::flow::Broken;
+pub(super) use self::flow::{Encoding, Flow};
 use super::Server;
-use super::body::{Decoder, Step};
 use super::connection::Connection;
-use super::forward::{StillPermitted, strip_answer, via};
-use super::head::{FIELDS_MAX, Head, Version};
+use super::head::Head;
+use super::origin::Origin;
 use super::reason::{Fault, Reason};
-use super::request::{Ending, Request};
-use super::upstream::{Findings, Upstream};
-use crate::state::InForce;
+use super::request::Ending;
 use crate::tunnel::End;
 
-/// Bytes read from a client's body at once.
-const READ_BYTES: usize = 16 * 1024;
-/// Pieces of a body between client and origin; each is at most [`READ_BYTES`].
-const PIECES: usize = 2;
-const PROCEED: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
-
-type RequestBody = Either<Empty<Bytes>, Channel<Bytes, io::Error>>;
-
 /// What an exchange needs besides its streams.
+#[derive(Debug)]
 pub(super) struct Exchange<'a> {
     pub(super) server: &'a Server,
     pub(super) head: &'a Head,
+    /// The request asks for another protocol.
     pub(super) upgrade: bool,
-    pub(super) in_force: watch::Receiver<Arc<InForce>>,
+    /// The origin's connection has served before.
+    pub(super) reused: bool,
+    /// Longest time in which nothing moves.
+    pub(super) idle: Duration,
+    /// Most bytes of the answer's body.
+    pub(super) response_bytes_max: Option<u64>,
 }
 
 /// How an exchange ended.
+#[derive(Debug)]
 pub(super) enum Outcome {
-    /// Nothing was written to the client yet.
+    /// Nothing of an answer was written to the client.
     Refused(Reason),
+    /// A connection that had served before was closed without a word, and the request can be sent once more.
+    Stale,
     /// An answer was written, to its end or not.
-    Done { ending: Ending, keep_alive: bool },
-    /// The protocol changed; a tunnel follows.
-    Upgraded { stream: TcpStream, early: Bytes },
+    Done {
+        ending: Ending,
+        /// The client's connection takes another request.
+        keep_alive: bool,
+        /// The origin's connection takes another request, for as long as this.
+        keeps_origin: Option<Option<Duration>>,
+    },
+    /// The protocol changed; a tunnel follows, and these bytes come first.
+    Upgraded { early: BytesMut },
 }
 
-/// Why the client's body does not go on.
-enum Stalled {
-    Malformed(Fault),
-    Gone,
+impl Outcome {
+    /// It ended before anything was sent.
+    pub(super) fn cut(end: End) -> Self {
+        Self::Done {
+            ending: Ending {
+                end,
+                status: None,
+                sent: 0,
+                received: 0,
+            },
+            keep_alive: false,
+            keeps_origin: None,
+        }
+    }
+}
+
+/// How far the request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upload {
+    Running,
+    Done,
+    /// The origin reads no more; it may answer all the same.
+    Abandoned,
+}
+
+/// What ends an exchange.
+enum Event {
+    Answer(Finish),
+    Refused(Fault),
+    ClientGone,
+    Cut(End),
+    Idle,
 }
 
 impl Exchange<'_> {
+    /// Sends a request that begins with what waits in `upload`, and passes the answer on. `cut` ends it early.
     pub(super) async fn run(
-        mut self,
+        &self,
         client: &mut Connection,
-        origin: TcpStream,
-        outgoing: http::Request<()>,
-        request: &mut Request,
-        still_permitted: StillPermitted<'_>,
+        origin: &mut Origin,
+        upload: &mut Flow,
+        mut cut: Pin<&mut impl Future<Output = End>>,
     ) -> Outcome {
-        let findings = Arc::new(Findings::default());
-        let io = TokioIo::new(Upstream::new(origin, Arc::clone(&findings)));
-        let handshake = http1::Builder::new().max_headers(FIELDS_MAX).handshake(io).await;
-        let (mut sender, connection) = match handshake {
-            Ok(parts) => parts,
-            Err(error) => return refused(request, &error, &findings),
-        };
-        let _connection = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
-        let decoder = Decoder::new(self.head.framing);
-        let (body, feed) = if decoder.is_done() {
-            (Either::Left(Empty::new()), None)
-        } else {
-            let (feed, channel) = Channel::new(PIECES);
-            (Either::Right(channel), Some(feed))
-        };
-        let sent = Counter::default();
-        let kill = client.kill.clone();
-        let (mut reader, mut writer) = client.stream.split();
-        let mut pump = pin!(pump(
-            &mut reader,
-            &mut client.buffer,
-            decoder,
-            feed,
-            self.server.limits.idle,
-            sent.clone()
-        ));
-        let mut pumped = false;
-        let response = {
-            let mut response =
-                pin!(sender.send_request(outgoing.map(|()| body) as http::Request<RequestBody>));
-            let mut proceeded = !self.head.expects_continue;
-            let mut sent_before = 0;
-            loop {
-                tokio::select! {
-                    biased;
-                    response = &mut response => match response {
-                        Ok(response) => break response,
-                        Err(error) => return refused(request, &error, &findings),
-                    },
-                    stalled = &mut pump, if !pumped => match stalled {
-                        Ok(()) => pumped = true,
-                        Err(Stalled::Malformed(fault)) => return Outcome::Refused(fault.into()),
-                        Err(Stalled::Gone) => return self.done(End::ClientReset, None, &sent, 0, false),
-                    },
-                    () = findings.proceed.notified(), if !proceeded => {
-                        proceeded = true;
-                        if writer.write_all(PROCEED).await.is_err() {
-                            return self.done(End::ClientReset, None, &sent, 0, false);
-                        }
-                    }
-                    () = sleep(self.server.limits.idle) => {
-                        // An upload that moves is not idle, however long it takes.
-                        if sent.get() == sent_before {
-                            return Outcome::Refused(Fault::UpstreamTimeout.into());
-                        }
-                        sent_before = sent.get();
-                    }
-                    () = kill.cancelled() => return self.done(End::Killed, None, &sent, 0, false),
-                    revoked = revoked(&mut self.in_force, still_permitted) => {
-                        if revoked {
-                            return self.done(End::PolicyRevoked, None, &sent, 0, false);
-                        }
-                    }
-                }
+        let mut answer = Answer::new();
+        let mut state = Upload::Running;
+        let mut moved = (upload.progress, 0);
+        let mut moved_at = Instant::now();
+        let event = poll_fn(|cx| {
+            if let Poll::Ready(event) = self.poll(cx, client, origin, upload, &mut state, &mut answer) {
+                return Poll::Ready(event);
             }
-        };
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(&mut writer, response).await;
-        }
-        if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            // Only a proxy may say so (RFC 9110, 15.5.8); passed on, it would fetch the client's proxy credentials.
-            return Outcome::Refused(Fault::UpstreamMalformed.into());
-        }
-        let status = response.status().as_u16();
-        let mut answer = Answer::new(&response, self.head);
-        let head = answer.head(&response, &self.server.name, pumped);
-        let received = Counter::default();
-        let relay = answer.relay(
-            &head,
-            response.into_body(),
-            &mut writer,
-            self.server.limits.idle,
-            &received,
-        );
-        let mut relay = pin!(relay);
-        let end = loop {
-            tokio::select! {
-                biased;
-                end = &mut relay => break end,
-                stalled = &mut pump, if !pumped => match stalled {
-                    Ok(()) => pumped = true,
-                    Err(_) => break End::ClientReset,
-                },
-                () = kill.cancelled() => break End::Killed,
-                revoked = revoked(&mut self.in_force, still_permitted) => if revoked { break End::PolicyRevoked },
+            if let Poll::Ready(end) = cut.as_mut().poll(cx) {
+                return Poll::Ready(Event::Cut(end));
             }
-        };
-        self.server.metrics.bytes_received.inc_by(received.get());
-        let keep_alive = pumped && !answer.closes && !self.head.closes;
-        self.done(end, Some(status), &sent, received.get(), keep_alive)
+            let now = (upload.progress, answer.flow.progress);
+            if now != moved {
+                moved = now;
+                moved_at = Instant::now();
+            }
+            let deadline = moved_at + self.idle;
+            client.timer.poll(cx, deadline).map(|()| Event::Idle)
+        })
+        .await;
+        self.outcome(event, upload, state, answer)
     }
 
-    fn done(
+    fn poll(
         &self,
-        end: End,
-        status: Option<u16>,
-        sent: &Counter,
-        received: u64,
-        keep_alive: bool,
-    ) -> Outcome {
-        self.server.metrics.bytes_sent.inc_by(sent.get());
+        cx: &mut Context<'_>,
+        client: &mut Connection,
+        origin: &mut Origin,
+        upload: &mut Flow,
+        state: &mut Upload,
+        answer: &mut Answer,
+    ) -> Poll<Event> {
+        if *state == Upload::Running {
+            let (stream, buffer) = (&mut client.stream, &mut client.buffer);
+            match upload.poll(cx, buffer, stream, origin, Some(&self.head.fields)) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(())) => *state = Upload::Done,
+                Poll::Ready(Err(Broken::Receiver)) => *state = Upload::Abandoned,
+                Poll::Ready(Err(Broken::Malformed(fault))) if answer.is_untouched() => {
+                    return Poll::Ready(Event::Refused(fault));
+                }
+                Poll::Ready(Err(Broken::Sender | Broken::Malformed(_) | Broken::TooLarge)) => {
+                    return Poll::Ready(Event::ClientGone);
+                }
+            }
+        }
+        let rules = Rules {
+            request: self.head,
+            name: &self.server.name,
+            upgrade: self.upgrade,
+            bytes_max: self.response_bytes_max,
+        };
+        let sent = *state == Upload::Done;
+        answer
+            .poll(cx, rules, origin, &mut client.stream, sent)
+            .map(Event::Answer)
+    }
+
+    fn outcome(&self, event: Event, upload: &Flow, state: Upload, answer: Answer) -> Outcome {
+        let end = match event {
+            Event::Answer(Finish::Switched) => return Outcome::Upgraded { early: answer.input },
+            Event::Answer(Finish::Refused(Fault::UpstreamClosed)) if self.is_stale(upload, &answer) => {
+                return Outcome::Stale;
+            }
+            Event::Answer(Finish::Refused(fault)) | Event::Refused(fault) => {
+                return Outcome::Refused(fault.into());
+            }
+            Event::Answer(Finish::Complete) => End::Completed,
+            Event::Answer(Finish::Broken(end)) | Event::Cut(end) => end,
+            Event::ClientGone => End::ClientReset,
+            // Whoever was waited for last is to blame.
+            Event::Idle if answer.flow.is_blocked() => End::ClientReset,
+            Event::Idle if answer.is_final() => End::IdleTimeout,
+            Event::Idle
+                if state == Upload::Running && !upload.is_blocked() && !self.awaits_permission(&answer) =>
+            {
+                End::ClientReset
+            }
+            Event::Idle => return Outcome::Refused(Fault::UpstreamTimeout.into()),
+        };
+        let metrics = &self.server.metrics;
+        metrics.bytes_sent.inc_by(upload.bytes);
+        metrics.bytes_received.inc_by(answer.flow.bytes);
         Outcome::Done {
             ending: Ending {
                 end,
-                status,
-                sent: sent.get(),
-                received,
+                status: answer.status(),
+                sent: upload.bytes,
+                received: answer.flow.bytes,
             },
-            keep_alive,
+            keep_alive: state == Upload::Done && !answer.closes,
+            keeps_origin: answer
+                .keeps_origin()
+                .filter(|_| end == End::Completed && !self.is_personal()),
         }
     }
 
-    /// 101: the head goes to the client, then the stream is taken back from hyper.
-    async fn switch(&self, writer: &mut WriteHalf<'_>, mut response: Response<Incoming>) -> Outcome {
-        if !self.upgrade {
-            return Outcome::Refused(Fault::UpstreamMalformed.into());
-        }
-        let upgraded = hyper::upgrade::on(&mut response).await;
-        let parts = upgraded
-            .ok()
-            .and_then(|upgraded| upgraded.downcast::<TokioIo<Upstream>>().ok());
-        let Some(parts) = parts else {
-            return Outcome::Refused(Fault::UpstreamClosed.into());
-        };
-        let (stream, left) = parts.io.into_inner().into_parts();
-        let mut early = BytesMut::from(parts.read_buf.as_ref());
-        early.extend_from_slice(&left);
-        let protocol = response.headers().get(UPGRADE).cloned();
-        let mut fields = std::mem::take(response.headers_mut());
-        strip_answer(&mut fields);
-        fields.insert(CONNECTION, http::HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            fields.insert(UPGRADE, protocol);
-        }
-        fields.append(VIA, via(received_version(&response), &self.server.name));
-        let head = print_head(&response, &fields, "");
-        match writer.write_all(&head).await {
-            Ok(()) => Outcome::Upgraded {
-                stream,
-                early: early.freeze(),
-            },
-            Err(_) => self.done(End::ClientReset, None, &Counter::default(), 0, false),
-        }
-    }
-}
-
-/// Resolves when documents changed; true when they no longer permit the request.
-async fn revoked(in_force: &mut watch::Receiver<Arc<InForce>>, still_permitted: StillPermitted<'_>) -> bool {
-    // The sender lives as long as the process's state.
-    in_force.changed().await.is_err() || !still_permitted(&in_force.borrow_and_update())
-}
-
-fn refused(request: &mut Request, error: &hyper::Error, findings: &Findings) -> Outcome {
-    request.detail = Some(crate::error_chain(error).into());
-    let fault = if findings.malformed.load(Ordering::Relaxed) || error.is_parse() {
-        Fault::UpstreamMalformed
-    } else {
-        Fault::UpstreamClosed
-    };
-    Outcome::Refused(fault.into())
-}
-
-/// Reads the client's body to its end; what stands behind it stays in the buffer.
-async fn pump(
-    reader: &mut ReadHalf<'_>,
-    buffer: &mut BytesMut,
-    mut decoder: Decoder,
-    feed: Option<Sender<Bytes, io::Error>>,
-    idle: Duration,
-    sent: Counter,
-) -> Result<(), Stalled> {
-    let Some(mut feed) = feed else { return Ok(()) };
-    loop {
-        match decoder.decode(buffer) {
-            Ok(Step::Data(data)) => {
-                sent.inc_by(data.len() as u64);
-                if feed.send_data(data).await.is_err() {
-                    // The origin has answered without reading on. The rest is read by nobody.
-                    return std::future::pending().await;
-                }
-            }
-            // Trailers may be left away (RFC 9110, 6.5.1); none that matters to a request is known.
-            Ok(Step::Trailers(_)) => {}
-            Ok(Step::End) => return Ok(()),
-            Ok(Step::More) => {
-                buffer.reserve(READ_BYTES);
-                match timeout(idle, reader.read_buf(buffer)).await {
-                    Ok(Ok(1..)) => {}
-                    Ok(Ok(0) | Err(_)) | Err(_) => {
-                        feed.abort(io::ErrorKind::ConnectionAborted.into());
-                        return Err(Stalled::Gone);
-                    }
-                }
-            }
-            Err(fault) => {
-                feed.abort(io::ErrorKind::InvalidData.into());
-                return Err(Stalled::Malformed(fault));
-            }
-        }
-    }
-}
-
-/// How the answer's end is shown to the client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outgoing {
-    None,
-    Length,
-    Chunked,
-    Close,
-}
-
-struct Answer {
-    framing: Outgoing,
-    closes: bool,
-}
-
-impl Answer {
-    fn new(response: &Response<Incoming>, head: &Head) -> Self {
-        let status = response.status();
-        let bodyless = head.method == Method::HEAD
-            || status == StatusCode::NO_CONTENT
-            || status == StatusCode::NOT_MODIFIED;
-        let framing = match (bodyless, response.body().size_hint().exact(), head.version) {
-            (true, _, _) => Outgoing::None,
-            (false, Some(_), _) => Outgoing::Length,
-            (false, None, Version::Http11) => Outgoing::Chunked,
-            (false, None, Version::Http10) => Outgoing::Close,
-        };
-        Self {
-            framing,
-            closes: head.closes || framing == Outgoing::Close,
-        }
+    /// The client sends nothing because the origin has not said that it may.
+    fn awaits_permission(&self, answer: &Answer) -> bool {
+        self.head.expects_continue && !answer.begun
     }
 
-    fn head(&mut self, response: &Response<Incoming>, name: &str, pumped: bool) -> Vec<u8> {
-        let mut fields = response.headers().clone();
-        strip_answer(&mut fields);
-        fields.append(VIA, via(received_version(response), name));
-        match self.framing {
-            Outgoing::None => {}
-            Outgoing::Length => {
-                let length = response.body().size_hint().exact().unwrap_or(0);
-                fields.insert(CONTENT_LENGTH, http::HeaderValue::from(length));
-            }
-            Outgoing::Chunked => {
-                fields.remove(CONTENT_LENGTH);
-                fields.insert(TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
-            }
-            Outgoing::Close => {
-                fields.remove(CONTENT_LENGTH);
-            }
-        }
-        // Answered before the request's body has ended: nobody will read the rest of it.
-        self.closes |= !pumped;
-        print_head(
-            response,
-            &fields,
-            if self.closes { "Connection: close\r\n" } else { "" },
-        )
+    /// NTLM and Negotiate authenticate a connection, not a request: whoever used it next would speak in that name.
+    fn is_personal(&self) -> bool {
+        self.head.fields.all("authorization").any(|value| {
+            let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"ntlm") || scheme.eq_ignore_ascii_case(b"negotiate")
+        })
     }
 
-    /// Writes the head and the whole body; says how it ended.
-    async fn relay(
-        &self,
-        head: &[u8],
-        mut body: Incoming,
-        writer: &mut WriteHalf<'_>,
-        idle: Duration,
-        received: &Counter,
-    ) -> End {
-        if !matches!(timeout(idle, writer.write_all(head)).await, Ok(Ok(()))) {
-            return End::ClientReset;
-        }
-        if self.framing == Outgoing::None {
-            return End::Completed;
-        }
-        loop {
-            let data = match timeout(idle, Pin::new(&mut body).frame()).await {
-                Ok(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) if !data.is_empty() => data,
-                    // Trailers may be left away (RFC 9110, 6.5.1).
-                    Ok(_) | Err(_) => continue,
-                },
-                Ok(Some(Err(_))) => return End::OriginReset,
-                Ok(None) => break,
-                Err(_) => return End::IdleTimeout,
-            };
-            received.inc_by(data.len() as u64);
-            if !matches!(timeout(idle, self.write(&data, writer)).await, Ok(Ok(()))) {
-                return End::ClientReset;
-            }
-        }
-        match self.framing {
-            Outgoing::Chunked if writer.write_all(b"0\r\n\r\n").await.is_err() => End::ClientReset,
-            Outgoing::None | Outgoing::Length | Outgoing::Chunked | Outgoing::Close => End::Completed,
-        }
+    /// RFC 9110, 9.2.2, and RFC 9112, 9.3.1: closed before a word was said, over a connection that had been waiting, and
+    /// either nothing of the request was taken or it may be sent twice and is all still here.
+    fn is_stale(&self, upload: &Flow, answer: &Answer) -> bool {
+        let harmless = upload.wrote == 0 || self.head.method.is_idempotent();
+        self.reused && !answer.begun && harmless && upload.is_repeatable()
     }
-
-    async fn write(&self, data: &[u8], writer: &mut WriteHalf<'_>) -> io::Result<()> {
-        if self.framing != Outgoing::Chunked {
-            return writer.write_all(data).await;
-        }
-        let mut chunk = Vec::with_capacity(data.len() + 20);
-        chunk.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-        chunk.extend_from_slice(data);
-        chunk.extend_from_slice(b"\r\n");
-        writer.write_all(&chunk).await
-    }
-}
-
-fn received_version<B>(response: &Response<B>) -> Version {
-    if response.version() == http::Version::HTTP_10 {
-        Version::Http10
-    } else {
-        Version::Http11
-    }
-}
-
-/// Status line with the origin's own phrase, fields, an extra line, the empty line.
-fn print_head<B>(response: &Response<B>, fields: &HeaderMap, extra: &str) -> Vec<u8> {
-    let mut head = Vec::with_capacity(256 + fields.len() * 32);
-    head.extend_from_slice(format!("HTTP/1.1 {} ", response.status().as_u16()).as_bytes());
-    match response.extensions().get::<ReasonPhrase>() {
-        Some(phrase) => head.extend_from_slice(phrase.as_bytes()),
-        None => head.extend_from_slice(response.status().canonical_reason().unwrap_or("").as_bytes()),
-    }
-    head.extend_from_slice(b"\r\n");
-    for (name, value) in fields {
-        head.extend_from_slice(name.as_str().as_bytes());
-        head.extend_from_slice(b": ");
-        head.extend_from_slice(value.as_bytes());
-        head.extend_from_slice(b"\r\n");
-    }
-    head.extend_from_slice(extra.as_bytes());
-    head.extend_from_slice(b"\r\n");
-    head
 }

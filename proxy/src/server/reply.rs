@@ -6,9 +6,13 @@
 use std::fmt::Write as _;
 
 use egressway_core::acl::{Policy, Target};
+use http::StatusCode;
 
+use super::head::FIELDS_MAX;
 use super::id::Id;
 use super::reason::{Fault, Reason};
+use crate::auth::challenges;
+use crate::limits::Limits;
 
 /// Longest reason phrase. Clients cut lines at 256 bytes and more; 200 leaves room for their own words around it.
 pub const PHRASE_BYTES_MAX: usize = 200;
@@ -32,6 +36,8 @@ pub struct Refusal<'a> {
     pub policy: Option<&'a Policy>,
     /// The target, once it was parsed.
     pub target: Option<&'a Target>,
+    /// The bounds in force.
+    pub limits: &'a Limits,
 }
 
 /// Whether the client expects a body behind the head.
@@ -51,18 +57,24 @@ impl Refusal<'_> {
         let phrase = self.phrase();
         let text = format!("{phrase}\n{}\n", self.reason.next_step());
         let mut reply = format!(
-            "HTTP/1.1 {} {phrase}\r\nProxy-Status: {}; error={}; details={}\r\nX-Egressway-Reason: {}\r\n\
+            "HTTP/1.1 {} {phrase}\r\nProxy-Status: {}; error={}{}; details={}\r\nX-Egressway-Reason: {}\r\n\
              X-Egressway-Id: {}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n",
             self.reason.status().as_u16(),
             item(self.proxy),
             self.reason.proxy_status(),
-            quoted(&self.reason.sentence()),
+            alert(self.reason),
+            quoted(&self.sentence()),
             self.reason.code(),
             self.id,
             text.len(),
         );
         if self.reason.is_temporary() {
             let _ = write!(reply, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
+        }
+        if self.reason.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            for challenge in self.policy.map(challenges).unwrap_or_default() {
+                let _ = write!(reply, "Proxy-Authenticate: {challenge}\r\n");
+            }
         }
         if *self.reason == Reason::Fault(Fault::MethodUnsupported) {
             reply.push_str("Allow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\n");
@@ -72,6 +84,17 @@ impl Refusal<'_> {
             reply.push_str(&text);
         }
         reply.into_bytes()
+    }
+
+    /// What happened, with the bound that was in force.
+    fn sentence(&self) -> String {
+        match self.reason {
+            Reason::Fault(Fault::HeadTooLarge) => format!(
+                "the head is longer than {} bytes or has more than {FIELDS_MAX} fields",
+                self.limits.head_bytes
+            ),
+            reason => reason.sentence(),
+        }
     }
 
     /// The sentence: at most [`PHRASE_BYTES_MAX`] bytes of printable ASCII.
@@ -93,7 +116,7 @@ impl Refusal<'_> {
             Reason::Deny(_) => target.to_string(),
             Reason::Fault(_) => format!("{target},"),
         });
-        let mut why = printable(&self.reason.sentence());
+        let mut why = printable(&self.sentence());
         let id = self.id;
         let tail = format!(" (id {id})");
         target = printable(&target);
@@ -112,6 +135,15 @@ impl Refusal<'_> {
         let over = total(&policy, &target, &why).saturating_sub(PHRASE_BYTES_MAX);
         why = shorten(&why, why.len().saturating_sub(over));
         format!("{lead}{policy}: {target}{space}{why}{tail}")
+    }
+}
+
+/// Parameters of `tls_alert_received` (RFC 9209, 2.3).
+fn alert(reason: &Reason) -> String {
+    match reason.alert() {
+        None => String::new(),
+        Some(alert) if alert.name.is_empty() => format!("; alert-id={}", alert.id),
+        Some(alert) => format!("; alert-id={}; alert-message={}", alert.id, alert.name),
     }
 }
 
@@ -187,6 +219,7 @@ mod tests {
             proxy: "egressway",
             policy: Some(policy),
             target: Some(&target),
+            limits: &Limits::default(),
         }
         .phrase()
     }

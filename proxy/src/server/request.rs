@@ -4,27 +4,55 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::{Permit, Policy, Target};
+use egressway_core::acl::{Ask, Caller, Deny, Permit, Policy, Target, VettedAddr};
+use egressway_core::wire::document::Mode;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::Server;
 use super::id::Id;
-use super::reason::Reason;
+use super::listener::Source;
+use super::reason::{Reason, Unopened};
 use super::reply::{Refusal, WithBody};
 use crate::access_log::Entry;
+use crate::auth::Credential;
+use crate::limits::Limits;
+use crate::limits::places::{Destination, Place};
 use crate::metrics::{ErrorLabels, RequestLabels};
+use crate::state::InForce;
 use crate::tunnel::End;
 
 /// What is known of a request so far.
 #[derive(Debug)]
 pub(super) struct Request {
     pub(super) id: Id,
-    client: SocketAddr,
+    pub(super) client: SocketAddr,
+    /// The load balancer that named the client.
+    balancer: Option<SocketAddr>,
     started: Instant,
+    /// The bounds that it is held to: those in force when it began.
+    pub(super) limits: Limits,
+    /// What the client presented; dropped once it was looked at.
+    pub(super) credential: Credential,
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
     pub(super) policy: Option<Arc<Policy>>,
+    /// The documents that decided; not kept by what is open for hours.
+    pub(super) decided_by: Option<Arc<InForce>>,
+    /// The path of a forwarded request, for rules; never logged.
+    pub(super) path: Option<Box<str>>,
+    /// The clients of the policy that it comes from.
+    pub(super) caller: Caller,
+    /// The client pod.
+    pub(super) client_pod: Option<Arc<str>>,
+    /// The mode of the policy.
+    pub(super) mode: Mode,
+    /// In mode Report: what mode Enforce would have said.
+    reported: Option<Deny>,
+    /// One of the places that the policy has for tunnels and forwarded requests.
+    pub(super) place: Option<Place>,
+    /// The same for the destination.
+    pub(super) destination: Option<Destination>,
     pub(super) rule: Option<Arc<str>>,
     pub(super) peer: Option<IpAddr>,
     pub(super) dns: Option<Duration>,
@@ -42,14 +70,25 @@ pub(super) struct Ending {
 }
 
 impl Request {
-    pub(super) fn new(server: &Server, client: SocketAddr) -> Self {
+    pub(super) fn new(server: &Server, source: Source) -> Self {
         Self {
             id: server.ids.next(),
-            client,
+            client: source.client,
+            balancer: source.balancer,
             started: Instant::now(),
+            limits: server.limits_in_force(),
+            credential: Credential::None,
             method: None,
             target: None,
             policy: None,
+            decided_by: None,
+            path: None,
+            caller: Caller::UNKNOWN,
+            client_pod: None,
+            mode: Mode::Enforce,
+            reported: None,
+            place: None,
+            destination: None,
             rule: None,
             peer: None,
             dns: None,
@@ -61,6 +100,39 @@ impl Request {
     /// Notes what permitted.
     pub(super) fn permitted(&mut self, permit: &Permit) {
         self.rule = permit.rule().cloned();
+    }
+
+    /// Notes, once, what mode Enforce would have refused.
+    pub(super) fn report(&mut self, server: &Server, permit: &Permit, deny: Deny) {
+        if self.reported.is_some() {
+            return;
+        }
+        let denies = server.state.would_denies();
+        denies.note(permit.policy(), permit.target(), deny.code());
+        self.rule = deny.rule_name().cloned().or_else(|| self.rule.take());
+        self.reported = Some(deny);
+    }
+
+    /// When it ends in any case.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        // A lifetime past the end of the clock is none.
+        self.limits
+            .lifetime
+            .and_then(|lifetime| self.started.checked_add(lifetime))
+    }
+
+    /// Whether documents let it go on once it is open: the same caller, the same request, the very address that it
+    /// leads to.
+    pub(super) fn still_permitted(&self, in_force: &InForce, address: VettedAddr) -> bool {
+        let (Some(target), Some(before), Some(now)) = (&self.target, &self.policy, in_force.policy()) else {
+            return false;
+        };
+        let ask = Ask::tunnel(target.clone()).by(now.caller(before.names_of(self.caller)));
+        let ask = match (&self.method, &self.path) {
+            (Some(method), Some(path)) => ask.http(method, path),
+            _ => ask,
+        };
+        now.still_permits(&in_force.wall, ask, address)
     }
 
     /// The refusal's bytes; noting it in the log is [`Self::refused`].
@@ -76,6 +148,7 @@ impl Request {
             proxy: &server.name,
             policy: self.policy.as_deref(),
             target: self.target.as_ref(),
+            limits: &self.limits,
         };
         refusal.bytes(body)
     }
@@ -103,21 +176,23 @@ impl Request {
             decision,
             reason.code(),
             Some(reason.status().as_u16()),
-            0,
-            0,
+            None,
+            (0, 0),
         );
+    }
+
+    /// Logs and counts a connection that ended before it could bring a request.
+    pub(super) fn unopened(self, server: &Server, why: Unopened) {
+        self.write(server, "error", why.code(), None, None, (0, 0));
     }
 
     /// Logs and counts a request that was served, to whatever end.
     pub(super) fn served(self, server: &Server, ending: Ending) {
-        self.write(
-            server,
-            "allow",
-            ending.end.code(),
-            ending.status,
-            ending.sent,
-            ending.received,
-        );
+        let (end, bytes) = (ending.end.code(), (ending.sent, ending.received));
+        match self.reported.as_ref().map(Deny::code) {
+            Some(reason) => self.write(server, "report", reason, ending.status, Some(end), bytes),
+            None => self.write(server, "allow", end, ending.status, None, bytes),
+        }
     }
 
     fn write(
@@ -126,17 +201,21 @@ impl Request {
         decision: &'static str,
         reason: &'static str,
         status: Option<u16>,
-        sent: u64,
-        received: u64,
+        end: Option<&'static str>,
+        (bytes_sent, bytes_received): (u64, u64),
     ) {
         server
             .metrics
             .requests
             .get_or_create(&RequestLabels { decision, reason })
             .inc();
-        let lost = server.log.record(Entry {
+        let lost = server.log.record(&Entry {
             time: Timestamp::now(),
             client: self.client,
+            balancer: self.balancer,
+            clients: self.caller,
+            client_pod: self.client_pod,
+            mode: self.mode,
             id: self.id,
             method: self.method,
             target: self.target,
@@ -144,11 +223,12 @@ impl Request {
             rule: self.rule,
             decision,
             reason,
+            end,
             status,
             peer: self.peer,
             detail: self.detail,
-            bytes_sent: sent,
-            bytes_received: received,
+            bytes_sent,
+            bytes_received,
             duration: self.started.elapsed(),
             dns: self.dns,
             connect: self.connect,

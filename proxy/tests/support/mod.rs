@@ -18,7 +18,7 @@ use egressway_proxy::resolve::{ResolveError, Resolver};
 use egressway_proxy::server::{Limits, Server};
 use egressway_proxy::state::{InForce, State};
 use prometheus_client::registry::Registry;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Proxy {
     pub address: SocketAddr,
     pub state: Arc<State>,
+    pub server: Arc<Server>,
     pub stop: CancellationToken,
     pub kill: CancellationToken,
     pub log: Arc<Mutex<Vec<u8>>>,
@@ -102,15 +103,15 @@ pub fn allow(hosts: &[&str], cidrs: &[&str]) -> Vec<Rule> {
 }
 
 pub fn in_force(rules: Vec<Rule>, insecure: &[&str]) -> InForce {
-    let sealed = document::Policy::seal(
-        "payments",
-        "webhooks",
-        7,
-        Content {
-            rules,
-            ..Content::default()
-        },
-    );
+    let content = Content {
+        rules,
+        ..Content::default()
+    };
+    in_force_of(content, insecure)
+}
+
+pub fn in_force_of(content: Content, insecure: &[&str]) -> InForce {
+    let sealed = document::Policy::seal("payments", "webhooks", 7, content);
     let policies = document::Policies {
         version: document::VERSION,
         policies: vec![sealed],
@@ -134,6 +135,11 @@ pub async fn open() -> Proxy {
 }
 
 pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
+    start_with(in_force, limits, |server| server).await
+}
+
+/// The same with a server that is changed before it serves.
+pub async fn start_with(in_force: InForce, limits: Limits, change: impl FnOnce(Server) -> Server) -> Proxy {
     let state = State::new();
     state.set_in_force(in_force);
     state.set_phase(Phase::Serving);
@@ -145,7 +151,7 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
     });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = Arc::new(Server::new(
+    let server = Server::new(
         Arc::clone(&state),
         resolver,
         Metrics::register(&mut Registry::default()),
@@ -153,12 +159,18 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
         limits,
         "egressway-proxy".to_owned(),
         vec![address.port()],
-    ));
+    );
+    let server = Arc::new(change(server));
     let (stop, kill) = (CancellationToken::new(), CancellationToken::new());
-    let task = AbortOnDropHandle::new(tokio::spawn(server.serve(listener, stop.clone(), kill.clone())));
+    let task = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&server).serve(
+        listener,
+        stop.clone(),
+        kill.clone(),
+    )));
     Proxy {
         address,
         state,
+        server,
         stop,
         kill,
         log,
@@ -192,7 +204,7 @@ pub async fn read_all(stream: &mut TcpStream) -> (Vec<u8>, bool) {
 }
 
 /// Reads up to and including an empty line.
-pub async fn read_head(stream: &mut TcpStream) -> String {
+pub async fn read_head<S: AsyncRead + Unpin>(stream: &mut S) -> String {
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\r\n\r\n") {
         let mut byte = [0; 1];
@@ -207,7 +219,7 @@ pub async fn read_head(stream: &mut TcpStream) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-pub async fn read_exact(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+pub async fn read_exact<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     timeout(DEADLINE, stream.read_exact(&mut bytes))
         .await
@@ -261,6 +273,33 @@ impl Proxy {
     }
 }
 
+/// Sends a request through the proxy and lets the origin answer; what the origin got, and what the client got.
+pub async fn exchange(request: &str, body_bytes: usize, answer: &[u8]) -> (String, String, bool) {
+    let (proxy, origin) = (open().await, origin().await);
+    let authority = origin.local_addr().unwrap().to_string();
+    let mut client = dial(proxy.address).await;
+    client
+        .write_all(request.replace("ORIGIN", &authority).as_bytes())
+        .await
+        .unwrap();
+    let mut server = accept(&origin).await;
+    let mut got = read_head(&mut server).await;
+    got.push_str(&String::from_utf8(read_exact(&mut server, body_bytes).await).unwrap());
+    // Nothing else will be asked.
+    client.shutdown().await.unwrap();
+    server.write_all(answer).await.unwrap();
+    drop(server);
+    let (bytes, clean) = read_all(&mut client).await;
+    (
+        got.replace(&authority, "ORIGIN"),
+        String::from_utf8(bytes).unwrap(),
+        clean,
+    )
+}
+
+/// An answer as good as any.
+pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
 /// An origin that hands each connection to the test.
 pub async fn origin() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").await.unwrap()
@@ -281,6 +320,85 @@ pub async fn untouched(listener: &TcpListener) -> bool {
         .is_err()
 }
 
+/// Whether nothing arrives for a while, long after it would have if it had been sent.
+pub async fn quiet(stream: &TcpStream) -> bool {
+    timeout(Duration::from_millis(20), stream.peek(&mut [0]))
+        .await
+        .is_err()
+}
+
 pub fn status(answer: &str) -> u16 {
     answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0)
 }
+
+/// Chunked bodies that two parsers could read differently; each is wrong before its end.
+pub const MALFORMED_CHUNKS: &[&str] = &[
+    // A line's end that is not CRLF, in front of or behind an extension.
+    "5\nhello\r\n0\r\n\r\n",
+    "5\rhello\r\n0\r\n\r\n",
+    "5;\nhello\r\n0\r\n\r\n",
+    "5;a\nhello\r\n0\r\n\r\n",
+    "5;a\rhello\r\n0\r\n\r\n",
+    "5;a\r\rhello\r\n0\r\n\r\n",
+    "5;a=\"\n\"\r\nhello\r\n0\r\n\r\n",
+    "5;a=\"\r\n0\r\n\r\n\"\r\nhello\r\n0\r\n\r\n",
+    "5;a\n0\r\n\r\n",
+    "2;\nxx\r\n4c\r\n0\r\n\r\n",
+    // A chunk's end that is not CRLF, is missing, or spills.
+    "5\r\nhello\n0\r\n\r\n",
+    "5\r\nhello\r0\r\n\r\n",
+    "5\r\nhello0\r\n\r\n",
+    "5\r\nhelloX\r\n0\r\n\r\n",
+    "5\r\nhelloXX0\r\n\r\n",
+    "5\r\nhello\r\n\r\n0\r\n\r\n",
+    "5\r\nhello\r\r\n0\r\n\r\n",
+    "5\r\nhello\n\r0\r\n\r\n",
+    "4\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello  0\r\n\r\n",
+    // Sizes.
+    "\r\n",
+    ";a\r\nhello\r\n",
+    " 5\r\nhello\r\n0\r\n\r\n",
+    "\t5\r\nhello\r\n0\r\n\r\n",
+    "5 \r\nhello\r\n0\r\n\r\n",
+    "5\t\r\nhello\r\n0\r\n\r\n",
+    "5\u{b}\r\nhello\r\n0\r\n\r\n",
+    "-5\r\nhello\r\n0\r\n\r\n",
+    "+5\r\nhello\r\n0\r\n\r\n",
+    "0x5\r\nhello\r\n0\r\n\r\n",
+    "5h\r\nhello\r\n0\r\n\r\n",
+    "5_0\r\nhello\r\n0\r\n\r\n",
+    "5.0\r\nhello\r\n0\r\n\r\n",
+    "5,5\r\nhello\r\n0\r\n\r\n",
+    "5 5\r\nhello\r\n0\r\n\r\n",
+    "g\r\nhello\r\n0\r\n\r\n",
+    "10000000000000005\r\nhello\r\n0\r\n\r\n",
+    "fffffffffffffffff\r\n",
+    "ffffffffffffffff\r\nhello\r\n",
+    "00000000000000000005\r\nhello\r\n0\r\n\r\n",
+    "\0\r\nhello\r\n",
+    "5\0\r\nhello\r\n0\r\n\r\n",
+    // Extensions.
+    "5;\r\nhello\r\n0\r\n\r\n",
+    "5;;a\r\nhello\r\n0\r\n\r\n",
+    "5;a=\r\nhello\r\n0\r\n\r\n",
+    "5;a=\"b\r\nhello\r\n0\r\n\r\n",
+    "5;a=\"b\"c\r\nhello\r\n0\r\n\r\n",
+    "5;a b\r\nhello\r\n0\r\n\r\n",
+    "5 a\r\nhello\r\n0\r\n\r\n",
+    "5;\0\r\nhello\r\n0\r\n\r\n",
+    "5;\u{7f}\r\nhello\r\n0\r\n\r\n",
+    "5;\u{e4}\r\nhello\r\n0\r\n\r\n",
+    // The end and the trailers.
+    "0\n\r\n",
+    "0\r\n\n",
+    "0\r\nA: b\n\r\n",
+    "0\r\nA : b\r\n\r\n",
+    "0\r\n A: b\r\n\r\n",
+    "0\r\nA: b\r\n c\r\n\r\n",
+    "0\r\n: b\r\n\r\n",
+    "0\r\nA\r\n\r\n",
+    "0\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+    "0\r\nA: \0\r\n\r\n",
+    "0\r\nA: b\rc\r\n\r\n",
+];

@@ -203,7 +203,7 @@ pub enum TlsVersion {
 }
 
 /// How the proxy signs the body of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Signing {
     /// What is signed, how, and where the signature stands.
@@ -219,7 +219,7 @@ pub struct Signing {
 }
 
 /// A way to sign.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scheme {
     /// Standard Webhooks 1.0: HMAC-SHA256 over id, time and body, in `webhook-signature`.
     #[default]
@@ -233,7 +233,7 @@ pub enum Scheme {
 }
 
 /// How bytes are written as text.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Encoding {
     /// Lower-case hexadecimal.
     #[default]

@@ -142,6 +142,7 @@ fn settled() -> World {
 impl World {
     fn next(&self) -> EgressPolicyStatus {
         next(&Facts {
+            clients_left_out: false,
             policy: &self.policy,
             validated: &self.validated,
             hashes: Some(&self.hashes),

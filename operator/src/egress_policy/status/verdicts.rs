@@ -10,6 +10,7 @@ use jiff::SignedDuration;
 
 use super::addresses::Addresses;
 use super::{Facts, PodView, in_force, in_sync};
+use crate::desired::clients::PODS_MAX;
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict};
 use crate::egress_pool::validate::CellState;
 
@@ -376,6 +377,17 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
             problem.message
         );
         return verdict(true, Reason::UnresolvedRefs, message);
+    }
+    if facts.clients_left_out {
+        // Without their number: it changes with every pod.
+        let next = "narrow from.podSelector of spec.clients, or give clients a credential instead";
+        return verdict(
+            true,
+            Reason::ClientPodsLeftOut,
+            format!(
+                "more pods are clients than the {PODS_MAX} that fit, those started last are refused: {next}"
+            ),
+        );
     }
     let (ready, wanted) = (
         counted(facts).filter(|pod| pod.ready).count(),

@@ -1,0 +1,226 @@
+//! Text to manifests: YAML documents of our two kinds, read strictly, each problem with its line.
+//!
+//! It knows the shape of objects as `kubectl` prints them and nothing of what their specs mean.
+
+use egressway_core::manifest::{PolicySpec, PoolSpec};
+use egressway_core::wire::names::API_GROUP;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+
+use super::Refused;
+
+/// The namespace of a policy that names none.
+pub const NAMESPACE: &str = "default";
+/// The one version of both kinds.
+const VERSION: &str = "v1alpha1";
+/// Most documents of a file: a policy for each of a large team's services.
+const DOCUMENTS_MAX: usize = 1000;
+/// Longest name of a Kubernetes object.
+const NAME_BYTES_MAX: usize = 253;
+
+/// What a file holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Manifest {
+    /// Its policies.
+    pub policies: Vec<Named<PolicySpec>>,
+    /// Its pools.
+    pub pools: Vec<Named<PoolSpec>>,
+}
+
+/// A spec under its name.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Named<T> {
+    /// `metadata.namespace`, or [`NAMESPACE`]; empty for a pool.
+    pub namespace: String,
+    /// `metadata.name`.
+    pub name: String,
+    /// Line of the file where its document begins.
+    pub line: usize,
+    /// The spec.
+    pub spec: T,
+}
+
+impl Manifest {
+    /// Reads a file's text; `file` is its name in problems.
+    ///
+    /// # Errors
+    /// Every document that is none of ours, or not of its kind's shape.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Refused> {
+        let (mut manifest, mut refused) = (Self::default(), Refused::default());
+        let documents = documents(text);
+        if documents.len() > DOCUMENTS_MAX {
+            refused.push(format!("{file}: has more than {DOCUMENTS_MAX} documents"));
+            return Err(refused);
+        }
+        for (line, text) in documents {
+            let place = Place { file, line };
+            match kind(&place, text) {
+                Ok(Kind::Nothing) => {}
+                Ok(Kind::Policy) => take(object(&place, text), &mut manifest.policies, &mut refused),
+                Ok(Kind::Pool) => take(object(&place, text), &mut manifest.pools, &mut refused),
+                Err(problem) => refused.push(problem),
+            }
+        }
+        for pool in &mut manifest.pools {
+            pool.namespace.clear();
+        }
+        refused.into_result(manifest)
+    }
+}
+
+fn take<T>(read: Result<Named<T>, String>, into: &mut Vec<Named<T>>, refused: &mut Refused) {
+    match read {
+        Ok(object) => into.push(object),
+        Err(problem) => refused.push(problem),
+    }
+}
+
+/// Where a document stands.
+struct Place<'a> {
+    file: &'a str,
+    line: usize,
+}
+
+impl Place<'_> {
+    fn at_start(&self, problem: &str) -> String {
+        format!("{}:{}: {problem}", self.file, self.line)
+    }
+
+    fn of(&self, error: &serde_saphyr::Error) -> String {
+        let within = error.location().map_or(1, |location| location.line());
+        let line = self.line + usize::try_from(within).unwrap_or(1).saturating_sub(1);
+        let mut options = serde_saphyr::RenderOptions::default();
+        options.snippets = serde_saphyr::SnippetMode::Off;
+        let text = error.render_with_options(options);
+        // The place stands in front of the line, where editors and people look for it.
+        let problem = text.split(" at line ").next().unwrap_or(&text);
+        format!("{}:{line}: {}", self.file, problem.replace('\n', " "))
+    }
+}
+
+enum Kind {
+    Nothing,
+    Policy,
+    Pool,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    #[serde(rename = "apiVersion")]
+    api_version: Option<String>,
+    kind: Option<String>,
+}
+
+fn kind(place: &Place<'_>, text: &str) -> Result<Kind, String> {
+    let empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.lines().all(|line| empty(line) || line.trim_end() == "---") {
+        return Ok(Kind::Nothing);
+    }
+    let head: Head = serde_saphyr::from_str(text).map_err(|error| place.of(&error))?;
+    let expected = format!("{API_GROUP}/{VERSION}");
+    match (head.api_version, head.kind.as_deref()) {
+        (Some(version), Some(kind)) if version == expected => match kind {
+            "EgressPolicy" => Ok(Kind::Policy),
+            "EgressPool" => Ok(Kind::Pool),
+            other => Err(place.at_start(&format!("kind {other:?} is neither EgressPolicy nor EgressPool"))),
+        },
+        (version, kind) => Err(place.at_start(&format!(
+            "apiVersion {:?} with kind {:?}: expected {expected} with EgressPolicy or EgressPool",
+            version.unwrap_or_default(),
+            kind.unwrap_or_default(),
+        ))),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Object<T> {
+    #[serde(rename = "apiVersion")]
+    _api_version: IgnoredAny,
+    #[serde(rename = "kind")]
+    _kind: IgnoredAny,
+    metadata: Metadata,
+    spec: T,
+    /// What `kubectl get -o yaml` adds.
+    #[serde(default, rename = "status")]
+    _status: Option<IgnoredAny>,
+}
+
+/// What API servers put there besides the name means nothing here; what they never put there is a slip of the pen.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Metadata {
+    name: String,
+    #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default, rename = "labels", alias = "annotations", alias = "generation")]
+    _labels: Option<IgnoredAny>,
+    #[serde(
+        default,
+        rename = "creationTimestamp",
+        alias = "deletionTimestamp",
+        alias = "finalizers"
+    )]
+    _times: Option<IgnoredAny>,
+    #[serde(
+        default,
+        rename = "managedFields",
+        alias = "ownerReferences",
+        alias = "resourceVersion",
+        alias = "uid"
+    )]
+    _server: Option<IgnoredAny>,
+}
+
+fn object<T: DeserializeOwned>(place: &Place<'_>, text: &str) -> Result<Named<T>, String> {
+    let object: Object<T> = serde_saphyr::from_str(text).map_err(|error| place.of(&error))?;
+    let namespace = object.metadata.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
+    for (field, name) in [
+        ("metadata.name", &object.metadata.name),
+        ("metadata.namespace", &namespace),
+    ] {
+        if !is_name(name) {
+            return Err(place.at_start(&format!(
+                "{field} {name:?} is no name: write lower-case letters, digits, hyphens and dots"
+            )));
+        }
+    }
+    Ok(Named {
+        namespace,
+        name: object.metadata.name,
+        line: place.line,
+        spec: object.spec,
+    })
+}
+
+/// A DNS subdomain, as names of Kubernetes objects are (RFC 1123).
+fn is_name(name: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    name.len() <= NAME_BYTES_MAX && name.split('.').all(label)
+}
+
+/// The documents of a file, each with the number of its first line. A line that begins with `---` begins one (YAML 1.2,
+/// 9.1.2): it cannot stand inside of any value.
+fn documents(text: &str) -> Vec<(usize, &str)> {
+    let mut documents = Vec::new();
+    let (mut start, mut start_line, mut at) = (0, 1, 0);
+    for (line, content) in (1_usize..).zip(text.split_inclusive('\n')) {
+        let marker = content
+            .strip_prefix("---")
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']));
+        if marker {
+            documents.push((start_line, text.get(start..at).unwrap_or_default()));
+            (start, start_line) = (at, line);
+        }
+        at += content.len();
+    }
+    documents.push((start_line, text.get(start..).unwrap_or_default()));
+    documents
+}

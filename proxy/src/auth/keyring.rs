@@ -1,0 +1,300 @@
+//! `secrets.json` in force: for each policy the digests, certificates, roots and keys that it refers to.
+//!
+//! Read once when the documents change. What is missing or broken denies whatever depends on it and is listed as a
+//! problem, in words that hold nothing of the Secret; everything else of the policy goes on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use egressway_core::acl::Policy;
+use egressway_core::wire::document::{self, Auth, SecretRef};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{RootCertStore, ServerConfig};
+
+use super::certificate::{AnyOf, Verifier};
+use crate::signing::Signer;
+
+/// Key of a password, unless the policy names another.
+const PASSWORD: &str = "password";
+/// Keys of a Secret of type kubernetes.io/tls.
+const TLS_CERT: &str = "tls.crt";
+const TLS_KEY: &str = "tls.key";
+/// Key of a bundle of CA certificates.
+const CA_CERT: &str = "ca.crt";
+/// Key of revocation lists.
+const CA_CRL: &str = "ca.crl";
+
+/// The secrets of every policy.
+#[derive(Default)]
+pub struct Keyring {
+    policies: HashMap<(String, String), Keys>,
+    problems: Vec<String>,
+    hash: String,
+}
+
+/// The secrets of one policy.
+#[derive(Default)]
+pub struct Keys {
+    secrets: BTreeMap<String, document::Secret>,
+    listener: Option<Result<Arc<ServerConfig>, Problem>>,
+    /// By name of the client; one that cannot verify anybody is missing.
+    verifiers: HashMap<String, Verifier>,
+}
+
+/// Why a Secret cannot be used; names it, never says what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("Secret {secret}: {problem}")]
+pub struct Problem {
+    secret: String,
+    problem: String,
+}
+
+static NO_KEYS: LazyLock<Keys> = LazyLock::new(Keys::default);
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keyring")
+            .field("hash", &self.hash)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keys")
+            .field("secrets", &self.secrets.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Keyring {
+    /// Reads what the policies refer to.
+    #[must_use]
+    pub fn new(policies: &[Arc<Policy>], document: document::Secrets) -> Self {
+        let hash = if document == document::Secrets::default() {
+            String::new()
+        } else {
+            document::digest(&document)
+        };
+        let mut secrets: HashMap<_, _> = document
+            .policies
+            .into_iter()
+            .map(|policy| ((policy.namespace, policy.name), policy.secrets))
+            .collect();
+        let (mut compiled, mut problems) = (HashMap::new(), Vec::new());
+        for policy in policies {
+            let id = (policy.namespace().to_owned(), policy.name().to_owned());
+            let own = secrets.remove(&id).unwrap_or_default();
+            let mut found = Vec::new();
+            compiled.insert(id, Keys::new(policy, own, &mut found));
+            found.sort();
+            found.dedup();
+            let name = format!("policy {}/{}", policy.namespace(), policy.name());
+            problems.extend(found.into_iter().map(|problem| format!("{name}: {problem}")));
+        }
+        Self {
+            policies: compiled,
+            problems,
+            hash,
+        }
+    }
+
+    /// The secrets of a policy; of one that has none, no secrets.
+    #[must_use]
+    pub fn of(&self, policy: &Policy) -> &Keys {
+        let named = |((namespace, name), _): &(&(String, String), &Keys)| {
+            namespace == policy.namespace() && name == policy.name()
+        };
+        // One policy in a dedicated fleet.
+        self.policies
+            .iter()
+            .find(named)
+            .map_or(&*NO_KEYS, |(_, keys)| keys)
+    }
+
+    /// What cannot be used, and by whom it is referred to.
+    #[must_use]
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+
+    /// Digest of the document; empty where there is none.
+    #[must_use]
+    pub fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl Keys {
+    fn new(policy: &Policy, secrets: BTreeMap<String, document::Secret>, problems: &mut Vec<String>) -> Self {
+        let mut keys = Self {
+            secrets,
+            ..Self::default()
+        };
+        for client in policy.clients() {
+            let mut note = |problem: Problem| problems.push(format!("client {}: {problem}", client.name));
+            match &client.auth {
+                Some(Auth::Passwords(refs)) => {
+                    refs.iter().filter_map(|at| keys.missing(at)).for_each(note);
+                }
+                Some(Auth::Certificate(certificate)) => {
+                    let roots = keys.roots(&certificate.ca);
+                    let crls = keys.data(&certificate.ca, CA_CRL);
+                    let broken = |problem| Problem::new(&certificate.ca, problem);
+                    let verifier = roots.and_then(|roots| {
+                        Verifier::new(roots, crls, &certificate.identities).map_err(broken)
+                    });
+                    match verifier {
+                        Ok(verifier) => {
+                            keys.verifiers.insert(client.name.clone(), verifier);
+                        }
+                        Err(problem) => note(problem),
+                    }
+                }
+                Some(Auth::ServiceAccounts(_)) | None => {}
+            }
+        }
+        if let Some(tls) = &policy.listener().tls {
+            let config = keys.server_config(&tls.certificate);
+            if let Err(problem) = &config {
+                problems.push(format!("listener: {problem}"));
+            }
+            keys.listener = Some(config);
+        }
+        for settings in policy.rule_settings() {
+            let tls = settings.upstream_tls.as_deref();
+            let certificate = tls.and_then(|tls| tls.client_certificate.as_deref());
+            let broken = [
+                certificate.and_then(|secret| keys.certified_key(secret).err()),
+                tls.and_then(|tls| tls.ca.as_deref())
+                    .and_then(|secret| keys.roots(secret).err()),
+            ];
+            problems.extend(broken.into_iter().flatten().map(|problem| problem.to_string()));
+            if let Some(signing) = &settings.signing
+                && let Err(problem) = Signer::new(signing, |name| keys.secret(name))
+            {
+                problems.push(problem.to_string());
+            }
+        }
+        keys
+    }
+
+    /// One value of a Secret.
+    #[must_use]
+    pub fn data(&self, secret: &str, key: &str) -> Option<&str> {
+        self.secrets.get(secret)?.data.get(key).map(String::as_str)
+    }
+
+    /// A Secret as a whole.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<&document::Secret> {
+        self.secrets.get(name)
+    }
+
+    /// A certificate with its private key.
+    ///
+    /// # Errors
+    /// What is missing or broken.
+    pub fn certified_key(&self, secret: &str) -> Result<Arc<CertifiedKey>, Problem> {
+        let broken = |problem: &str| Problem::new(secret, problem);
+        let chain = self.pem(secret, TLS_CERT)?;
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|_| broken("tls.crt cannot be read"))?;
+        if chain.is_empty() {
+            return Err(broken("tls.crt holds no certificate"));
+        }
+        let key = PrivateKeyDer::from_pem_slice(self.pem(secret, TLS_KEY)?.as_bytes())
+            .map_err(|_| broken("tls.key holds no private key that can be read"))?;
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        CertifiedKey::from_der(chain, key, &provider)
+            .map(Arc::new)
+            .map_err(|_| broken("tls.key is not the key of tls.crt, or of an unknown kind"))
+    }
+
+    /// The roots of a CA.
+    ///
+    /// # Errors
+    /// What is missing or broken.
+    pub fn roots(&self, secret: &str) -> Result<Arc<RootCertStore>, Problem> {
+        let broken = || Problem::new(secret, "ca.crt cannot be read");
+        let mut roots = RootCertStore::empty();
+        for cert in CertificateDer::pem_slice_iter(self.pem(secret, CA_CERT)?.as_bytes()) {
+            roots.add(cert.map_err(|_| broken())?).map_err(|_| broken())?;
+        }
+        if roots.is_empty() {
+            return Err(Problem::new(secret, "ca.crt holds no certificate"));
+        }
+        Ok(Arc::new(roots))
+    }
+
+    /// How the listener speaks TLS; `None` where the policy has it speak none.
+    ///
+    /// # Errors
+    /// Its certificate is missing or broken: nobody can be served.
+    pub fn listener(&self) -> Option<Result<&Arc<ServerConfig>, &Problem>> {
+        self.listener.as_ref().map(Result::as_ref)
+    }
+
+    /// What certificates of a client are verified with; `None` where nobody's can be.
+    #[must_use]
+    pub fn verifier(&self, client: &str) -> Option<&Verifier> {
+        self.verifiers.get(client)
+    }
+
+    /// Whether a password is one of these. All are compared, so that the time says nothing about which is right.
+    #[must_use]
+    pub fn has_password(&self, refs: &[SecretRef], password: &[u8]) -> bool {
+        let digests = refs.iter().filter_map(|at| self.password(at));
+        digests.fold(false, |found, digest| digest.matches(password) | found)
+    }
+
+    fn password(&self, at: &SecretRef) -> Option<&document::PasswordDigest> {
+        let key = at.key.as_deref().unwrap_or(PASSWORD);
+        self.secrets.get(&at.name)?.passwords.get(key)
+    }
+
+    fn missing(&self, at: &SecretRef) -> Option<Problem> {
+        let key = at.key.as_deref().unwrap_or(PASSWORD);
+        self.password(at)
+            .is_none()
+            .then(|| Problem::new(&at.name, format!("has no {key}")))
+    }
+
+    fn pem(&self, secret: &str, key: &str) -> Result<&str, Problem> {
+        if !self.secrets.contains_key(secret) {
+            return Err(Problem::new(secret, "is missing, or must not be read"));
+        }
+        self.data(secret, key)
+            .ok_or_else(|| Problem::new(secret, format!("has no {key}")))
+    }
+
+    fn server_config(&self, secret: &str) -> Result<Arc<ServerConfig>, Problem> {
+        let certificate: Arc<dyn ResolvesServerCert> =
+            Arc::new(SingleCertAndKey::from(self.certified_key(secret)?));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Problem::new(secret, error))?;
+        let builder = match AnyOf::new(self.verifiers.values()) {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(certificate);
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+}
+
+impl Problem {
+    fn new(secret: &str, problem: impl fmt::Display) -> Self {
+        Self {
+            secret: secret.to_owned(),
+            problem: problem.to_string(),
+        }
+    }
+}

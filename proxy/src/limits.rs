@@ -1,0 +1,96 @@
+//! The bounds of the data path: the proxy's defaults, what a policy sets instead, and the counts that they are held to.
+//!
+//! Each pod has its own; pods do not coordinate. Nothing here knows requests or replies.
+
+pub mod places;
+pub mod rate;
+
+use std::time::Duration;
+
+use egressway_core::acl::Policy;
+
+/// Bounds of the data path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Client connections at one time. A tunnel takes two descriptors; the default leaves half of 20,000 for them.
+    pub connections: usize,
+    /// The most of them that a policy can ask for: what the process may open.
+    pub connections_max: usize,
+    /// Bytes of a head. nginx takes 32 KiB too; cookies of 16 KiB are seen in the wild.
+    pub head_bytes: usize,
+    /// From the first byte of a head, or from the connection's start, to its end: slow heads are an attack.
+    pub head_time: Duration,
+    /// Between two requests of a connection.
+    pub keep_alive: Duration,
+    /// To an established connection, over all addresses of a name, TLS included.
+    pub connect: Duration,
+    /// Nothing moves, in a tunnel or a forwarded request: below 240 s (Azure) and 350 s (AWS), after which NAT
+    /// gateways drop a connection without a word.
+    pub idle: Duration,
+    /// Longest time of a tunnel or a forwarded request in all; for ever if absent.
+    pub lifetime: Option<Duration>,
+    /// Open tunnels and forwarded requests at one time; as many as there are connections if absent.
+    pub tunnels: Option<usize>,
+    /// The same to one destination address and port.
+    pub tunnels_per_destination: Option<usize>,
+    /// New requests a second over all clients.
+    pub requests_per_second: Option<u64>,
+    /// New requests a second of one client address.
+    pub client_requests_per_second: Option<u64>,
+    /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
+    pub response_bytes_max: Option<u64>,
+    /// Most bytes of a request's body that is signed, and so held in memory: most senders of webhooks stay below
+    /// 256 KiB, the largest ones in common use (GitHub, 25 MB) are the exception.
+    pub signed_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 9_500,
+            connections_max: usize::MAX,
+            head_bytes: 32 * 1024,
+            head_time: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(60),
+            connect: Duration::from_secs(10),
+            idle: Duration::from_secs(180),
+            lifetime: None,
+            tunnels: None,
+            tunnels_per_destination: None,
+            requests_per_second: None,
+            client_requests_per_second: None,
+            response_bytes_max: None,
+            signed_bytes_max: 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// These, with what the policy sets instead.
+    #[must_use]
+    pub fn with(self, policy: &Policy) -> Self {
+        let (times, limits) = (policy.timeouts(), policy.limits());
+        let count = |limit: Option<u64>| limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let time = |millis: Option<u64>| millis.map(Duration::from_millis);
+        Self {
+            connections: count(limits.connections)
+                .unwrap_or(self.connections)
+                .min(self.connections_max),
+            connections_max: self.connections_max,
+            head_bytes: count(limits.head_bytes).unwrap_or(self.head_bytes),
+            head_time: time(times.head_ms).unwrap_or(self.head_time),
+            keep_alive: self.keep_alive,
+            connect: time(times.connect_ms).unwrap_or(self.connect),
+            idle: time(times.idle_ms).unwrap_or(self.idle),
+            lifetime: time(times.lifetime_ms).or(self.lifetime),
+            tunnels: count(limits.tunnels).or(self.tunnels),
+            tunnels_per_destination: count(limits.tunnels_per_destination).or(self.tunnels_per_destination),
+            requests_per_second: limits.requests_per_second.or(self.requests_per_second),
+            client_requests_per_second: limits
+                .client_requests_per_second
+                .or(self.client_requests_per_second),
+            response_bytes_max: limits.response_body_bytes.or(self.response_bytes_max),
+            signed_bytes_max: limits.signed_body_bytes.unwrap_or(self.signed_bytes_max),
+        }
+    }
+}

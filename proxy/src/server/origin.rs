@@ -1,0 +1,106 @@
+//! An origin's stream, whatever lies between its bytes and the socket.
+//!
+//! Plain today's requests; TLS where a rule has the proxy make it. Who dials and who shakes hands is decided before.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::stream::Stream;
+use crate::upstream_tls::{Failed, TlsOrigin};
+
+/// A connection to an origin.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// Bytes as they are.
+    Plain(TcpStream),
+    /// TLS made by the proxy.
+    Tls(Box<TlsOrigin>),
+}
+
+impl From<TcpStream> for Origin {
+    fn from(stream: TcpStream) -> Self {
+        Self::Plain(stream)
+    }
+}
+
+impl From<TlsOrigin> for Origin {
+    fn from(stream: TlsOrigin) -> Self {
+        Self::Tls(Box::new(stream))
+    }
+}
+
+impl Origin {
+    /// Whether nothing arrived that nobody asked for: bytes before a request, or the end, make an idle connection useless.
+    ///
+    /// It costs a system call only where the kernel has said that there is something to read.
+    pub(super) fn is_quiet(&mut self) -> bool {
+        let mut byte = [0; 1];
+        match self {
+            Self::Plain(stream) => stream
+                .try_read(&mut byte)
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock),
+            // What arrives may be a session ticket, which is nobody's answer.
+            Self::Tls(stream) => {
+                let mut context = Context::from_waker(Waker::noop());
+                let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
+                read.is_pending()
+            }
+        }
+    }
+
+    /// Why TLS broke, if it did.
+    pub(super) fn tls_failure(&self) -> Option<&Failed> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.failed(),
+        }
+    }
+
+    /// The connection without its past: what a tunnel takes over.
+    pub(super) fn into_stream(self) -> Stream {
+        match self {
+            Self::Plain(stream) => stream.into(),
+            Self::Tls(stream) => stream.into_inner().into(),
+        }
+    }
+}
+
+impl AsyncRead for Origin {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Origin {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

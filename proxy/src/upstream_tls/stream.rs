@@ -1,0 +1,91 @@
+//! A TLS connection to a destination, which remembers why it broke.
+//!
+//! With TLS 1.3 a destination says only after the handshake that it wants another client certificate: the alert arrives
+//! in place of an answer. An end without `close_notify` is an error, so what ends with the connection was not cut short.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::failure::{Failed, Failure, Kind, Met};
+
+/// The connection.
+#[derive(Debug)]
+pub struct TlsOrigin {
+    stream: TlsStream<TcpStream>,
+    met: Met,
+    failed: Option<Failed>,
+}
+
+impl TlsOrigin {
+    pub(super) fn new(stream: TlsStream<TcpStream>, met: Met) -> Self {
+        Self {
+            stream,
+            met,
+            failed: None,
+        }
+    }
+
+    /// Why TLS broke, if it did: an alert or a broken record, not the mere end of the connection.
+    #[must_use]
+    pub fn failed(&self) -> Option<&Failed> {
+        self.failed.as_ref()
+    }
+
+    /// The connection without its memory.
+    #[must_use]
+    pub fn into_inner(self) -> TlsStream<TcpStream> {
+        self.stream
+    }
+
+    fn note(&mut self, error: &io::Error) {
+        let failure = Failure::from_io(error, self.met);
+        if self.failed.is_none() && failure.kind != Kind::Closed {
+            self.failed = Some(Failed {
+                failure,
+                detail: crate::error_chain(error).into(),
+            });
+        }
+    }
+
+    fn noted<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if let Poll::Ready(Err(error)) = &polled {
+            self.note(error);
+        }
+        polled
+    }
+}
+
+impl AsyncRead for TlsOrigin {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
+        this.noted(polled)
+    }
+}
+
+impl AsyncWrite for TlsOrigin {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_write(cx, bytes);
+        this.noted(polled)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.noted(polled)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
