@@ -770,3 +770,30 @@ async fn a_megabyte_goes_both_ways_signed_and_over_tls() {
     );
     proxy.logged(&["\"completed\"", "1048576"]).await;
 }
+
+#[tokio::test]
+async fn without_a_port_it_is_443_and_host_does_not_say_so() {
+    let ca = Ca::new("ca");
+    // An address of its own: port 443 of the usual one may be somebody's.
+    let origin = match TlsServer::at("127.44.3.1:443", server(&ca.issue(HOST), None, BOTH)).await {
+        Ok(origin) => origin,
+        Err(error) => {
+            eprintln!("not tested, port 443 is out of reach: {error}");
+            return;
+        }
+    };
+    let proxy = proxy(tls(), &[roots(&ca)]).await;
+    proxy.names.set(HOST, &[&["127.44.3.1"]]);
+    for authority in [HOST, "good.example:443"] {
+        let mut client = dial(proxy.address).await;
+        let request =
+            format!("GET http://{authority}/hook?a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let serve = async { answer(&mut origin.accept().await, OK_CLOSE).await };
+        let (answered, head) = tokio::join!(ask(&mut client, &request), serve);
+        assert_eq!(status(&answered), 200, "{answered}");
+        assert!(
+            head.starts_with("GET /hook?a HTTP/1.1\r\nHost: good.example\r\n"),
+            "{head}"
+        );
+    }
+}

@@ -180,10 +180,14 @@ pub struct TlsServer {
 
 impl TlsServer {
     pub async fn new(config: ServerConfig) -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        Self::at("127.0.0.1:0", config).await.unwrap()
+    }
+
+    pub async fn at(address: &str, config: ServerConfig) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
             acceptor: TlsAcceptor::from(Arc::new(config)),
-        }
+        })
     }
 
     pub fn port(&self) -> u16 {
