@@ -78,3 +78,62 @@ fn every_field_has_a_description() {
     }
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+/// The manual's table of fields is the schema's own words.
+#[test]
+fn the_manual_of_fields_is_what_the_schema_says() {
+    fn rows(path: &str, schema: &serde_json::Value, text: &mut String) {
+        let Some(fields) = schema.get("properties").and_then(|p| p.as_object()) else {
+            return;
+        };
+        let required: Vec<&str> = schema["required"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str())
+            .collect();
+        for (name, field) in fields {
+            let mut path = format!("{path}.{name}");
+            let (mut inner, mut kind) = (
+                field,
+                field["type"].as_str().unwrap_or("number or text").to_owned(),
+            );
+            if kind == "array" {
+                inner = &field["items"];
+                path.push_str("[]");
+                kind = format!("list of {}s", inner["type"].as_str().unwrap_or("value"));
+            }
+            let must = if required.contains(&name.as_str()) {
+                ", required"
+            } else {
+                ""
+            };
+            let words = field["description"]
+                .as_str()
+                .unwrap_or("")
+                .replace('\n', " ")
+                .replace('|', "\\|");
+            text.push_str(&format!("| `{path}` | {kind}{must} | {words} |\n"));
+            // Label selectors and conditions are Kubernetes' own, documented there.
+            if !matches!(name.as_str(), "podSelector" | "selector" | "conditions") {
+                rows(&path, inner, text);
+            }
+        }
+    }
+    let mut text = String::from(
+        "# Fields\n\nGenerated from the schema: `UPDATE_GOLDEN=1 cargo test -p egressway-crds`. What the schema cannot say is in [api.md](api.md).\n",
+    );
+    for crd in [EgressPolicy::crd(), EgressPool::crd()] {
+        let crd = serde_json::to_value(&crd).unwrap();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap();
+        text.push_str(&format!(
+            "\n## {kind}\n\n| field | type | |\n| --- | --- | --- |\n"
+        ));
+        for part in ["spec", "status"] {
+            rows(part, &schema[part], &mut text);
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
+    check(&root.join("docs/reference/fields.md"), &text);
+}

@@ -39,6 +39,12 @@ pub struct OperatorArgs {
     /// Namespace in which the operator runs. Default: that of its ServiceAccount.
     #[arg(long)]
     pub operator_namespace: Option<String>,
+    /// ServiceAccount of the operator, for what tenants are told to apply.
+    #[arg(long, default_value = "egressway")]
+    pub service_account: String,
+    /// ClusterRole with which tenants let the operator read Secrets, for the same.
+    #[arg(long, default_value = "egressway-secret-reader")]
+    pub secret_reader_role: String,
     /// Image of the proxy.
     #[arg(long, default_value = concat!("egressway-proxy:", env!("CARGO_PKG_VERSION")))]
     pub proxy_image: String,
@@ -101,6 +107,8 @@ impl OperatorArgs {
                 .operator_namespace
                 .clone()
                 .unwrap_or_else(|| namespace.to_owned()),
+            service_account: self.service_account.clone(),
+            secret_reader_role: self.secret_reader_role.clone(),
             proxy_image: self.proxy_image.clone(),
             proxy_image_pull_policy: self.proxy_image_pull_policy.clone(),
             image_pull_secrets: self.image_pull_secret.clone(),

@@ -26,6 +26,8 @@
 //!   networking.k8s.io       networkpolicies          get, list, watch, create, patch, delete
 //!   policy                  poddisruptionbudgets     get, list, watch, create, patch, delete
 //!   ""                      pods                     list, watch, patch        patch: the annotation that wakes the kubelet
+//! ClusterRole that a tenant binds in its own namespace, for the Secrets that its policies refer to
+//!   ""                      secrets                  get                       by name only, and taken only if labelled
 //! ```
 //!
 //! Server-side apply of an object that does not exist needs `create` beside `patch`.
@@ -38,3 +40,4 @@ pub mod issuer;
 pub mod orphans;
 pub mod prune;
 pub mod subset;
+pub mod tenant_secrets;

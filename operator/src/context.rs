@@ -25,6 +25,10 @@ pub struct Settings {
     pub fleet_namespace: String,
     /// Where the operator runs; its pods may ask fleets for reports.
     pub operator_namespace: String,
+    /// ServiceAccount of the operator, which tenants let read their Secrets.
+    pub service_account: String,
+    /// ClusterRole that tenants bind for that.
+    pub secret_reader_role: String,
     /// Image of the proxy.
     pub proxy_image: String,
     /// `Always`, `IfNotPresent` or `Never`.

@@ -11,6 +11,7 @@ pub mod document;
 pub mod labels;
 pub mod network_policy;
 pub mod secret;
+pub mod secrets;
 pub mod service;
 pub mod service_account;
 
@@ -21,6 +22,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use self::secrets::Resolution;
 use crate::context::Settings;
 use crate::egress_policy::validate::ValidPolicy;
 use crate::egress_pool::validate::CellState;
@@ -57,9 +59,9 @@ impl Identity {
 pub struct Desired {
     /// Without token: the pods hold no credential of the API.
     pub service_account: ServiceAccount,
-    /// The key of the report.
+    /// The key of the report, and what the proxies need of the tenant's Secrets.
     pub secret: Secret,
-    /// The three documents.
+    /// Policies, floor and pool.
     pub config_map: ConfigMap,
     /// The client pods, where there is anything to say about them.
     pub clients: Option<ConfigMap>,
@@ -95,13 +97,15 @@ pub struct Hashes {
     pub pool: String,
     /// Of the client pods; empty where there is no such document. Pods come and go: Programmed is not about it.
     pub clients: String,
+    /// Of the secrets; empty where there are none.
+    pub secrets: String,
 }
 
 impl Hashes {
     /// What Programmed is about.
     #[must_use]
-    pub fn config(&self) -> (&str, &str, &str) {
-        (&self.policy, &self.floor, &self.pool)
+    pub fn config(&self) -> (&str, &str, &str, &str) {
+        (&self.policy, &self.floor, &self.pool, &self.secrets)
     }
 }
 
@@ -118,6 +122,8 @@ pub struct Inputs<'a> {
     pub clients: Option<&'a wire::document::Clients>,
     /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
     pub kept_nat64: &'a [String],
+    /// What the proxies need of the tenant's Secrets.
+    pub secrets: &'a Resolution,
     /// The key of the report.
     pub key: &'a str,
     /// From the command line.
@@ -148,6 +154,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
         clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
+        secrets: inputs.secrets.hash(),
     };
     let cells = policy.shape.as_ref().map(|shape| {
         let cells = shape
@@ -165,17 +172,17 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
     });
     Desired {
         service_account: service_account::service_account(id, settings),
-        secret: secret::secret(id, inputs.key, settings),
+        secret: secret::secret(id, inputs.key, inputs.secrets.document.as_ref(), settings),
         config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
         clients: inputs
             .clients
             .map(|clients| clients::config_map(id, clients, settings)),
         service: service::service(id, settings),
-        network_policy: network_policy::network_policy(id, settings),
+        network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
         cells,
         hashes,
     }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

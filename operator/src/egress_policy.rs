@@ -24,10 +24,15 @@ use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use serde_json::json;
 
+use self::condition::Reason;
+use self::observe::Observed;
+use self::publish::Outcome;
 use self::retry::Class;
-use self::validate::PoolFact;
+use self::validate::{PoolFact, ValidPolicy};
 use crate::cluster::caches::Policy;
+use crate::cluster::tenant_secrets;
 use crate::context::Context;
+use crate::desired::secrets::{self, Resolution, needs};
 use crate::desired::{Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
@@ -130,6 +135,17 @@ impl Error {
         }
     }
 
+    /// Why, for a condition.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Taken { .. } => Reason::NameConflict,
+            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Random(_) => {
+                Reason::ApplyFailed
+            }
+        }
+    }
+
     /// The error with its causes, for a condition.
     #[must_use]
     pub fn chain(&self) -> String {
@@ -188,17 +204,20 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     let mut hashes = None;
     let mut failure = None;
     let mut left_out = false;
+    let mut secrets = None;
     if let Some(valid) = &validated.valid {
         let key = observed.key()?;
         let sources = observed.sources(policy, &validated);
         let clients = clients::rendered(&valid.id, &sources, &observed.senders, observed.issuer.as_ref());
         left_out = clients.as_ref().is_some_and(|clients| clients.left_out);
+        let resolution = resolve(ctx, valid, &observed).await;
         let inputs = Inputs {
             floor: &observed.floor,
             kept_pool: observed.kept_pool.as_ref(),
             sources: &sources,
             clients: clients.as_ref().map(|clients| &clients.document),
             kept_nat64: &observed.kept_nat64,
+            secrets: &resolution,
             key: &key,
             settings: &ctx.settings,
             now: observed.now,
@@ -206,22 +225,42 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         let wanted = desired(valid, &inputs);
         hashes = Some(wanted.hashes.clone());
         failure = apply::apply(ctx, &valid.id, wanted).await.err();
+        secrets = Some(resolution);
     }
-    publish::publish(
-        ctx,
-        policy,
-        &observed,
-        &validated,
-        hashes.as_ref(),
-        left_out,
-        failure.as_ref(),
-    )
-    .await?;
+    let again = secrets.as_ref().map_or(RESYNC, look_again);
+    let outcome = Outcome {
+        validated: &validated,
+        hashes: hashes.as_ref(),
+        secrets: secrets.as_ref(),
+        clients_left_out: left_out,
+        failure: failure.as_ref(),
+    };
+    publish::publish(ctx, policy, &observed, &outcome).await?;
     match failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
-            observed.next_look(ctx, policy).unwrap_or(RESYNC).min(RESYNC),
+            observed.next_look(ctx, policy).unwrap_or(RESYNC).min(again),
         )),
+    }
+}
+
+/// What the proxies need of the tenant's Secrets, as those are now.
+async fn resolve(ctx: &Context, valid: &ValidPolicy, observed: &Observed) -> Resolution {
+    let (id, needs) = (&valid.id, needs::needs(&valid.document.content));
+    let names = needs.keys().cloned().collect();
+    let reads = tenant_secrets::read(&ctx.client, &id.namespace, names).await;
+    let kept = observed.kept_secrets.as_ref();
+    let resolution = secrets::resolve(id, &needs, &reads, kept, &ctx.settings);
+    ctx.metrics.certificates(&id.uid, &resolution.expiries);
+    resolution
+}
+
+/// When the Secrets are looked at again.
+fn look_again(secrets: &Resolution) -> Duration {
+    match (secrets.referred, secrets.unreadable()) {
+        (0, _) => RESYNC,
+        (_, true) => tenant_secrets::AGAIN_UNREADABLE,
+        (_, false) => tenant_secrets::AGAIN,
     }
 }
 

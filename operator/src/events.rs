@@ -9,8 +9,9 @@ use kube::{Client, Resource};
 use crate::egress_policy::condition::{Kind, Truth, find};
 
 /// Conditions whose moves are told, each with whether True is the good news.
-const TOLD: [(Kind, bool); 5] = [
+const TOLD: [(Kind, bool); 6] = [
     (Kind::Accepted, true),
+    (Kind::ResolvedRefs, true),
     (Kind::EgressIpsVerified, true),
     (Kind::Ready, true),
     (Kind::Degraded, false),
@@ -69,7 +70,7 @@ fn transitions(before: &[Condition], after: &[Condition]) -> Vec<Event> {
             now.reason.as_str(),
             "Propagating" | "NoPods" | "NotProgrammed" | "NotAccepted" | "ReducedCapacity"
         ) || (kind == Kind::Programmed && good)
-            || (old.is_none() && good && kind == Kind::Degraded);
+            || (old.is_none() && good && matches!(kind, Kind::Degraded | Kind::ResolvedRefs));
         if !changed || routine || !(good || bad) {
             continue;
         }
@@ -115,6 +116,15 @@ mod tests {
         );
         assert!(transitions(&drift, &drift).is_empty());
         assert_eq!(transitions(&drift, &verified)[0].reason, "EgressIPsVerified");
+    }
+
+    #[test]
+    fn secrets_are_told_when_they_go_and_when_they_are_back() {
+        let resolved = list(Kind::ResolvedRefs, true, Reason::Resolved);
+        let gone = list(Kind::ResolvedRefs, false, Reason::SecretNotFound);
+        assert!(transitions(&[], &resolved).is_empty(), "new and good is routine");
+        assert_eq!(transitions(&resolved, &gone)[0].reason, "SecretNotFound");
+        assert_eq!(transitions(&gone, &resolved)[0].reason, "ResolvedRefs");
     }
 
     #[test]

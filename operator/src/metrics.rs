@@ -2,6 +2,8 @@
 //!
 //! Labels come from enums and from kinds only: never a name, an address or an error's text.
 
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +14,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::desired::secrets::Expiry;
+use crate::desired::secrets::needs::Part;
 use crate::egress_policy::retry::Class;
 
 /// Seconds, from one cached run to a slow API server.
@@ -35,6 +39,11 @@ struct KindLabels {
     kind: String,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartLabels {
+    part: &'static str,
+}
+
 #[derive(Clone, Debug)]
 struct Seconds;
 
@@ -55,6 +64,9 @@ pub struct Metrics {
     propagation: Histogram,
     clients_propagation: Histogram,
     pod_ranges_known: Gauge,
+    expiry: Family<PartLabels, Gauge>,
+    /// First ends by policy, so that a metric without its name can be the first of all.
+    expiries: Arc<Mutex<HashMap<String, BTreeMap<Part, i64>>>>,
 }
 
 /// Measures one run.
@@ -85,6 +97,8 @@ impl Metrics {
             propagation: Histogram::new(SECONDS),
             clients_propagation: Histogram::new(SECONDS),
             pod_ranges_known: Gauge::default(),
+            expiry: Family::default(),
+            expiries: Arc::default(),
         };
         let runtime = registry.sub_registry_with_prefix("controller_runtime");
         runtime.register("reconcile", "Runs per controller", metrics.reconciles.clone());
@@ -112,7 +126,42 @@ impl Metrics {
             "1 when ranges of pods are part of the SSRF floor",
             metrics.pod_ranges_known.clone(),
         );
+        own.register(
+            "certificate_expiry_seconds",
+            "Unix time at which the first certificate in use expires, by part of the policy",
+            metrics.expiry.clone(),
+        );
         metrics
+    }
+
+    /// The first ends of the certificates of a policy; none once it is gone.
+    pub fn certificates(&self, policy_uid: &str, expiries: &[Expiry]) {
+        let mut of_policy = BTreeMap::new();
+        for expiry in expiries {
+            let end = expiry.not_after.as_second();
+            let first = of_policy.entry(expiry.place.part).or_insert(end);
+            *first = end.min(*first);
+        }
+        let mut all = self.expiries.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = if of_policy.is_empty() {
+            all.remove(policy_uid)
+        } else {
+            all.insert(policy_uid.to_owned(), of_policy.clone())
+        };
+        if before.unwrap_or_default() == of_policy {
+            return;
+        }
+        for part in Part::WITH_CERTIFICATES {
+            let labels = PartLabels { part: part.as_str() };
+            match all.values().filter_map(|ends| ends.get(&part)).min() {
+                Some(first) => {
+                    self.expiry.get_or_create(&labels).set(*first);
+                }
+                None => {
+                    self.expiry.remove(&labels);
+                }
+            }
+        }
     }
 
     /// A run begins.
@@ -161,5 +210,55 @@ impl Metrics {
     /// Whether ranges of pods are known.
     pub fn pod_ranges(&self, known: bool) {
         self.pod_ranges_known.set(i64::from(known));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+    use crate::desired::secrets::needs::Place;
+
+    fn ends(part: Part, seconds: &[i64]) -> Vec<Expiry> {
+        let place = Place {
+            part,
+            field: String::new(),
+            keys: String::new(),
+        };
+        let expiry = |second: &i64| Expiry {
+            secret: String::new(),
+            place: place.clone(),
+            not_after: Timestamp::from_second(*second).unwrap(),
+        };
+        seconds.iter().map(expiry).collect()
+    }
+
+    #[test]
+    fn the_first_certificate_to_expire_is_told_until_its_policy_is_gone() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let told = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let lines = text
+                .lines()
+                .filter(|line| line.contains("certificate_expiry_seconds{"));
+            lines.map(ToOwned::to_owned).collect::<Vec<_>>()
+        };
+        assert!(told().is_empty());
+        metrics.certificates("a", &ends(Part::Listener, &[300, 200]));
+        metrics.certificates("b", &ends(Part::Listener, &[100]));
+        let line = |end: i64| {
+            vec![format!(
+                r#"egressway_operator_certificate_expiry_seconds{{part="listener"}} {end}"#
+            )]
+        };
+        assert_eq!(told(), line(100));
+        metrics.certificates("b", &[]);
+        assert_eq!(told(), line(200));
+        metrics.certificates("a", &[]);
+        assert!(told().is_empty());
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
+#[path = "reconcile/secrets.rs"]
+mod secrets;
 mod support;
 
 use std::collections::BTreeMap;
@@ -9,7 +11,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::wire::document::{self, Clients};
+use egressway_core::wire::document::{self, Clients, Secrets};
 use egressway_core::wire::names;
 use egressway_core::wire::report::{Egress, Phase, PolicyInForce, Report, Seen, VERSION};
 use egressway_operator::cluster::caches::policy_ref;
@@ -18,6 +20,7 @@ use egressway_operator::cluster::issuer::{DISCOVERY_PATH, KEYS_PATH};
 use egressway_operator::cluster::orphans;
 use egressway_operator::egress_policy;
 use futures::{FutureExt as _, StreamExt as _};
+use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 use support::{FLEETS, World};
 use tokio::time::Instant;
@@ -149,6 +152,20 @@ fn hash(world: &World) -> String {
         .to_owned()
 }
 
+/// `secrets.json` as the fleet's pods would see it.
+fn fleet_secrets(world: &World) -> Option<Secrets> {
+    let secret = world.get(&world.path(&format!("{FLEETS}/secrets"), "webhooks-"))?;
+    let data: ByteString = serde_json::from_value(secret["data"].get("secrets.json")?.clone()).unwrap();
+    Some(serde_json::from_slice(&data.0).unwrap())
+}
+
+fn secrets_hash(world: &World) -> String {
+    fleet_secrets(world)
+        .as_ref()
+        .map(document::digest)
+        .unwrap_or_default()
+}
+
 /// Every pod reports to enforce `hash` and to be seen at its cell's address.
 fn report(world: &World, hash: &str) {
     for (cell, ip) in [("a", "192.31.196.10"), ("b", "192.31.196.20")] {
@@ -177,7 +194,7 @@ fn report(world: &World, hash: &str) {
             floor_hash: String::new(),
             pool_hash: String::new(),
             clients_hash: String::new(),
-            secrets_hash: String::new(),
+            secrets_hash: secrets_hash(world),
             load_error: None,
             egress: Egress {
                 rounds: 3,
@@ -785,4 +802,57 @@ async fn the_issuer_is_read_from_the_api_server_and_the_last_good_one_stays() {
     put(KEYS_PATH, json!({"keys": []}));
     assert!(issuers.read(&world.ctx.client).await.is_err());
     assert_eq!(issuers.last(), good);
+}
+
+#[tokio::test]
+async fn a_name_that_is_taken_is_told_as_such() {
+    let mut world = world();
+    let fleet = names::fleet_name("payments", "webhooks");
+    let taken = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": fleet, "namespace": FLEETS}, "spec": {}});
+    let path = format!("/api/v1/namespaces/{FLEETS}/services/{fleet}");
+    world.api.lock().unwrap().objects.insert(path, taken);
+    run(&mut world).await.unwrap_err();
+    assert_eq!(conditions(&world)["Ready"], "False NameConflict");
+    assert_eq!(conditions(&world)["Progressing"], "True NameConflict");
+}
+
+#[tokio::test]
+async fn tightened_caps_reach_the_proxies_at_once_and_widen_again() {
+    let mut world = world();
+    world.edit(POOL, |pool| {
+        pool["spec"]["caps"] = json!({"modes": ["Enforce", "Report"]})
+    });
+    world.edit(POLICY, |policy| policy["spec"]["mode"] = json!("Report"));
+    settle(&mut world).await;
+    assert_eq!(conditions(&world)["Accepted"], "True Accepted");
+    let before = policies(&world);
+    world.edit(POOL, |pool| {
+        pool["spec"]["caps"] = json!({"ports": [{"port": 443}], "maxReplicasPerCell": 1});
+        pool["spec"]["nat64Prefixes"] = json!(["2001:db8:64::/96"]);
+    });
+    settle(&mut world).await;
+    assert_eq!(conditions(&world)["Accepted"], "False ModeNotAllowed");
+    assert_eq!(
+        policies(&world),
+        before,
+        "the proxies enforce the caps, whatever was accepted"
+    );
+    let document = |world: &World, key: &str| -> Value {
+        let config = world.get(&world.path("configmaps", "webhooks-")).unwrap();
+        serde_json::from_str(config["data"][key].as_str().unwrap()).unwrap()
+    };
+    let caps = json!({"modes": ["Enforce"], "ports": [{"port": 443}]});
+    assert_eq!(document(&world, "pool.json")["caps"], caps);
+    assert_eq!(
+        document(&world, "floor.json")["nat64Prefixes"],
+        json!(["2001:db8:64::/96"])
+    );
+    // A pool that is gone takes neither caps nor prefixes away.
+    world.api.lock().unwrap().objects.remove(POOL);
+    settle(&mut world).await;
+    assert_eq!(document(&world, "pool.json")["caps"], caps);
+    assert_eq!(
+        document(&world, "floor.json")["nat64Prefixes"],
+        json!(["2001:db8:64::/96"])
+    );
 }

@@ -55,6 +55,9 @@ holds "no namespace" "not kinds('Namespace')" --set fleetNamespace.create=false
 holds "another fleet namespace everywhere" "'egressway-fleets' not in text and '--fleet-namespace=out' in args()" \
   --set fleetNamespace.name=out
 holds "no user roles" "not any('aggregate' in str(d) for d in kinds('ClusterRole'))" --set rbac.aggregate=false
+holds "nobody reads tenants' Secrets unasked" "secret_readers() == ['egressway-secret-reader']"
+holds "what tenants are told fits the names" "'--service-account=other' in args() and '--secret-reader-role=other-secret-reader' in args() and secret_readers() == ['other-secret-reader']" \
+  --set fullnameOverride=other
 holds "a digest decides" "operator()['image'].endswith(':1.2@sha256:' + 'a' * 64)" \
   --set operator.image.tag=1.2,operator.image.digest="sha256:$(printf 'a%.0s' {1..64})"
 holds "the proxy's image" "'--proxy-image=r.test/p:7' in args() and '--proxy-image-pull-policy=Never' in args()" \

@@ -170,6 +170,13 @@ fn client(client: &policy::Client, namespace: &str, place: Place, problems: &mut
 
 fn rule(rule: &policy::Rule, problems: &mut Problems) -> Rule {
     let field = |name: &str| format!("spec.rules {} {name}", rule.name);
+    let signing = rule.signing.as_ref();
+    if signing.is_some_and(|signing| signing.scheme == "StandardWebhooks" && signing.encoding.is_some()) {
+        problems.push(
+            field("signing.encoding"),
+            "goes with HMAC-SHA256 and RSA-SHA256; StandardWebhooks has its own",
+        );
+    }
     let http = rule.http.as_ref().map(|http| Http {
         methods: http.methods.clone().unwrap_or_default(),
         path_prefixes: http.path_prefixes.clone().unwrap_or_default(),

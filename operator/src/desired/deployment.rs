@@ -10,8 +10,8 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy,
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapProjection, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     KeyToPath, LocalObjectReference, ObjectFieldSelector, PodSecurityContext, PodSpec, PodTemplateSpec,
-    Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-    Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
+    Probe, ProjectedVolumeSource, ResourceRequirements, SeccompProfile, SecretProjection, SecretVolumeSource,
+    SecurityContext, Toleration, TopologySpreadConstraint, Volume, VolumeMount, VolumeProjection,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -184,8 +184,8 @@ fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
         projected: Some(ProjectedVolumeSource {
-            sources: Some(vec![whole(id.fleet()), clients(id)]),
-            ..ProjectedVolumeSource::default()
+            sources: Some(vec![whole(id.fleet()), clients(id), secrets(id)]),
+            default_mode: Some(0o440),
         }),
         ..Volume::default()
     };
@@ -193,6 +193,7 @@ fn volumes(id: &Identity) -> Vec<Volume> {
         name: "key".to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(id.fleet()),
+            items: Some(vec![item(names::REPORT_KEY)]),
             default_mode: Some(0o440),
             ..SecretVolumeSource::default()
         }),
@@ -213,18 +214,33 @@ fn whole(config_map: String) -> VolumeProjection {
 
 /// Optional: a fleet whose clients all present credentials has none, and may get one without new pods.
 fn clients(id: &Identity) -> VolumeProjection {
-    let key = names::CLIENTS_KEY.to_owned();
     VolumeProjection {
         config_map: Some(ConfigMapProjection {
             name: names::clients_name(&id.fleet()),
-            items: Some(vec![KeyToPath {
-                path: key.clone(),
-                key,
-                mode: None,
-            }]),
+            items: Some(vec![item(names::CLIENTS_KEY)]),
             optional: Some(true),
         }),
         ..VolumeProjection::default()
+    }
+}
+
+/// Optional: a fleet whose policy refers to no Secret has none, and may get one without new pods.
+fn secrets(id: &Identity) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: id.fleet(),
+            items: Some(vec![item(names::SECRETS_KEY)]),
+            optional: Some(true),
+        }),
+        ..VolumeProjection::default()
+    }
+}
+
+fn item(key: &str) -> KeyToPath {
+    KeyToPath {
+        key: key.to_owned(),
+        path: key.to_owned(),
+        mode: None,
     }
 }
 

@@ -1,8 +1,12 @@
-//! The NetworkPolicy of a fleet: in from the policy's namespace and from the operator, out to the internet and to DNS.
+//! The NetworkPolicy of a fleet: in from its clients and from the operator, out to the internet and to DNS.
+//!
+//! Clients are the pods of the policy's namespace, the load balancers that it names, and, where a credential alone is
+//! enough, whoever presents it.
 //!
 //! The second wall behind the proxy's own floor, where the CNI enforces it: a mistake in the proxy alone does not reach
-//! private networks. DNS is open towards every address, because the node's resolver may be anywhere.
+//! private networks, except the pool's internal destinations. DNS is open towards every address, because the node's resolver may be anywhere.
 
+use egressway_core::wire::document::{Caps, Content, InternalDestination};
 use egressway_core::wire::names;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -33,11 +37,14 @@ const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The NetworkPolicy.
 #[must_use]
-pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
-    let clients = NetworkPolicyPeer {
+pub fn network_policy(id: &Identity, content: &Content, caps: &Caps, settings: &Settings) -> NetworkPolicy {
+    let own = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&id.namespace)),
         ..Default::default()
     };
+    let balancers = content.listener.proxy_protocol.iter().map(|net| block(net, &[]));
+    let clients = std::iter::once(own).chain(balancers).collect();
+    let from_anywhere = content.clients.iter().any(|client| !client.pods);
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&settings.operator_namespace)),
         pod_selector: Some(LabelSelector {
@@ -48,7 +55,7 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
     };
     let ingress = vec![
         NetworkPolicyIngressRule {
-            from: Some(vec![clients]),
+            from: (!from_anywhere).then_some(clients),
             ports: Some(vec![port("TCP", names::PROXY_PORT)]),
         },
         NetworkPolicyIngressRule {
@@ -67,6 +74,8 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
         to: None,
         ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
     };
+    let mut egress = vec![internet, dns];
+    egress.extend(caps.internal_destinations.iter().map(internal));
     NetworkPolicy {
         metadata: labels::metadata(id.fleet(), labels::labels(id), settings),
         spec: Some(NetworkPolicySpec {
@@ -76,8 +85,20 @@ pub fn network_policy(id: &Identity, settings: &Settings) -> NetworkPolicy {
             }),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress),
-            egress: Some(vec![internet, dns]),
+            egress: Some(egress),
         }),
+    }
+}
+
+fn internal(destination: &InternalDestination) -> NetworkPolicyEgressRule {
+    let nets = destination.cidr.iter().chain(&destination.cidrs);
+    let ports = destination.ports.iter().map(|range| NetworkPolicyPort {
+        end_port: range.end_port.map(i32::from),
+        ..port("TCP", range.port)
+    });
+    NetworkPolicyEgressRule {
+        to: Some(nets.map(|net| block(net, &[])).collect()),
+        ports: Some(ports.collect()),
     }
 }
 
@@ -100,7 +121,7 @@ fn block(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         ip_block: Some(IPBlock {
             cidr: cidr.to_owned(),
-            except: Some(except.iter().map(|&net| net.to_owned()).collect()),
+            except: (!except.is_empty()).then(|| except.iter().map(|&net| net.to_owned()).collect()),
         }),
         ..NetworkPolicyPeer::default()
     }

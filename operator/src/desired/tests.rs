@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::clients::Sources;
 use super::deployment::TEMPLATE_HASH;
+use super::secrets::Resolution;
 use super::{Desired, Inputs, config_map, desired, secret};
 use crate::context::Settings;
 use crate::egress_policy::validate::tests::{policy, pool};
@@ -20,10 +21,12 @@ use crate::egress_policy::validate::{Accepted, Facts, PoolFact, ValidPolicy, val
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings {
         fleet_namespace: "fleets".to_owned(),
         operator_namespace: "system".to_owned(),
+        service_account: "egressway".to_owned(),
+        secret_reader_role: "egressway-secret-reader".to_owned(),
         proxy_image: "registry.example/proxy:1".to_owned(),
         proxy_image_pull_policy: "IfNotPresent".to_owned(),
         image_pull_secrets: vec!["pull".to_owned()],
@@ -80,6 +83,7 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
         floor: &floor(),
         kept_pool: None,
         kept_nat64: &[],
+        secrets: &Resolution::default(),
         key: KEY,
         settings,
         now: "2027-01-01T00:00:00Z".parse().unwrap(),
@@ -236,4 +240,46 @@ fn a_broken_key_is_no_key() {
         live.data.as_mut().unwrap().get_mut("report.key").unwrap().0 = broken.to_vec();
         assert_eq!(secret::key(&live), None, "{broken:?}");
     }
+}
+
+#[test]
+fn internal_destinations_open_the_network_policy_as_far_as_the_floor() {
+    let caps = json!({"internalDestinations": [
+        {"cidr": "10.20.0.0/16", "ports": [{"port": 443}]},
+        {"host": "a.corp.example", "cidrs": ["10.30.1.0/24", "fd00:30::/64"], "ports": [{"port": 8000, "endPort": 8099}]},
+    ]});
+    let policy = valid(json!({}), json!({"caps": caps}));
+    let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+    let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let added = &object["spec"]["egress"].as_array().unwrap()[2..];
+    assert_eq!(
+        added,
+        [
+            json!({"to": [block("10.20.0.0/16")], "ports": [{"protocol": "TCP", "port": 443}]}),
+            json!({"to": [block("10.30.1.0/24"), block("fd00:30::/64")],
+                   "ports": [{"protocol": "TCP", "port": 8000, "endPort": 8099}]}),
+        ]
+    );
+}
+
+#[test]
+fn the_network_policy_lets_in_whom_the_policy_lets_in() {
+    let ingress = |spec: serde_json::Value| {
+        let policy = valid(spec, json!({}));
+        let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+        object["spec"]["ingress"][0]["from"].clone()
+    };
+    let own = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "payments"}}});
+    assert_eq!(ingress(json!({})), json!([own]));
+    let by_pod = json!({"name": "pods", "from": {"podSelector": {}}, "auth": {"serviceAccounts": ["a"]}});
+    let balancer = json!({"proxyProtocol": {"sources": ["192.175.48.0/24"]}});
+    assert_eq!(
+        ingress(json!({"clients": [by_pod], "listener": balancer})),
+        json!([own, {"ipBlock": {"cidr": "192.175.48.0/24"}}])
+    );
+    let by_token = json!({"name": "token", "auth": {"serviceAccounts": ["a"]}});
+    assert_eq!(
+        ingress(json!({"clients": [by_pod, by_token]})),
+        serde_json::Value::Null
+    );
 }

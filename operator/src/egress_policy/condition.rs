@@ -14,6 +14,8 @@ const MESSAGE_CHARS_MAX: usize = 1500;
 pub enum Kind {
     /// The spec means something and the pool permits it.
     Accepted,
+    /// Every Secret that the policy refers to is in use.
+    ResolvedRefs,
     /// Every pod enforces the ACL in force.
     Programmed,
     /// The addresses that customers allow are the ones that are seen.
@@ -32,6 +34,7 @@ impl Kind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
+            Self::ResolvedRefs => "ResolvedRefs",
             Self::Programmed => "Programmed",
             Self::EgressIpsVerified => "EgressIPsVerified",
             Self::Ready => "Ready",
@@ -126,6 +129,22 @@ reasons! {
     ConfigTooLarge => "ConfigTooLarge",
     /// An object with a name that the fleet needs belongs to somebody else.
     NameConflict => "NameConflict",
+    /// Every Secret is in use.
+    Resolved => "Resolved",
+    /// A Secret does not exist.
+    SecretNotFound => "SecretNotFound",
+    /// The tenant has not let the operator read a Secret.
+    SecretForbidden => "SecretForbidden",
+    /// A Secret is not labelled for proxies.
+    SecretNotLabelled => "SecretNotLabelled",
+    /// A Secret lacks a key.
+    SecretKeyMissing => "SecretKeyMissing",
+    /// What stands in a Secret cannot be used.
+    SecretInvalid => "SecretInvalid",
+    /// A Secret could not be read for the moment.
+    SecretUnreadable => "SecretUnreadable",
+    /// Something is denied for want of a Secret.
+    UnresolvedRefs => "UnresolvedRefs",
     /// Every pod enforces the ACL.
     InSync => "InSync",
     /// Pods are about to enforce the ACL.

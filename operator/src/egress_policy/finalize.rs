@@ -67,6 +67,7 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
     sweep::<Secret>(ctx, &uid).await?;
     sweep::<ServiceAccount>(ctx, &uid).await?;
     ctx.reports.forget(&uid);
+    ctx.metrics.certificates(&uid, &[]);
     set(policy, ctx, &[]).await?;
     tracing::info!(policy = %object_key(policy), "fleet deleted");
     Ok(Action::await_change())
@@ -94,6 +95,7 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         validated: &validated,
         hashes: None,
         clients_left_out: false,
+        secrets: None,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,

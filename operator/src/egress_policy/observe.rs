@@ -45,6 +45,8 @@ pub struct Observed {
     pub senders: Vec<Holder>,
     /// Who issues the tokens of ServiceAccounts.
     pub issuer: Option<document::Issuer>,
+    /// The secrets in the fleet's Secret.
+    pub kept_secrets: Option<document::Secrets>,
     /// The NAT64 prefixes in the ConfigMap.
     pub kept_nat64: Vec<String>,
     /// The pods, sorted by name.
@@ -106,6 +108,7 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         accepted: config
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
+        kept_secrets: key.as_deref().and_then(secret::secrets),
         key: key.as_deref().and_then(secret::key),
     })
 }

@@ -13,11 +13,27 @@ use super::status::{self, Facts};
 use super::validate::Validated;
 use crate::context::Context;
 use crate::desired::Hashes;
+use crate::desired::secrets::Resolution;
 
 /// The API of a policy's namespace.
 #[must_use]
 pub fn api(ctx: &Context, policy: &EgressPolicy) -> Api<EgressPolicy> {
     Api::namespaced(ctx.client.clone(), &policy.namespace().unwrap_or_default())
+}
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Outcome<'a> {
+    /// What validation said.
+    pub validated: &'a Validated,
+    /// What the pods should have in force.
+    pub hashes: Option<&'a Hashes>,
+    /// What the policy's Secrets came to.
+    pub secrets: Option<&'a Resolution>,
+    /// Not all client pods fit into their ConfigMap.
+    pub clients_left_out: bool,
+    /// Why the objects could not be applied.
+    pub failure: Option<&'a Error>,
 }
 
 /// Computes the status and writes it if anything moved, and if it is not too early to say.
@@ -28,10 +44,7 @@ pub async fn publish(
     ctx: &Context,
     policy: &EgressPolicy,
     observed: &Observed,
-    validated: &Validated,
-    hashes: Option<&Hashes>,
-    clients_left_out: bool,
-    failure: Option<&Error>,
+    outcome: &Outcome<'_>,
 ) -> Result<(), Error> {
     if policy.status.is_some() && observed.too_early(ctx) {
         return Ok(());
@@ -39,17 +52,18 @@ pub async fn publish(
     let fleet = names::fleet_name(&policy.namespace().unwrap_or_default(), &policy.name_any());
     let facts = Facts {
         policy,
-        validated,
-        hashes,
-        clients_left_out,
+        validated: outcome.validated,
+        hashes: outcome.hashes,
+        secrets: outcome.secrets,
+        clients_left_out: outcome.clients_left_out,
         pool: observed.valid_pool.as_ref(),
         pods: &observed.pods,
         cells: &observed.cells,
-        proxy_url: validated.valid.as_ref().map(|valid| {
+        proxy_url: outcome.validated.valid.as_ref().map(|valid| {
             let listener = &valid.document.content.listener;
             names::proxy_url(listener, &fleet, &ctx.settings.fleet_namespace)
         }),
-        failure: failure.map(Error::chain),
+        failure: outcome.failure.map(|error| (error.reason(), error.chain())),
         programmed_since: ctx.reports.wanted_since(&policy.uid().unwrap_or_default()),
         now: Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now),
     };

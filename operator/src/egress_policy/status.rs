@@ -11,8 +11,10 @@ use egressway_core::wire::report::{Phase, PolicyInForce, Report};
 use egressway_crds::{ConfigStatus, EgressPolicy, EgressPolicyStatus, PodStatus};
 use jiff::{SignedDuration, Timestamp};
 
+use super::condition::Reason;
 use super::validate::{ValidPolicy, Validated};
 use crate::desired::Hashes;
+use crate::desired::secrets::Resolution;
 use crate::egress_pool::validate::ValidPool;
 
 /// Most pods that are listed.
@@ -69,6 +71,8 @@ pub struct Facts<'a> {
     pub hashes: Option<&'a Hashes>,
     /// Not all client pods fit into their ConfigMap.
     pub clients_left_out: bool,
+    /// What the policy's Secrets came to.
+    pub secrets: Option<&'a Resolution>,
     /// The pool, as far as it means something.
     pub pool: Option<&'a ValidPool>,
     /// The pods, sorted by name.
@@ -78,7 +82,7 @@ pub struct Facts<'a> {
     /// Where clients connect.
     pub proxy_url: Option<String>,
     /// Why the last apply failed.
-    pub failure: Option<String>,
+    pub failure: Option<(Reason, String)>,
     /// Since when the pods should have what they should have.
     pub programmed_since: Option<Timestamp>,
     /// The clock.
@@ -160,9 +164,13 @@ fn in_force<'a>(facts: &'a Facts<'_>) -> Option<&'a ValidPolicy> {
 /// Whether a pod has exactly what it should have.
 fn in_sync(facts: &Facts<'_>, pod: &PodView) -> bool {
     !pod.unreachable
-        && facts
-            .hashes
-            .is_some_and(|hashes| pod.config_hash(facts.policy) == Some(hashes.policy.as_str()))
+        && facts.hashes.is_some_and(|hashes| {
+            pod.config_hash(facts.policy) == Some(hashes.policy.as_str())
+                && pod
+                    .report
+                    .as_ref()
+                    .is_some_and(|report| report.secrets_hash == hashes.secrets)
+        })
 }
 
 /// The next status.

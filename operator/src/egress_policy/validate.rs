@@ -12,6 +12,7 @@ use kube::ResourceExt as _;
 
 use super::condition::Reason;
 use crate::desired::clients::Sources;
+use crate::desired::secrets::needs;
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
 
@@ -200,6 +201,16 @@ fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, 
     // The proxy's own compiler: what it would refuse never reaches a pod.
     if let Err(problems) = compile::policies(&document) {
         return Err(refusal(&problems, &format!("policy {namespace}/{name} ")));
+    }
+    let secrets = document
+        .policies
+        .first()
+        .map_or(0, |policy| needs::needs(&policy.content).len());
+    if secrets > needs::SECRETS_MAX {
+        let most = needs::SECRETS_MAX;
+        let message =
+            format!("spec: refers to {secrets} Secrets, more than {most}: put several keys into one Secret");
+        return Err((Reason::InvalidSettings, message));
     }
     let pool = shape.map_or(0, |shape| {
         document::to_json(&(&shape.pool.caps, &shape.pool.observation)).len()

@@ -3,23 +3,23 @@
 //! The schema has refused most of it already; this is for what one field's schema cannot say, and for objects that
 //! were stored before the schema said it.
 
+mod caps;
+mod observation;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use egressway_core::acl::cidr;
-use egressway_core::acl::compile::{self, Problems};
-use egressway_core::wire::document::{self, OnMismatch};
-use egressway_core::{duration, manifest};
-use egressway_crds::{
-    AllowedNamespaces, Cell, DeclaredAddress, EgressPool, EgressPoolSpec, Resources, Toleration,
-};
+use egressway_core::acl::compile::Problems;
+use egressway_core::duration;
+use egressway_core::wire::document;
+use egressway_crds::{AllowedNamespaces, Cell, DeclaredAddress, EgressPool, Resources, Toleration};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
-use crate::desired::document::pool_spec;
 use crate::egress_policy::resources::{self, Compute};
 
 /// Proxy pods in each cell when nobody says otherwise: two, so that a node may go.
@@ -32,9 +32,6 @@ const DRAIN_MAX: Duration = Duration::from_secs(3600);
 const REPLICAS_MAX: i32 = 100;
 /// Most rules when the pool has no cap, and at all.
 const RULES_MAX: i32 = 1000;
-/// Interval of observation when the field is empty.
-const INTERVAL: Duration = Duration::from_secs(60);
-
 /// A pool that a fleet can be built from.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ValidPool {
@@ -176,8 +173,8 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
     if let Err(problem) = allows(&spec.allowed_namespaces, "", &BTreeMap::new()) {
         problems.push("spec.allowedNamespaces", problem);
     }
-    let observation = observation(spec, &mut problems);
-    let caps = walls(spec, &mut problems);
+    let observation = observation::observation(spec, &mut problems);
+    let caps = caps::caps(spec, &mut problems);
     let bounds = spec.caps.clone().unwrap_or_default();
     let mut bound = |field: &str, value: Option<i32>, most: i32| {
         let value = value.unwrap_or(most);
@@ -222,29 +219,6 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
         replicas_per_cell_max: replicas_max,
         rules_max: usize::try_from(rules_max).unwrap_or(0),
         nat64_prefixes: spec.nat64_prefixes.clone().unwrap_or_default(),
-    })
-}
-
-/// The caps, once the proxy's own compiler has taken them and the NAT64 prefixes.
-fn walls(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Caps {
-    let read = pool_spec(spec).and_then(|spec| {
-        let caps = manifest::caps(&spec)?;
-        compile::caps(&caps)?;
-        let floor = document::Floor {
-            version: document::VERSION,
-            nat64_prefixes: manifest::nat64_prefixes(&spec),
-            ..document::Floor::default()
-        };
-        compile::floor(&floor, &[])?;
-        Ok(caps)
-    });
-    read.unwrap_or_else(|found| {
-        for problem in found.list() {
-            let (field, what) = problem.split_once(": ").unwrap_or(("", problem));
-            let prefix = if field.starts_with("spec") { "" } else { "spec." };
-            problems.push(format!("{prefix}{field}"), what);
-        }
-        document::Caps::default()
     })
 }
 
@@ -407,75 +381,6 @@ fn overlaps(cells: &[ValidCell], problems: &mut Problems) {
                 );
             }
         }
-    }
-}
-
-fn observation(spec: &EgressPoolSpec, problems: &mut Problems) -> document::Observation {
-    let Some(observation) = &spec.observation else {
-        let interval_ms = u64::try_from(INTERVAL.as_millis()).unwrap_or(u64::MAX);
-        return document::Observation {
-            interval_ms,
-            ..document::Observation::default()
-        };
-    };
-    let interval = match observation.interval.as_str() {
-        "" => Ok(INTERVAL),
-        text => duration::parse(text),
-    };
-    let interval = interval.unwrap_or_else(|problem| {
-        problems.push("spec.observation.interval", problem);
-        INTERVAL
-    });
-    let observers = observation.observers.len();
-    let majority = observers / 2 + 1;
-    let quorum = observation
-        .quorum
-        .map_or(Some(majority), |quorum| usize::try_from(quorum).ok());
-    let quorum = quorum
-        .filter(|quorum| (1..=observers.max(1)).contains(quorum))
-        .unwrap_or_else(|| {
-            problems.push(
-                "spec.observation.quorum",
-                format!("is not from 1 to {observers}, the number of observers"),
-            );
-            majority
-        });
-    let mut names = BTreeSet::new();
-    for observer in &observation.observers {
-        let field = format!("spec.observation.observers[{}]", observer.name);
-        if !names.insert(observer.name.as_str()) {
-            problems.push(&field, "stands twice: give each observer its own name");
-        }
-        if !observer.url.starts_with("http://") && !observer.url.starts_with("https://") {
-            problems.push(format!("{field}.url"), "is no http:// or https:// URL");
-        }
-    }
-    let declared = spec.cells.iter().any(|cell| cell.addresses.is_some());
-    let on_mismatch = match (observation.on_mismatch.as_deref(), declared) {
-        (Some("Quarantine"), _) | (None, true) => OnMismatch::Quarantine,
-        (Some("Warn"), _) | (None, false) => OnMismatch::Warn,
-        (Some("Off"), _) => OnMismatch::Off,
-        (Some(other), _) => {
-            problems.push(
-                "spec.observation.onMismatch",
-                format!("{other:?} is not known: write Quarantine, Warn or Off"),
-            );
-            OnMismatch::Warn
-        }
-    };
-    document::Observation {
-        observers: observation
-            .observers
-            .iter()
-            .map(|observer| document::Observer {
-                name: observer.name.clone(),
-                url: observer.url.clone(),
-                ca_bundle: observer.ca_bundle.clone(),
-            })
-            .collect(),
-        quorum: u32::try_from(quorum).unwrap_or(1),
-        interval_ms: u64::try_from(interval.as_millis()).unwrap_or(u64::MAX),
-        on_mismatch,
     }
 }
 

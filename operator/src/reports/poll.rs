@@ -379,6 +379,7 @@ fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> Has {
         policy.is_some_and(|policy| policy.hash == wanted.hashes.policy)
             && report.floor_hash == wanted.hashes.floor
             && report.pool_hash == wanted.hashes.pool
+            && report.secrets_hash == wanted.hashes.secrets
     });
     Has { config, clients }
 }
@@ -436,6 +437,7 @@ mod tests {
                 floor: floor.to_owned(),
                 pool: pool.to_owned(),
                 clients: "clients".to_owned(),
+                secrets: String::new(),
             },
             since: jiff::Timestamp::UNIX_EPOCH,
             at: Instant::now(),

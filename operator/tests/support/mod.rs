@@ -42,6 +42,10 @@ pub(crate) struct State {
     pub(crate) count: usize,
     /// The call that fails, and how.
     pub(crate) fail: Option<(usize, u16)>,
+    /// The path whose reads are refused, and how.
+    pub(crate) refused: Option<(String, u16)>,
+    /// The path whose reads are never answered.
+    pub(crate) silent: Option<String>,
     version: u64,
 }
 
@@ -66,6 +70,10 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.unwrap().to_bytes();
+            let silent = state.lock().unwrap().silent.clone();
+            if silent.as_deref() == Some(head.uri.path()) {
+                std::future::pending::<()>().await;
+            }
             let (status, answer) =
                 state
                     .lock()
@@ -94,6 +102,8 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
         settings: Settings {
             fleet_namespace: FLEETS.to_owned(),
             operator_namespace: "system".to_owned(),
+            service_account: "egressway".to_owned(),
+            secret_reader_role: "egressway-secret-reader".to_owned(),
             proxy_image: "registry.example/proxy:1".to_owned(),
             proxy_image_pull_policy: "IfNotPresent".to_owned(),
             image_pull_secrets: vec![],
@@ -146,7 +156,11 @@ impl World {
         fill(&state, "/deployments/", &mut writers.deployments);
         fill(&state, "/services/", &mut writers.services);
         fill(&state, "/configmaps/", &mut writers.config_maps);
-        fill(&state, "/secrets/", &mut writers.secrets);
+        fill(
+            &state,
+            &format!("/namespaces/{FLEETS}/secrets/"),
+            &mut writers.secrets,
+        );
         fill(&state, "/serviceaccounts/", &mut writers.service_accounts);
         fill(&state, "/networkpolicies/", &mut writers.network_policies);
         fill(&state, "/poddisruptionbudgets/", &mut writers.disruption_budgets);
@@ -273,6 +287,11 @@ impl State {
             && at == self.count
         {
             return failure(code);
+        }
+        if let Some((refused, code)) = &self.refused
+            && refused == path
+        {
+            return failure(*code);
         }
         match *method {
             Method::GET if self.is_list(path) => self.list(path, query.unwrap_or_default()),

@@ -9,6 +9,8 @@ fn settings(internal: &[&str], never: &[&str]) -> Settings {
     Settings {
         fleet_namespace: "fleets".to_owned(),
         operator_namespace: "system".to_owned(),
+        service_account: "egressway".to_owned(),
+        secret_reader_role: "egressway-secret-reader".to_owned(),
         proxy_image: String::new(),
         proxy_image_pull_policy: String::new(),
         image_pull_secrets: vec![],

@@ -1,13 +1,16 @@
 //! Rows for status: pods and what they report in, the contract and the conditions out.
 
 use egressway_core::wire::document;
-use egressway_core::wire::report::{Egress, PolicyInForce, Seen, VERSION};
+use egressway_core::wire::report::{self, Egress, PolicyInForce, Seen, VERSION};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::condition::{Kind, Reason, find};
 use super::super::validate::tests::{policy, pool};
 use super::*;
+use crate::desired::secrets::Expiry;
+use crate::desired::secrets::needs::{Part, Place};
+use crate::desired::secrets::problem::{Fault, Problem};
 use crate::desired::{Identity, document::content};
 use crate::egress_pool::validate::validate;
 
@@ -24,7 +27,8 @@ struct World {
     hashes: Hashes,
     pods: Vec<PodView>,
     cells: Vec<CellView>,
-    failure: Option<String>,
+    secrets: Resolution,
+    failure: Option<(Reason, String)>,
     now: i64,
 }
 
@@ -129,6 +133,7 @@ fn settled() -> World {
             ..Hashes::default()
         },
         cells: vec![cell("a", 1)],
+        secrets: Resolution::default(),
         failure: None,
         now: T0,
     }
@@ -141,6 +146,7 @@ impl World {
             policy: &self.policy,
             validated: &self.validated,
             hashes: Some(&self.hashes),
+            secrets: Some(&self.secrets),
             pool: self.pool.as_ref(),
             pods: &self.pods,
             cells: &self.cells,
@@ -210,6 +216,7 @@ fn a_settled_fleet_is_ready_and_its_status_stands_still() {
         truths(&status),
         [
             "Accepted=True",
+            "ResolvedRefs=True",
             "Programmed=True",
             "EgressIPsVerified=True",
             "Ready=True",
@@ -506,7 +513,7 @@ fn ready_names_the_next_action() {
             &["spec.suspend"],
         ),
         (
-            |w| w.failure = Some("quota exceeded".to_owned()),
+            |w| w.failure = Some((Reason::ApplyFailed, "quota exceeded".to_owned())),
             Reason::ApplyFailed,
             &["quota exceeded"],
         ),
@@ -696,4 +703,176 @@ proptest! {
         }
         prop_assert_eq!(&world.publish(0), &world.next(), "what was written is not written again");
     }
+}
+
+fn problem(place: Part, fault: Fault) -> Problem {
+    let place = Place {
+        part: place,
+        field: "spec.somewhere".to_owned(),
+        keys: "tls.crt".to_owned(),
+    };
+    let settings = crate::desired::tests::settings();
+    let id = Identity {
+        namespace: "payments".to_owned(),
+        name: "webhooks".to_owned(),
+        uid: "uid-1".to_owned(),
+        pool: "edge".to_owned(),
+    };
+    Problem::new(&id, "some", &place, fault, &settings)
+}
+
+#[test]
+fn secrets_are_resolved_or_their_first_fault_is_told() {
+    let mut world = settled();
+    check(
+        &world.next(),
+        Kind::ResolvedRefs,
+        "True",
+        Reason::Resolved,
+        &["no Secret"],
+    );
+    world.secrets.referred = 2;
+    world.secrets.problems = vec![problem(Part::Client, Fault::Unreadable("503".to_owned()))];
+    let words = &["stays in force: 503"];
+    check(
+        &world.next(),
+        Kind::ResolvedRefs,
+        "Unknown",
+        Reason::SecretUnreadable,
+        words,
+    );
+    check(&world.next(), Kind::Degraded, "False", Reason::AsExpected, &[]);
+    world
+        .secrets
+        .problems
+        .push(problem(Part::Client, Fault::NotFound));
+    let status = world.next();
+    check(
+        &status,
+        Kind::ResolvedRefs,
+        "False",
+        Reason::SecretNotFound,
+        &["payments/some does not exist"],
+    );
+    check(
+        &status,
+        Kind::Degraded,
+        "True",
+        Reason::UnresolvedRefs,
+        &["payments/some"],
+    );
+    check(&status, Kind::Ready, "True", Reason::Serving, &[]);
+    world
+        .secrets
+        .problems
+        .push(problem(Part::Listener, Fault::NotLabelled));
+    check(
+        &world.next(),
+        Kind::Ready,
+        "False",
+        Reason::UnresolvedRefs,
+        &["kubectl label"],
+    );
+}
+
+#[test]
+fn a_certificate_is_worth_a_word_before_its_end_and_after() {
+    let mut world = settled();
+    world.secrets.referred = 1;
+    let place = Place {
+        part: Part::Listener,
+        field: "spec.listener.tls.certificateRef".to_owned(),
+        keys: String::new(),
+    };
+    for (days, word) in [(15, None), (14, Some("expires at")), (0, Some("has expired at"))] {
+        world.secrets.expiries = vec![Expiry {
+            secret: "tls".to_owned(),
+            place: place.clone(),
+            not_after: Timestamp::from_second(T0 + days * 86400).unwrap(),
+        }];
+        let status = world.next();
+        let message = &find(&status.conditions, Kind::ResolvedRefs).unwrap().message;
+        assert_eq!(message.contains("renew it"), word.is_some(), "{days}: {message}");
+        assert!(message.contains(word.unwrap_or("in use")), "{days}: {message}");
+    }
+}
+
+#[test]
+fn a_pod_that_has_other_secrets_is_not_in_sync() {
+    let mut world = settled();
+    world.hashes.secrets = "sha256:new".to_owned();
+    check(&world.next(), Kind::Programmed, "False", Reason::Propagating, &[]);
+    world.report().secrets_hash = "sha256:new".to_owned();
+    check(&world.next(), Kind::Programmed, "True", Reason::InSync, &[]);
+}
+
+#[test]
+fn mode_report_lists_what_would_be_refused_and_renews_it_seldom() {
+    let denied = |world: &mut World, pod: usize, entries: &[(&str, u64)]| {
+        let list = entries.iter().map(|(target, count)| report::WouldDeny {
+            target: (*target).to_owned(),
+            reason: "no-rule".to_owned(),
+            count: *count,
+        });
+        world.pods[pod].report.as_mut().unwrap().policies[0].would_deny = list.collect();
+    };
+    let listed = |status: &EgressPolicyStatus| -> Vec<(String, i64)> {
+        status
+            .would_deny
+            .iter()
+            .map(|entry| (entry.target.clone(), entry.count))
+            .collect()
+    };
+    let entries = |list: &[(&str, i64)]| -> Vec<(String, i64)> {
+        list.iter()
+            .map(|(target, count)| ((*target).to_owned(), *count))
+            .collect()
+    };
+    let mut world = settled();
+    world
+        .pods
+        .push(pod("p2", "a", &world.hashes.policy.clone(), vec![]));
+    denied(&mut world, 0, &[("a.example:443", 2), ("b.example:443", 3)]);
+    denied(&mut world, 1, &[("a.example:443", 5)]);
+    assert!(
+        world.next().would_deny.is_empty() && world.next().would_deny_updated.is_none(),
+        "in mode Enforce never"
+    );
+    world.validated.valid.as_mut().unwrap().document.content.mode = document::Mode::Report;
+    let first = world.publish(60);
+    assert_eq!(
+        listed(&first),
+        entries(&[("a.example:443", 7), ("b.example:443", 3)])
+    );
+    denied(&mut world, 1, &[("c.example:443", 50)]);
+    let soon = world.publish(239);
+    assert_eq!(
+        (listed(&soon), soon.would_deny_updated.clone()),
+        (listed(&first), first.would_deny_updated.clone())
+    );
+    assert_eq!(
+        world.next().would_deny,
+        first.would_deny,
+        "a second before it is time"
+    );
+    world.now += 1;
+    let renewed = world.publish(600);
+    assert_eq!(
+        listed(&renewed),
+        entries(&[("c.example:443", 50), ("b.example:443", 3), ("a.example:443", 2)])
+    );
+    assert_eq!(world.next(), renewed, "what does not move is not written");
+    world.validated.valid.as_mut().unwrap().document.content.mode = document::Mode::Enforce;
+    assert!(world.next().would_deny.is_empty());
+    world.validated.valid.as_mut().unwrap().document.content.mode = document::Mode::Report;
+    let many: Vec<(String, u64)> = (0..30).map(|n| (format!("{n}-{}", "x".repeat(400)), n)).collect();
+    let many: Vec<(&str, u64)> = many
+        .iter()
+        .map(|(target, count)| (target.as_str(), *count))
+        .collect();
+    denied(&mut world, 0, &many);
+    world.now += 600;
+    let bounded = world.next().would_deny;
+    assert_eq!(bounded.len(), report::WOULD_DENY_MAX);
+    assert!(bounded.iter().all(|entry| entry.target.chars().count() <= 300));
 }

@@ -1,5 +1,7 @@
 //! Pure: what the conditions say. Ready=False always names the next action.
 
+mod resolved;
+
 use std::collections::BTreeSet;
 
 use egressway_core::wire::document::OnMismatch;
@@ -27,11 +29,13 @@ pub fn verdicts(facts: &Facts<'_>, addresses: &Addresses) -> Vec<Verdict> {
         validated.reason,
         validated.message.clone(),
     );
+    let resolved = resolved::resolved(facts);
     let programmed = programmed(facts);
     let verified = verified(facts, addresses);
     let ready = ready(facts, &verified);
     vec![
         accepted,
+        resolved,
         programmed,
         verified,
         ready,
@@ -233,8 +237,11 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     if valid.withdrawn {
         return verdict(false, Reason::NotAccepted, facts.validated.message.clone());
     }
-    if let Some(failure) = &facts.failure {
-        return verdict(false, Reason::ApplyFailed, failure.clone());
+    if let Some((reason, message)) = &facts.failure {
+        return verdict(false, *reason, message.clone());
+    }
+    if let Some(problem) = resolved::unresolved(facts).find(|problem| problem.listener) {
+        return verdict(false, Reason::UnresolvedRefs, problem.message.clone());
     }
     if valid.document.content.suspended {
         return verdict(
@@ -309,8 +316,8 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
         let message = format!("{} pods drain before the policy goes", facts.pods.len());
         return verdict(true, Reason::DrainingFleet, message);
     }
-    if let Some(failure) = &facts.failure {
-        return verdict(true, Reason::ApplyFailed, failure.clone());
+    if let Some((reason, message)) = &facts.failure {
+        return verdict(true, *reason, message.clone());
     }
     let rolling: Vec<&str> = facts
         .cells
@@ -374,6 +381,13 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
                 "more pods are clients than the {PODS_MAX} that fit, those started last are refused: {next}"
             ),
         );
+    }
+    if let Some(problem) = resolved::unresolved(facts).next() {
+        let message = format!(
+            "what depends on a Secret is denied, see ResolvedRefs: {}",
+            problem.message
+        );
+        return verdict(true, Reason::UnresolvedRefs, message);
     }
     let (ready, wanted) = (
         counted(facts).filter(|pod| pod.ready).count(),

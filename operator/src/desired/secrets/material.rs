@@ -1,0 +1,177 @@
+//! Pure: the keys of one Secret that a use takes, checked as a proxy would check them.
+
+use std::sync::Arc;
+
+use egressway_core::wire::document::{self, PasswordDigest};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::sign::CertifiedKey;
+use rustls::{RootCertStore, SignatureAlgorithm};
+
+use super::expiry;
+use super::needs::{CA, CERTIFICATE, PRIVATE_KEY, REVOKED, What};
+use super::problem::Fault;
+
+/// Prefix of a secret of Standard Webhooks that is base64.
+const WEBHOOK_PREFIX: &str = "whsec_";
+
+/// Adds what `what` takes to `taken`, all of it or nothing; returns the first end of a certificate among it.
+///
+/// # Errors
+/// A key is missing, or what stands in it cannot be used.
+pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Result<Option<Timestamp>, Fault> {
+    let mut not_after = None;
+    match what {
+        What::Password(key) => {
+            let password = bytes(secret, key)?;
+            // Editors and `echo` end a file with a line end that nobody types into a password field.
+            let password = password.strip_suffix(b"\n").unwrap_or(password);
+            if password.is_empty() {
+                return Err(invalid(key, "is empty"));
+            }
+            let salt = secret.uid().unwrap_or_default();
+            let digest = PasswordDigest::new(&salt, password);
+            taken.passwords.insert(key.clone(), digest);
+            return Ok(None);
+        }
+        What::KeyPair => not_after = key_pair(secret)?,
+        What::Ca => not_after = roots(secret)?.1,
+        What::ClientCa => not_after = client_ca(secret)?,
+        What::Webhook(key) => webhook(secret, key)?,
+        What::Hmac(key) => {
+            if line(text(secret, key)?).is_empty() {
+                return Err(invalid(key, "is empty"));
+            }
+        }
+        What::Rsa(key) => rsa(secret, key)?,
+    }
+    for key in what.data_keys() {
+        if has(secret, key) {
+            taken.data.insert(key.to_owned(), text(secret, key)?.to_owned());
+        }
+    }
+    Ok(not_after)
+}
+
+fn has(secret: &Secret, key: &str) -> bool {
+    secret.data.as_ref().is_some_and(|data| data.contains_key(key))
+}
+
+fn bytes<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], Fault> {
+    let value = secret.data.as_ref().and_then(|data| data.get(key));
+    value
+        .map(|value| value.0.as_slice())
+        .ok_or_else(|| Fault::KeyMissing(key.to_owned()))
+}
+
+fn text<'a>(secret: &'a Secret, key: &str) -> Result<&'a str, Fault> {
+    std::str::from_utf8(bytes(secret, key)?).map_err(|_| invalid(key, "is no text"))
+}
+
+fn invalid(key: &str, problem: &str) -> Fault {
+    Fault::Invalid(format!("cannot be used: {key} {problem}"))
+}
+
+/// Without the line end that editors and `echo` add.
+fn line(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn certificates(secret: &Secret, key: &str) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text(secret, key)?.as_bytes()).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(invalid(key, "holds no certificate in PEM")),
+        Err(_) => Err(invalid(key, "holds broken PEM")),
+    }
+}
+
+/// The first end among certificates.
+fn first_end(certificates: &[CertificateDer<'_>]) -> Option<Timestamp> {
+    certificates
+        .iter()
+        .filter_map(|certificate| expiry::not_after(certificate))
+        .min()
+}
+
+fn key_pair(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
+    let chain = certificates(secret, CERTIFICATE)?;
+    let key = PrivateKeyDer::from_pem_slice(text(secret, PRIVATE_KEY)?.as_bytes())
+        .map_err(|_| invalid(PRIVATE_KEY, "holds no private key in PEM"))?;
+    let not_after = first_end(&chain);
+    match CertifiedKey::from_der(chain, key, &provider()) {
+        Ok(_) => Ok(not_after),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(invalid(
+            PRIVATE_KEY,
+            "does not belong to the first certificate of tls.crt",
+        )),
+        Err(_) => Err(invalid(
+            PRIVATE_KEY,
+            "and tls.crt are no key pair that TLS can use",
+        )),
+    }
+}
+
+fn roots(secret: &Secret) -> Result<(RootCertStore, Option<Timestamp>), Fault> {
+    let certificates = certificates(secret, CA)?;
+    let not_after = first_end(&certificates);
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates {
+        roots
+            .add(certificate)
+            .map_err(|_| invalid(CA, "holds a certificate that cannot be a CA"))?;
+    }
+    Ok((roots, not_after))
+}
+
+fn client_ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
+    let (roots, not_after) = roots(secret)?;
+    if !has(secret, REVOKED) {
+        return Ok(not_after);
+    }
+    let lists: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_slice_iter(text(secret, REVOKED)?.as_bytes()).collect();
+    let lists = lists.map_err(|_| invalid(REVOKED, "holds broken PEM"))?;
+    if lists.is_empty() {
+        return Err(invalid(REVOKED, "holds no revocation list in PEM"));
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider())
+        .with_crls(lists)
+        .build()
+        .map_err(|_| invalid(REVOKED, "holds a revocation list that cannot be read"))?;
+    Ok(not_after)
+}
+
+/// `whsec_` and base64, or any other text as it is.
+fn webhook(secret: &Secret, key: &str) -> Result<(), Fault> {
+    let text = line(text(secret, key)?);
+    let encoded = match text.strip_prefix(WEBHOOK_PREFIX) {
+        None if text.is_empty() => return Err(invalid(key, "is empty")),
+        None => return Ok(()),
+        Some(encoded) => encoded.trim_end_matches('='),
+    };
+    let base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    if encoded.is_empty() || encoded.len() % 4 == 1 || !encoded.bytes().all(base64) {
+        return Err(invalid(key, "is no base64 behind whsec_"));
+    }
+    Ok(())
+}
+
+fn rsa(secret: &Secret, key: &str) -> Result<(), Fault> {
+    let der = PrivateKeyDer::from_pem_slice(text(secret, key)?.as_bytes())
+        .map_err(|_| invalid(key, "holds no private key in PEM"))?;
+    let loaded = provider().key_provider.load_private_key(der);
+    match loaded.map(|key| key.algorithm()) {
+        Ok(SignatureAlgorithm::RSA) => Ok(()),
+        Ok(_) | Err(_) => Err(invalid(key, "is no RSA private key")),
+    }
+}
