@@ -164,6 +164,25 @@ async fn each_fault_of_a_certificate_has_its_name() {
 }
 
 #[tokio::test]
+async fn a_revocation_list_past_its_end_refuses_all() {
+    let ca = Ca::new("ca");
+    let (good, revoked) = (ca.issue(HOST), ca.issue("other.example"));
+    let origin = TlsServer::new(server(&good, None, BOTH)).await;
+    for (end, code) in [(2099, None), (2021, Some("roots_unavailable"))] {
+        let list = ca.revoke_until(&revoked, end);
+        let trusted = ("ca", secret(&[("ca.crt", ca.pem()), ("ca.crl", &list)]));
+        let proxy = proxy(tls(), &[trusted]).await;
+        match code {
+            None => assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full),
+            Some(code) => {
+                let answer = refused(&proxy, origin.port(), async { drop(origin.try_accept().await) }).await;
+                assert_refused(&answer, code, 500);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_public_roots_do_not_vouch_for_a_private_ca_and_a_private_ca_replaces_them() {
     let ca = Ca::new("ca");
     let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;

@@ -89,9 +89,13 @@ impl Ca {
 
     /// A list that revokes a certificate.
     pub fn revoke(&self, identity: &Identity) -> String {
+        self.revoke_until(identity, 2099)
+    }
+
+    pub fn revoke_until(&self, identity: &Identity, end: i32) -> String {
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2099, 1, 1),
+            next_update: date_time_ymd(end, 1, 1),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: vec![RevokedCertParams {
