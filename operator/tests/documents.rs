@@ -19,6 +19,10 @@ fn root() -> PathBuf {
 fn documents(folder: &Path, found: &mut Vec<(PathBuf, Value)>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
+        // What runs without a cluster is the proxy's to load, and has its test there.
+        if path.ends_with("standalone") {
+            continue;
+        }
         if path.is_dir() {
             documents(&path, found);
         } else if path.extension().is_some_and(|extension| extension == "yaml") {

@@ -106,11 +106,16 @@ fn bring_up(world: &World) {
 }
 
 fn policies(world: &World) -> Value {
+    document(world, names::POLICIES_KEY)
+}
+
+/// One document of the fleet's ConfigMap.
+fn document(world: &World, key: &str) -> Value {
     let fleet = names::fleet_name("payments", "webhooks");
     let config = world
         .get(&format!("/api/v1/namespaces/{FLEETS}/configmaps/{fleet}"))
         .unwrap();
-    serde_json::from_str(config["data"]["policies.json"].as_str().unwrap()).unwrap()
+    serde_json::from_str(config["data"][key].as_str().unwrap()).unwrap()
 }
 
 fn clients_path() -> String {
@@ -837,10 +842,6 @@ async fn tightened_caps_reach_the_proxies_at_once_and_widen_again() {
         before,
         "the proxies enforce the caps, whatever was accepted"
     );
-    let document = |world: &World, key: &str| -> Value {
-        let config = world.get(&world.path("configmaps", "webhooks-")).unwrap();
-        serde_json::from_str(config["data"][key].as_str().unwrap()).unwrap()
-    };
     let caps = json!({"modes": ["Enforce"], "ports": [{"port": 443}]});
     assert_eq!(document(&world, "pool.json")["caps"], caps);
     assert_eq!(
