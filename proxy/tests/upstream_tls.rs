@@ -164,6 +164,25 @@ async fn each_fault_of_a_certificate_has_its_name() {
 }
 
 #[tokio::test]
+async fn a_revocation_list_past_its_end_refuses_all() {
+    let ca = Ca::new("ca");
+    let (good, revoked) = (ca.issue(HOST), ca.issue("other.example"));
+    let origin = TlsServer::new(server(&good, None, BOTH)).await;
+    for (end, code) in [(2099, None), (2021, Some("roots_unavailable"))] {
+        let list = ca.revoke_until(&revoked, end);
+        let trusted = ("ca", secret(&[("ca.crt", ca.pem()), ("ca.crl", &list)]));
+        let proxy = proxy(tls(), &[trusted]).await;
+        match code {
+            None => assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full),
+            Some(code) => {
+                let answer = refused(&proxy, origin.port(), async { drop(origin.try_accept().await) }).await;
+                assert_refused(&answer, code, 500);
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_public_roots_do_not_vouch_for_a_private_ca_and_a_private_ca_replaces_them() {
     let ca = Ca::new("ca");
     let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
@@ -769,4 +788,31 @@ async fn a_megabyte_goes_both_ways_signed_and_over_tls() {
         Ok(())
     );
     proxy.logged(&["\"completed\"", "1048576"]).await;
+}
+
+#[tokio::test]
+async fn without_a_port_it_is_443_and_host_does_not_say_so() {
+    let ca = Ca::new("ca");
+    // An address of its own: port 443 of the usual one may be somebody's.
+    let origin = match TlsServer::at("127.44.3.1:443", server(&ca.issue(HOST), None, BOTH)).await {
+        Ok(origin) => origin,
+        Err(error) => {
+            eprintln!("not tested, port 443 is out of reach: {error}");
+            return;
+        }
+    };
+    let proxy = proxy(tls(), &[roots(&ca)]).await;
+    proxy.names.set(HOST, &[&["127.44.3.1"]]);
+    for authority in [HOST, "good.example:443"] {
+        let mut client = dial(proxy.address).await;
+        let request =
+            format!("GET http://{authority}/hook?a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let serve = async { answer(&mut origin.accept().await, OK_CLOSE).await };
+        let (answered, head) = tokio::join!(ask(&mut client, &request), serve);
+        assert_eq!(status(&answered), 200, "{answered}");
+        assert!(
+            head.starts_with("GET /hook?a HTTP/1.1\r\nHost: good.example\r\n"),
+            "{head}"
+        );
+    }
 }

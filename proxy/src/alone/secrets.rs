@@ -83,6 +83,7 @@ pub fn needed(content: &Content) -> BTreeSet<Needed> {
             }
             if let Some(name) = &tls.ca {
                 add(name, "ca.crt", What::Data);
+                add(name, "ca.crl", What::Optional);
             }
         }
         for secret in rule.signing.iter().flat_map(|signing| &signing.secrets) {

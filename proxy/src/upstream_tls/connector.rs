@@ -81,6 +81,8 @@ impl Connector {
             .with_crls(revoked)
             // A list speaks for its issuer only; what another issued has none here.
             .allow_unknown_revocation_status()
+            // A list past its end says nothing about today; whoever withholds the next one must not gain by it.
+            .enforce_revocation_expiration()
             .build()
             .map_err(|error| Failed::new(Kind::RootsUnavailable, error.to_string()))?;
         let key = match &settings.client_certificate {

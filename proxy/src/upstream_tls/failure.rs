@@ -324,7 +324,7 @@ impl Kind {
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "proxy_configuration_error",
                 "the roots of the rule cannot be used",
-                "Check the Secret of upstreamTLS.caRef: ca.crt has to hold certificates in PEM.",
+                "Check the Secret of upstreamTLS.caRef: certificates in ca.crt, and in ca.crl lists that have not expired.",
             ),
         }
     }
@@ -343,6 +343,7 @@ fn certificate(error: &CertificateError) -> Kind {
         E::NotValidForName | E::NotValidForNameContext { .. } => Kind::CertificateWrongName,
         E::UnknownIssuer => Kind::CertificateUnknownIssuer,
         E::Revoked => Kind::CertificateRevoked,
+        E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => Kind::RootsUnavailable,
         E::BadSignature => Kind::CertificateBadSignature,
         E::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => Kind::CertificateSelfSigned,
         _ => Kind::CertificateInvalid,

@@ -89,9 +89,13 @@ impl Ca {
 
     /// A list that revokes a certificate.
     pub fn revoke(&self, identity: &Identity) -> String {
+        self.revoke_until(identity, 2099)
+    }
+
+    pub fn revoke_until(&self, identity: &Identity, end: i32) -> String {
         let params = CertificateRevocationListParams {
             this_update: date_time_ymd(2020, 1, 1),
-            next_update: date_time_ymd(2099, 1, 1),
+            next_update: date_time_ymd(end, 1, 1),
             crl_number: SerialNumber::from(1_u64),
             issuing_distribution_point: None,
             revoked_certs: vec![RevokedCertParams {
@@ -180,10 +184,14 @@ pub struct TlsServer {
 
 impl TlsServer {
     pub async fn new(config: ServerConfig) -> Self {
-        Self {
-            listener: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        Self::at("127.0.0.1:0", config).await.unwrap()
+    }
+
+    pub async fn at(address: &str, config: ServerConfig) -> std::io::Result<Self> {
+        Ok(Self {
+            listener: TcpListener::bind(address).await?,
             acceptor: TlsAcceptor::from(Arc::new(config)),
-        }
+        })
     }
 
     pub fn port(&self) -> u16 {

@@ -40,8 +40,7 @@ pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Resul
             return Ok(None);
         }
         What::KeyPair => not_after = key_pair(secret)?,
-        What::Ca => not_after = roots(secret)?.1,
-        What::ClientCa => not_after = client_ca(secret)?,
+        What::Ca => not_after = ca(secret)?,
         What::Webhook(key) => webhook(secret, key)?,
         What::Hmac(key) => {
             if line(text(secret, key)?).is_empty() {
@@ -133,7 +132,7 @@ fn roots(secret: &Secret) -> Result<(RootCertStore, Option<Timestamp>), Fault> {
     Ok((roots, not_after))
 }
 
-fn client_ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
+fn ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
     let (roots, not_after) = roots(secret)?;
     if !has(secret, REVOKED) {
         return Ok(not_after);

@@ -29,10 +29,8 @@ pub enum What {
     Password(String),
     /// A certificate chain and its private key.
     KeyPair,
-    /// CA certificates.
-    Ca,
     /// CA certificates, and revocation lists where there are any.
-    ClientCa,
+    Ca,
     /// A secret of Standard Webhooks.
     Webhook(String),
     /// A shared secret.
@@ -54,8 +52,7 @@ impl What {
         match self {
             Self::Password(_) => vec![],
             Self::KeyPair => vec![CERTIFICATE, PRIVATE_KEY],
-            Self::Ca => vec![CA],
-            Self::ClientCa => vec![CA, REVOKED],
+            Self::Ca => vec![CA, REVOKED],
             Self::Webhook(key) | Self::Hmac(key) | Self::Rsa(key) => vec![key],
         }
     }
@@ -65,8 +62,8 @@ impl What {
     pub fn required_keys(&self) -> Vec<&str> {
         match self {
             Self::Password(key) => vec![key],
-            Self::ClientCa => vec![CA],
-            Self::KeyPair | Self::Ca | Self::Webhook(_) | Self::Hmac(_) | Self::Rsa(_) => self.data_keys(),
+            Self::Ca => vec![CA],
+            Self::KeyPair | Self::Webhook(_) | Self::Hmac(_) | Self::Rsa(_) => self.data_keys(),
         }
     }
 }
@@ -149,7 +146,7 @@ pub fn needs(content: &Content) -> Needs {
             Some(Auth::Certificate(certificate)) => {
                 add(
                     &certificate.ca,
-                    What::ClientCa,
+                    What::Ca,
                     Part::Client,
                     format!("{field}.certificate.caRef"),
                 );

@@ -134,7 +134,7 @@ fn all(pki: &Pki) -> BTreeMap<String, Read> {
         ),
         (
             "upstream-ca",
-            secret("upstream-ca", &[("ca.crt", &pki.ca), ("ca.crl", "not taken")]),
+            secret("upstream-ca", &[("ca.crt", &pki.ca), ("ca.crl", &pki.crl)]),
         ),
         (
             "webhook",
@@ -194,7 +194,7 @@ fn only_the_keys_that_are_used_are_taken_and_no_password() {
     let keys = |name: &str| taken[name].data.keys().map(String::as_str).collect::<Vec<_>>();
     assert_eq!(keys("listener"), ["tls.crt", "tls.key"]);
     assert_eq!(keys("client-ca"), ["ca.crl", "ca.crt"]);
-    assert_eq!(keys("upstream-ca"), ["ca.crt"]);
+    assert_eq!(keys("upstream-ca"), ["ca.crl", "ca.crt"]);
     assert_eq!(keys("rsa"), ["tls.key"]);
     assert_eq!(
         taken["webhook"].data["secret"], "whsec_YzRuNHJ5YzRuNHJ5\n",
