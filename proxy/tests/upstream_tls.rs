@@ -454,16 +454,22 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
 }
 
 #[tokio::test]
-async fn who_asks_for_tls_that_no_rule_offers_is_not_sent_in_the_clear() {
-    let listener = origin().await;
-    let port = listener.local_addr().unwrap().port();
+async fn asking_for_tls_changes_nothing_that_no_rule_offers() {
     let proxy = start(documents(rule(None, None), &[]), Limits::default()).await;
     proxy.names.set(HOST, &[&["127.0.0.1"]]);
     for field in ["X-Egressway-TLS: true\r\n", "X-WhSentry-TLS: 1\r\n"] {
-        let answer = proxy.raw(get(HOST, port, field).as_bytes()).await;
-        assert_refused(&answer, "tls_not_offered", 403);
+        let listener = origin().await;
+        let port = listener.local_addr().unwrap().port();
+        let mut client = dial(proxy.address).await;
+        let request = get(HOST, port, &format!("{field}Connection: close\r\n"));
+        let serve = async { answer(&mut accept(&listener).await, OK_CLOSE).await };
+        let (answered, head) = tokio::join!(ask(&mut client, &request), serve);
+        assert_eq!(status(&answered), 200, "{field}: {answered}");
+        assert!(
+            head.starts_with("GET /hook ") && !head.to_ascii_lowercase().contains("-tls"),
+            "{head}"
+        );
     }
-    assert!(support::untouched(&listener).await);
 }
 
 /// Answers one request on a new connection; how the handshake went.

@@ -294,10 +294,6 @@ impl<'a> Outgoing<'a> {
         decided: Decided,
     ) -> Result<(Permit, Terms), Reason> {
         let Decided { permit, tls } = decided;
-        if asks_for_tls(self.head) && !tls {
-            // Sent in the clear it would be the opposite of what was asked for.
-            return Err(Fault::TlsNotOffered.into());
-        }
         let terms = server.terms(request, &permit, tls)?;
         Ok((permit, terms))
     }

@@ -83,8 +83,6 @@ pub enum Fault {
     UpstreamTimeout,
     /// The origin's answer has a longer body than may pass.
     ResponseTooLarge,
-    /// The client asks the proxy for TLS, and no rule has it make any.
-    TlsNotOffered,
     /// The key that has to sign the request is missing or broken.
     SigningKeyUnavailable,
     /// The body has to be signed and is longer than what is held in memory for that.
@@ -97,7 +95,7 @@ pub enum Fault {
 
 impl Fault {
     /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
-    pub const EXAMPLES: [Self; 34] = [
+    pub const EXAMPLES: [Self; 33] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -128,7 +126,6 @@ impl Fault {
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
         Self::ResponseTooLarge,
-        Self::TlsNotOffered,
         Self::SigningKeyUnavailable,
         Self::SignedBodyTooLarge,
         Self::SigningBusy,
@@ -366,13 +363,6 @@ impl Fault {
                 "http_response_body_size",
                 "the destination's answer is longer than may pass",
                 "Ask for less, or have the limit on answers raised.",
-            ),
-            Self::TlsNotOffered => Row(
-                "tls_not_offered",
-                StatusCode::FORBIDDEN,
-                "http_request_denied",
-                "the request asks the proxy for TLS, which no rule offers here",
-                "Give the rule upstreamTLS with when: OnRequest, or speak TLS inside a CONNECT tunnel.",
             ),
             Self::SigningKeyUnavailable => Row(
                 "signing_key_unavailable",
