@@ -1,5 +1,6 @@
 //! A pod that uses the proxy as an application does, driven through `kubectl exec`.
 
+use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -10,9 +11,13 @@ use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::wait::eventually;
+
+/// So long requests that are under way may still take; the tool gives up on each sooner.
+const UNDER_WAY: Duration = Duration::from_secs(30);
 
 /// Where a client pod has the files of its Secret.
 pub const FILES: &str = "/files";
@@ -188,19 +193,25 @@ impl ClientPod {
     /// The tool could not be run.
     pub fn requests(&self, per_second: u32, proxy: &str, url: &str, extra: &[&str]) -> Result<Requests> {
         let rate = per_second.to_string();
-        // An end of its own, should nobody stop it.
-        let mut args = vec!["loop", "--proxy", proxy, "-rate", &rate, "-seconds", "120"];
+        let pod = ["exec", "-i", "-n", &self.namespace, &self.name, "--", "/lab-tool"];
+        let mut args = pod.to_vec();
+        args.extend(["loop", "--proxy", proxy, "-rate", &rate, "-until-eof"]);
         args.extend(extra);
         args.push(url);
-        let mut child = self.command(&args).stdout(std::process::Stdio::piped()).spawn()?;
+        let mut child = self
+            .cluster
+            .command(&args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
         let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
         let answers = tokio::spawn(async move {
             let mut answers = Vec::new();
-            // The last line may be cut off in the middle.
-            while let Ok(Some(line)) = lines.next_line().await {
-                answers.extend(serde_json::from_str(&line).ok());
+            while let Some(line) = lines.next_line().await? {
+                answers
+                    .push(serde_json::from_str(&line).with_context(|| format!("the tool printed {line:?}"))?);
             }
-            answers
+            Ok(answers)
         });
         Ok(Requests { child, answers })
     }
@@ -223,11 +234,11 @@ impl ClientPod {
 /// Requests that go on while a case does something else.
 pub struct Requests {
     child: Child,
-    answers: JoinHandle<Vec<Answer>>,
+    answers: JoinHandle<Result<Vec<Answer>>>,
 }
 
 impl Requests {
-    /// Ends them; all of them must have been answered with 200.
+    /// Makes no more of them, and waits for those that are under way; all must have been answered with 200.
     ///
     /// # Errors
     /// One was not, or the tool had ended by itself.
@@ -236,8 +247,12 @@ impl Requests {
             self.child.try_wait()?.is_none(),
             "{what}: the requests ended by themselves"
         );
-        self.child.start_kill()?;
-        let answers = self.answers.await?;
+        drop(self.child.stdin.take());
+        let status = timeout(UNDER_WAY, self.child.wait())
+            .await
+            .with_context(|| format!("{what}: the requests do not end"))??;
+        ensure!(status.success(), "{what}: kubectl exec: {status}");
+        let answers = self.answers.await??;
         let failed: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 200).collect();
         ensure!(
             failed.is_empty(),

@@ -16,6 +16,8 @@ use crate::pki::Ca;
 use crate::wait::eventually;
 
 const TENANT: &str = "e2e-credentials";
+/// Namespace of the case with certificates.
+const CERTIFIED: &str = "e2e-certificates";
 const URL: &str = "http://echo.example.test/";
 /// Requests a second that must not notice a change of Secrets.
 const RATE: u32 = 20;
@@ -37,11 +39,11 @@ fn refused(answer: &Answer, status: u16, reason: &str, what: &str) -> Result<()>
 }
 
 /// A namespace with the right to its Secrets given away, and the pool.
-async fn tenant(cluster: &Cluster) -> Result<()> {
-    cluster.namespace(TENANT).await?;
+async fn tenant(cluster: &Cluster, namespace: &str) -> Result<()> {
+    cluster.namespace(namespace).await?;
     cluster.apply(&fixtures::batch().to_string()).await?;
     cluster
-        .apply(&fixtures::secret_reader(TENANT).to_string())
+        .apply(&fixtures::secret_reader(namespace).to_string())
         .await
         .map(|_| ())
 }
@@ -99,7 +101,7 @@ async fn uids(cluster: &Cluster) -> Result<BTreeSet<String>> {
 }
 
 pub(super) async fn open(cluster: Cluster) -> Result<()> {
-    tenant(&cluster).await?;
+    tenant(&cluster, TENANT).await?;
     let account = |name| json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": TENANT, "name": name}});
     let mut policy = fixtures::policy(TENANT, "keyed", fixtures::BATCH, &fixtures::allow_echo());
     policy["spec"]["clients"] = clients(&["old"]);
@@ -207,12 +209,12 @@ pub(super) async fn open(cluster: Cluster) -> Result<()> {
     tokens.stop("the token").await?;
     ensure!(uids(&cluster).await? == pods, "the rotation replaced pods");
     client.delete().await?;
-    cluster.delete_namespace(TENANT).await
+    cluster.leave_namespace(TENANT).await
 }
 
 pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
-    tenant(&cluster).await?;
-    let service = format!("{}.{FLEETS}.svc", fleet_name(TENANT, "locked"));
+    tenant(&cluster, CERTIFIED).await?;
+    let service = format!("{}.{FLEETS}.svc", fleet_name(CERTIFIED, "locked"));
     let (old, new, clients) = (
         Ca::new("old servers")?,
         Ca::new("new servers")?,
@@ -221,29 +223,29 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
     let listener = |ca: &Ca| -> Result<String> {
         let leaf = ca.leaf("proxy", &[&service])?;
         let data = json!({"tls.crt": leaf.cert, "tls.key": leaf.key});
-        Ok(fixtures::secret(TENANT, "listener", &data).to_string())
+        Ok(fixtures::secret(CERTIFIED, "listener", &data).to_string())
     };
     let (batch, other) = (clients.leaf("batch", &[])?, clients.leaf("other", &[])?);
     let files = json!({
         "old.crt": old.pem(), "new.crt": new.pem(), "both.crt": old.pem() + &new.pem(),
         "batch.crt": batch.cert, "batch.key": batch.key, "other.crt": other.cert, "other.key": other.key,
     });
-    let mut policy = fixtures::policy(TENANT, "locked", fixtures::BATCH, &fixtures::allow_echo());
+    let mut policy = fixtures::policy(CERTIFIED, "locked", fixtures::BATCH, &fixtures::allow_echo());
     policy["spec"]["listener"] = json!({"tls": {"certificateRef": {"name": "listener"}}});
     let auth = json!({"certificate": {"caRef": {"name": "client-ca"}, "identities": ["CN=batch"]}});
     policy["spec"]["clients"] = json!([{"name": "batch", "auth": auth}]);
     for manifest in [
         listener(&old)?,
-        fixtures::secret(TENANT, "client-ca", &json!({"ca.crt": clients.pem()})).to_string(),
-        fixtures::unlabelled_secret(TENANT, "files", &files).to_string(),
+        fixtures::secret(CERTIFIED, "client-ca", &json!({"ca.crt": clients.pem()})).to_string(),
+        fixtures::unlabelled_secret(CERTIFIED, "files", &files).to_string(),
         policy.to_string(),
     ] {
         cluster.apply(&manifest).await?;
     }
-    let ready = cluster.await_condition(TENANT, "locked", "Ready", "True", Duration::from_secs(90));
+    let ready = cluster.await_condition(CERTIFIED, "locked", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
     ensure!(proxy.starts_with(&format!("https://{service}:")), "{proxy}");
-    let client = ClientPod::start_with(&cluster, TENANT, "certified", Some("files")).await?;
+    let client = ClientPod::start_with(&cluster, CERTIFIED, "certified", Some("files")).await?;
     let file = |name: &str| format!("{FILES}/{name}");
     let get = async |ca: &str, identity: &str| {
         let (ca, cert, key) = (
@@ -291,5 +293,5 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
     );
     requests.stop("a rotation of the listener's certificate").await?;
     client.delete().await?;
-    cluster.delete_namespace(TENANT).await
+    cluster.leave_namespace(CERTIFIED).await
 }

@@ -72,5 +72,5 @@ pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
         at(100).unwrap_or_default()
     );
     client.delete().await?;
-    cluster.delete_namespace(TENANT).await
+    cluster.leave_namespace(TENANT).await
 }

@@ -80,16 +80,15 @@ async fn receiver(cluster: &Cluster, server_ca: &Ca, client_ca: &Ca) -> Result<(
     Ok((cluster.lab()?.receiver(&args).await?, directory))
 }
 
-/// The Secrets with the certificate and the key that the proxy sends with.
-async fn give(cluster: &Cluster, certificate: Leaf, key: &str) -> Result<()> {
-    let data = json!({"tls.crt": certificate.cert, "tls.key": certificate.key});
-    for secret in [
-        fixtures::secret(TENANT, "client", &data),
-        fixtures::secret(TENANT, "signing", &json!({"secret": key})),
-    ] {
-        cluster.apply(&secret.to_string()).await?;
-    }
-    Ok(())
+/// The Secret with the certificate that the proxy sends with.
+fn certificate(leaf: &Leaf) -> String {
+    let data = json!({"tls.crt": leaf.cert, "tls.key": leaf.key});
+    fixtures::secret(TENANT, "client", &data).to_string()
+}
+
+/// The Secret with the key that the proxy signs with.
+fn key(text: &str) -> String {
+    fixtures::secret(TENANT, "signing", &json!({"secret": text})).to_string()
 }
 
 fn receipt(answer: &Answer) -> Result<Receipt> {
@@ -102,13 +101,14 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     let (mut receiver, _files) = receiver(&cluster, &server_ca, &client_ca).await?;
     cluster.namespace(TENANT).await?;
     for manifest in [
-        fixtures::batch(),
-        fixtures::secret_reader(TENANT),
-        fixtures::secret(TENANT, "roots", &json!({"ca.crt": server_ca.pem()})),
+        fixtures::batch().to_string(),
+        fixtures::secret_reader(TENANT).to_string(),
+        fixtures::secret(TENANT, "roots", &json!({"ca.crt": server_ca.pem()})).to_string(),
+        certificate(&client_ca.leaf("first", &[])?),
+        key(FIRST_KEY),
     ] {
-        cluster.apply(&manifest.to_string()).await?;
+        cluster.apply(&manifest).await?;
     }
-    give(&cluster, client_ca.leaf("first", &[])?, FIRST_KEY).await?;
     let tls = json!({"clientCertificateRef": {"name": "client"}, "caRef": {"name": "roots"}});
     let signing = json!({"scheme": "StandardWebhooks", "secretRefs": [{"name": "signing"}]});
     let rules = json!([
@@ -126,6 +126,18 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
         client
             .fetch(&proxy, &url(port), &["-data", "{\"event\": 1}"])
             .await
+    };
+
+    let sends = async |what: &str, subject: &str, secret: &str| {
+        eventually(what, ROTATION, || async {
+            let receipt = receipt(&post(GOOD).await?)?;
+            Ok(if receipt.subject == subject && receipt.secret == secret {
+                Ok(())
+            } else {
+                Err(format!("{receipt:?}"))
+            })
+        })
+        .await
     };
 
     let first = receipt(&post(GOOD).await?)?;
@@ -155,16 +167,13 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     ensure!(seen.is_empty(), "a refused request arrived: {seen:?}");
 
     let requests = client.requests(RATE, &proxy, &url(GOOD), &["-data", "{\"event\": 2}"])?;
-    give(&cluster, client_ca.leaf("second", &[])?, SECOND_KEY).await?;
-    eventually("the second certificate and key", ROTATION, || async {
-        let receipt = receipt(&post(GOOD).await?)?;
-        Ok(if receipt.subject == "second" && receipt.secret == "second" {
-            Ok(())
-        } else {
-            Err(format!("{receipt:?}"))
-        })
-    })
-    .await?;
+    // One after the other, so that the load goes on after the first has changed.
+    cluster
+        .apply(&certificate(&client_ca.leaf("second", &[])?))
+        .await?;
+    sends("the second certificate", "second", "first").await?;
+    cluster.apply(&key(SECOND_KEY)).await?;
+    sends("the second key", "second", "second").await?;
     let answers = requests.stop("a rotation").await?;
     eprintln!(
         "     {} webhooks, {} a second, while certificate and key were rotated: none failed",
@@ -178,5 +187,5 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
         .collect();
     ensure!(refused.is_empty(), "{refused:?}");
     client.delete().await?;
-    cluster.delete_namespace(TENANT).await
+    cluster.leave_namespace(TENANT).await
 }

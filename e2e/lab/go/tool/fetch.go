@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -59,6 +60,7 @@ func loop(args []string) error {
 	gap := flags.Duration("gap", 100*time.Millisecond, "pause after each request")
 	keep := flags.Bool("keep", false, "all over one kept connection")
 	rate := flags.Float64("rate", 0, "so many a second instead of the gap, whether those before have ended or not")
+	untilEOF := flags.Bool("until-eof", false, "go on until standard input ends instead of counting")
 	rest, err := parse(flags, args, "URL")
 	if err != nil {
 		return err
@@ -76,6 +78,21 @@ func loop(args []string) error {
 	start := time.Now()
 	end := start.Add(time.Duration(*seconds * float64(time.Second)))
 	more := func(i int) bool { return *seconds > 0 && time.Now().Before(end) || *seconds == 0 && i < *count }
+	if *untilEOF {
+		ended := make(chan struct{})
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			close(ended)
+		}()
+		more = func(int) bool {
+			select {
+			case <-ended:
+				return false
+			default:
+				return true
+			}
+		}
+	}
 	one := func() result {
 		r := c.do(rest[0], kept)
 		r.Headers = nil

@@ -11,6 +11,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -77,6 +78,7 @@ func receiver(args []string) error {
 			Handler:           receive(name, secrets, out),
 			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients},
 			ReadHeaderTimeout: time.Minute,
+			ErrorLog:          log.New(io.Discard, "", 0), // failed handshakes are what tests are about
 		}
 		go func() { failed <- server.ServeTLS(bound, "", "") }()
 	}
