@@ -145,14 +145,16 @@ impl Cluster {
         .await
     }
 
-    /// Begins to delete a namespace: that takes some 20 s, for which nobody has to wait.
+    /// Begins to delete a namespace, if there is one: that takes some 20 s, for which nobody has to wait.
     ///
     /// # Errors
     /// The API server refused.
     pub async fn leave_namespace(&self, name: &str) -> Result<()> {
         let api = Api::<Namespace>::all(self.client.clone());
-        api.delete(name, &DeleteParams::default()).await?;
-        Ok(())
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(|_| ()).context("failed to delete a namespace"),
+        }
     }
 
     /// Deletes a namespace and waits until it is gone.
