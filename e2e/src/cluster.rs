@@ -145,6 +145,15 @@ impl Cluster {
         .await
     }
 
+    /// Creates a namespace without what a failed run may have left in it.
+    ///
+    /// # Errors
+    /// The API server refused it, or the old one does not go.
+    pub async fn fresh_namespace(&self, name: &str) -> Result<()> {
+        self.leave_namespace(name).await?;
+        self.namespace(name).await
+    }
+
     /// Begins to delete a namespace, if there is one: that takes some 20 s, for which nobody has to wait.
     ///
     /// # Errors

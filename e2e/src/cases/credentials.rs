@@ -40,7 +40,7 @@ fn refused(answer: &Answer, status: u16, reason: &str, what: &str) -> Result<()>
 
 /// A namespace with the right to its Secrets given away, and the pool.
 async fn tenant(cluster: &Cluster, namespace: &str) -> Result<()> {
-    cluster.namespace(namespace).await?;
+    cluster.fresh_namespace(namespace).await?;
     cluster.apply(&fixtures::batch().to_string()).await?;
     cluster
         .apply(&fixtures::secret_reader(namespace).to_string())

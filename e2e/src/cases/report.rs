@@ -17,9 +17,7 @@ const POOL: &str = "e2e-report";
 const REQUESTS: i64 = 3;
 
 pub(super) async fn says_what(cluster: Cluster) -> Result<()> {
-    // A fleet that a failed run has left would have counted already.
-    cluster.leave_namespace(TENANT).await?;
-    cluster.namespace(TENANT).await?;
+    cluster.fresh_namespace(TENANT).await?;
     let mut pool = fixtures::pool(POOL, &[("batch", "batch", None, 30)]);
     pool["spec"]["caps"] = json!({"modes": ["Enforce", "Report"]});
     cluster.apply(&pool.to_string()).await?;

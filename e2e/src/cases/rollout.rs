@@ -24,7 +24,7 @@ async fn uids(cluster: &Cluster) -> Result<BTreeSet<String>> {
 }
 
 pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
-    cluster.namespace(TENANT).await?;
+    cluster.fresh_namespace(TENANT).await?;
     cluster.apply(&fixtures::edge().to_string()).await?;
     let mut policy = fixtures::policy(TENANT, "busy", fixtures::EDGE, &fixtures::allow_echo());
     policy["spec"]["fleet"] = json!({"replicasPerCell": 2});

@@ -99,7 +99,7 @@ fn receipt(answer: &Answer) -> Result<Receipt> {
 pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     let (server_ca, client_ca) = (Ca::new("servers")?, Ca::new("clients")?);
     let (mut receiver, _files) = receiver(&cluster, &server_ca, &client_ca).await?;
-    cluster.namespace(TENANT).await?;
+    cluster.fresh_namespace(TENANT).await?;
     for manifest in [
         fixtures::batch().to_string(),
         fixtures::secret_reader(TENANT).to_string(),
