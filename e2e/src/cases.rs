@@ -2,10 +2,14 @@
 
 mod acl;
 mod clients;
+mod credentials;
 mod egress_ips;
 mod input;
 mod lifecycle;
+mod report;
+mod rollout;
 mod ssrf;
+mod webhooks;
 
 use std::time::Duration;
 
@@ -96,6 +100,26 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(clients::given_back(c)),
         },
         Case {
+            name: "credentials_open_and_nothing_else_does",
+            needs: Needs::Lab,
+            run: |c| Box::pin(credentials::open(c)),
+        },
+        Case {
+            name: "a_client_certificate_opens_the_tls_listener",
+            needs: Needs::Lab,
+            run: |c| Box::pin(credentials::certificate(c)),
+        },
+        Case {
+            name: "report_mode_says_what_would_be_refused",
+            needs: Needs::Lab,
+            run: |c| Box::pin(report::says_what(c)),
+        },
+        Case {
+            name: "plain_http_leaves_as_verified_tls_with_certificate_and_signature",
+            needs: Needs::Lab,
+            run: |c| Box::pin(webhooks::sent(c)),
+        },
+        Case {
             name: "ssrf_targets_are_refused",
             needs: Needs::Lab,
             run: |c| Box::pin(ssrf::refused(c)),
@@ -119,6 +143,11 @@ pub fn all() -> Vec<Case> {
             name: "a_settled_fleet_is_not_written",
             needs: Needs::Lab,
             run: |c| Box::pin(lifecycle::no_writes(c)),
+        },
+        Case {
+            name: "a_rolling_update_of_the_fleet_fails_no_request",
+            needs: Needs::Lab,
+            run: |c| Box::pin(rollout::fails_no_request(c)),
         },
         Case {
             name: "without_the_operator_the_data_plane_serves",

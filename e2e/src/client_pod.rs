@@ -1,15 +1,26 @@
 //! A pod that uses the proxy as an application does, driven through `kubectl exec`.
 
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::PostParams;
 use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Child;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::cluster::Cluster;
 use crate::wait::eventually;
+
+/// So long requests that are under way may still take; the tool gives up on each sooner.
+const UNDER_WAY: Duration = Duration::from_secs(30);
+
+/// Where a client pod has the files of its Secret.
+pub const FILES: &str = "/files";
 
 /// A running client pod.
 #[derive(Clone)]
@@ -57,9 +68,22 @@ impl ClientPod {
     /// # Errors
     /// It does not start.
     pub async fn start(cluster: &Cluster, namespace: &str, name: &str) -> Result<Self> {
+        Self::start_with(cluster, namespace, name, None).await
+    }
+
+    /// The same, with the keys of a Secret as files in [`FILES`].
+    ///
+    /// # Errors
+    /// It does not start.
+    pub async fn start_with(
+        cluster: &Cluster,
+        namespace: &str,
+        name: &str,
+        secret: Option<&str>,
+    ) -> Result<Self> {
         cluster.namespace(namespace).await?;
         let api = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
-        let pod: Pod = serde_json::from_value(serde_json::json!({
+        let mut pod = serde_json::json!({
             "metadata": {"name": name, "labels": {"app": name}},
             "spec": {
                 "terminationGracePeriodSeconds": 0,
@@ -70,7 +94,13 @@ impl ClientPod {
                                         "seccompProfile": {"type": "RuntimeDefault"}},
                 }],
             },
-        }))?;
+        });
+        if let Some(secret) = secret {
+            pod["spec"]["volumes"] = serde_json::json!([{"name": "files", "secret": {"secretName": secret}}]);
+            pod["spec"]["containers"][0]["volumeMounts"] =
+                serde_json::json!([{"name": "files", "mountPath": FILES}]);
+        }
+        let pod: Pod = serde_json::from_value(pod)?;
         eventually("the default ServiceAccount", Duration::from_secs(20), || async {
             Ok(match api.create(&PostParams::default(), &pod).await {
                 Ok(_) => Ok(()),
@@ -157,6 +187,35 @@ impl ClientPod {
         serde_json::from_str(text.trim()).with_context(|| format!("the tool printed {text:?}"))
     }
 
+    /// So many requests a second, each over a fresh connection, until they are stopped.
+    ///
+    /// # Errors
+    /// The tool could not be run.
+    pub fn requests(&self, per_second: u32, proxy: &str, url: &str, extra: &[&str]) -> Result<Requests> {
+        let rate = per_second.to_string();
+        let pod = ["exec", "-i", "-n", &self.namespace, &self.name, "--", "/lab-tool"];
+        let mut args = pod.to_vec();
+        args.extend(["loop", "--proxy", proxy, "-rate", &rate, "-until-eof"]);
+        args.extend(extra);
+        args.push(url);
+        let mut child = self
+            .cluster
+            .command(&args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+        let answers = tokio::spawn(async move {
+            let mut answers = Vec::new();
+            while let Some(line) = lines.next_line().await? {
+                answers
+                    .push(serde_json::from_str(&line).with_context(|| format!("the tool printed {line:?}"))?);
+            }
+            Ok(answers)
+        });
+        Ok(Requests { child, answers })
+    }
+
     /// Many requests at a gap, each over a fresh connection; returns when done.
     ///
     /// # Errors
@@ -170,4 +229,53 @@ impl ClientPod {
             .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
             .collect()
     }
+}
+
+/// Requests that go on while a case does something else.
+pub struct Requests {
+    child: Child,
+    answers: JoinHandle<Result<Vec<Answer>>>,
+}
+
+impl Requests {
+    /// Makes no more of them, and waits for those that are under way; all must have been answered with 200.
+    ///
+    /// # Errors
+    /// One was not, or the tool had ended by itself.
+    pub async fn stop(mut self, what: &str) -> Result<Vec<Answer>> {
+        ensure!(
+            self.child.try_wait()?.is_none(),
+            "{what}: the requests ended by themselves"
+        );
+        drop(self.child.stdin.take());
+        let status = timeout(UNDER_WAY, self.child.wait())
+            .await
+            .with_context(|| format!("{what}: the requests do not end"))??;
+        ensure!(status.success(), "{what}: kubectl exec: {status}");
+        let answers = self.answers.await??;
+        let failed: Vec<&Answer> = answers.iter().filter(|answer| answer.status != 200).collect();
+        ensure!(
+            failed.is_empty(),
+            "{what}: {} of {} requests failed, the first: {:?}",
+            failed.len(),
+            answers.len(),
+            failed.first()
+        );
+        ensure!(!answers.is_empty(), "{what}: no request was made");
+        Ok(answers)
+    }
+}
+
+/// Requests a second, as they were made.
+#[must_use]
+pub fn per_second(answers: &[Answer]) -> i64 {
+    let times = || answers.iter().map(|answer| answer.time_ms);
+    let span = times().max().unwrap_or_default() - times().min().unwrap_or_default();
+    i64::try_from(answers.len()).unwrap_or(i64::MAX) * 1000 / span.max(1)
+}
+
+/// The proxy's URL with a credential in it.
+#[must_use]
+pub fn with_credential(proxy: &str, user: &str, password: &str) -> String {
+    proxy.replacen("://", &format!("://{}:{password}@", user.replace('/', "%2F")), 1)
 }

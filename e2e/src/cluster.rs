@@ -125,18 +125,44 @@ impl Cluster {
         Api::namespaced(self.client.clone(), FLEETS)
     }
 
-    /// Creates a namespace with labels, or leaves it as it is.
+    /// Creates a namespace, or leaves it as it is; one that is on its way out goes first.
     ///
     /// # Errors
-    /// The API server refused it.
+    /// The API server refused it, or the old one does not go.
     pub async fn namespace(&self, name: &str) -> Result<()> {
         let object: Namespace = serde_json::from_value(serde_json::json!({"metadata": {"name": name}}))?;
-        match Api::<Namespace>::all(self.client.clone())
-            .create(&PostParams::default(), &object)
-            .await
-        {
-            Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
-            other => other.map(|_| ()).context("failed to create a namespace"),
+        let api = Api::<Namespace>::all(self.client.clone());
+        eventually(&format!("namespace {name}"), Duration::from_secs(120), || async {
+            let there = match api.create(&PostParams::default(), &object).await {
+                Err(kube::Error::Api(status)) if status.is_already_exists() => api.get_opt(name).await?,
+                other => Some(other.context("failed to create a namespace")?),
+            };
+            Ok(match there {
+                Some(namespace) if namespace.metadata.deletion_timestamp.is_none() => Ok(()),
+                _ => Err("the one before is still going".to_owned()),
+            })
+        })
+        .await
+    }
+
+    /// Creates a namespace without what a failed run may have left in it.
+    ///
+    /// # Errors
+    /// The API server refused it, or the old one does not go.
+    pub async fn fresh_namespace(&self, name: &str) -> Result<()> {
+        self.leave_namespace(name).await?;
+        self.namespace(name).await
+    }
+
+    /// Begins to delete a namespace, if there is one: that takes some 20 s, for which nobody has to wait.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn leave_namespace(&self, name: &str) -> Result<()> {
+        let api = Api::<Namespace>::all(self.client.clone());
+        match api.delete(name, &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            other => other.map(|_| ()).context("failed to delete a namespace"),
         }
     }
 

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::cluster::SYSTEM;
+
 /// Interval of the pools' observers, the shortest that the API takes.
 pub const INTERVAL_SECONDS: u64 = 5;
 
@@ -78,4 +80,31 @@ pub fn policy(namespace: &str, name: &str, pool: &str, rules: &Value) -> Value {
 #[must_use]
 pub fn allow_echo() -> Value {
     json!([{"name": "echo", "hosts": ["*.example.test"], "ports": [{"port": 80}, {"port": 443}]}])
+}
+
+/// The RoleBinding by which a namespace gives its Secrets to the operator.
+#[must_use]
+pub fn secret_reader(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding",
+        "metadata": {"namespace": namespace, "name": "egressway-secret-reader"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "egressway-secret-reader"},
+        "subjects": [{"kind": "ServiceAccount", "namespace": SYSTEM, "name": "egressway"}],
+    })
+}
+
+/// A Secret that is given to proxies.
+#[must_use]
+pub fn secret(namespace: &str, name: &str, data: &Value) -> Value {
+    let mut secret = unlabelled_secret(namespace, name, data);
+    secret["metadata"]["labels"] = json!({"egressway.dev/use": "proxy"});
+    secret
+}
+
+/// A Secret that nobody has given to proxies.
+#[must_use]
+pub fn unlabelled_secret(namespace: &str, name: &str, data: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "stringData": data,
+    })
 }

@@ -3,10 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use tokio::process::Command;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
 
 /// The command `e2e/lab/lab`.
 #[derive(Clone, Debug)]
@@ -130,6 +133,32 @@ impl Lab {
         lines(&self.run(&["audit", "--since", &since.to_string()]).await?)
     }
 
+    /// Starts a receiver of webhooks and waits until it listens.
+    ///
+    /// # Errors
+    /// It does not start; the error has its words.
+    pub async fn receiver(&self, args: &[&str]) -> Result<Receiver> {
+        let mut child = Command::new(&self.command)
+            .arg("receiver")
+            .args(args)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut out = BufReader::new(child.stdout.take().context("no stdout")?).lines();
+        let ready = out.next_line().await?;
+        anyhow::ensure!(
+            ready.as_deref() == Some("ready"),
+            "the receiver did not start: {ready:?}"
+        );
+        let (send, lines) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = out.next_line().await {
+                let _ = send.send(line);
+            }
+        });
+        Ok(Receiver { _child: child, lines })
+    }
+
     /// Changes a cell's NAT.
     ///
     /// # Errors
@@ -138,6 +167,42 @@ impl Lab {
         let mut args = vec!["nat", cell];
         args.extend(addresses);
         self.run(&args).await.map(|_| ())
+    }
+}
+
+/// A receiver of webhooks outside of the cluster; it goes when this is dropped.
+pub struct Receiver {
+    _child: Child,
+    lines: mpsc::UnboundedReceiver<String>,
+}
+
+/// What the receiver says of one webhook.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Receipt {
+    /// Which of its listeners took it.
+    pub server: String,
+    /// Common name of the client certificate.
+    pub subject: String,
+    /// File of the key that the signature is by.
+    pub secret: String,
+    /// The webhook's id.
+    pub id: String,
+    /// Why it was refused.
+    #[serde(default)]
+    pub error: String,
+}
+
+impl Receiver {
+    /// Every webhook that has arrived since the last call.
+    ///
+    /// # Errors
+    /// It printed something else.
+    pub fn receipts(&mut self) -> Result<Vec<Receipt>> {
+        let mut receipts = Vec::new();
+        while let Ok(line) = self.lines.try_recv() {
+            receipts.extend(lines(&line)?);
+        }
+        Ok(receipts)
     }
 }
 

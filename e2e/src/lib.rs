@@ -9,5 +9,6 @@ pub mod client_pod;
 pub mod cluster;
 pub mod fixtures;
 pub mod lab;
+pub mod pki;
 pub mod runner;
 pub mod wait;

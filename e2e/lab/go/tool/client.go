@@ -22,6 +22,7 @@ import (
 type client struct {
 	only4, only6, insecure, tunnel bool
 	proxy, ca, sni, method, data   string
+	cert, key                      string
 	headers, proxyHeaders          list
 	timeout                        time.Duration
 }
@@ -32,6 +33,8 @@ func (c *client) flags(f *flag.FlagSet) {
 	f.StringVar(&c.proxy, "proxy", "", "proxy URL; 'none' ignores HTTP_PROXY and HTTPS_PROXY, which are used otherwise")
 	f.BoolVar(&c.tunnel, "tunnel", false, "CONNECT through the proxy for http:// as well")
 	f.StringVar(&c.ca, "ca", "", "PEM file of the CAs to trust")
+	f.StringVar(&c.cert, "cert", "", "PEM file of a client certificate, for whoever asks, proxy or destination")
+	f.StringVar(&c.key, "key", "", "PEM file of its key")
 	f.BoolVar(&c.insecure, "insecure", false, "do not verify certificates")
 	f.StringVar(&c.sni, "sni", "", "server name to send in TLS instead of the URL's")
 	f.StringVar(&c.method, "method", "", "request method (GET, or POST with --data)")
@@ -72,6 +75,13 @@ func (c *client) tlsConfig() (*tls.Config, error) {
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
 			return nil, fmt.Errorf("no certificate in %s", c.ca)
 		}
+	}
+	if c.cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -56,6 +59,8 @@ func loop(args []string) error {
 	seconds := flags.Float64("seconds", 0, "go on for so long instead of counting")
 	gap := flags.Duration("gap", 100*time.Millisecond, "pause after each request")
 	keep := flags.Bool("keep", false, "all over one kept connection")
+	rate := flags.Float64("rate", 0, "so many a second instead of the gap, whether those before have ended or not")
+	untilEOF := flags.Bool("until-eof", false, "go on until standard input ends instead of counting")
 	rest, err := parse(flags, args, "URL")
 	if err != nil {
 		return err
@@ -70,15 +75,73 @@ func loop(args []string) error {
 			return err
 		}
 	}
-	end := time.Now().Add(time.Duration(*seconds * float64(time.Second)))
-	out := json.NewEncoder(os.Stdout)
-	for i := 0; *seconds > 0 && time.Now().Before(end) || *seconds == 0 && i < *count; i++ {
+	start := time.Now()
+	end := start.Add(time.Duration(*seconds * float64(time.Second)))
+	more := func(i int) bool { return *seconds > 0 && time.Now().Before(end) || *seconds == 0 && i < *count }
+	if *untilEOF {
+		ended := make(chan struct{})
+		go func() {
+			io.Copy(io.Discard, os.Stdin)
+			close(ended)
+		}()
+		more = func(int) bool {
+			select {
+			case <-ended:
+				return false
+			default:
+				return true
+			}
+		}
+	}
+	one := func() result {
 		r := c.do(rest[0], kept)
 		r.Headers = nil
-		if err := out.Encode(r); err != nil {
+		return r
+	}
+	if *rate > 0 {
+		return paced(one, more, start, time.Duration(float64(time.Second) / *rate))
+	}
+	out := json.NewEncoder(os.Stdout)
+	for i := 0; more(i); i++ {
+		if err := out.Encode(one()); err != nil {
 			return err
 		}
 		time.Sleep(*gap)
 	}
 	return nil
+}
+
+// paced starts a request every interval, so that a stall of the other side does not thin out the load that it is judged
+// by. Lines are written ten times a second: one write for each would cost more than the request.
+func paced(one func() result, more func(int) bool, start time.Time, interval time.Duration) error {
+	results := make(chan result, 1000)
+	written := make(chan error, 1)
+	go func() {
+		buffer := bufio.NewWriter(os.Stdout)
+		out := json.NewEncoder(buffer)
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case r, ok := <-results:
+				if !ok {
+					written <- buffer.Flush()
+					return
+				}
+				out.Encode(r) // an error stays in the buffer, for Flush to return
+			case <-tick.C:
+				if err := buffer.Flush(); err != nil {
+					os.Exit(1) // nobody listens any more
+				}
+			}
+		}
+	}()
+	var running sync.WaitGroup
+	for i := 0; more(i); i++ {
+		time.Sleep(time.Until(start.Add(time.Duration(i) * interval)))
+		running.Go(func() { results <- one() })
+	}
+	running.Wait()
+	close(results)
+	return <-written
 }

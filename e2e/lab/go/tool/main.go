@@ -19,6 +19,7 @@ var errQuiet = errors.New("already reported")
 var commands = map[string]func(args []string) error{
 	"internet":    internet,
 	"observer":    observer,
+	"receiver":    receiver,
 	"fetch":       fetch,
 	"loop":        loop,
 	"connect-raw": connectRaw,
@@ -30,6 +31,7 @@ var commands = map[string]func(args []string) error{
 const usage = `lab-tool COMMAND [FLAGS] ... ("COMMAND -h" lists the flags)
   internet                    echo servers, DNS and the control API of the lab's internet, in one process
   observer                    answers the caller's address, or a lie
+  receiver                    takes webhooks: demands a client certificate, verifies signatures
   fetch URL                   one request; exit status 0 only for 2xx
   loop URL                    many requests, one JSON line each
   connect-raw HOST:PORT       sends given bytes, prints what comes back
