@@ -245,7 +245,10 @@ pub(super) async fn given_back(cluster: Cluster) -> Result<()> {
         Duration::from_secs(5),
         || async {
             let answer = heir.fetch(&proxy, URL, &[]).await?;
-            Ok(refused(&answer, "a stranger on a client's former address").map_err(|error| error.to_string()))
+            Ok(
+                refused(&answer, "a stranger on a client's former address")
+                    .map_err(|error| error.to_string()),
+            )
         },
     )
     .await?;
