@@ -41,6 +41,9 @@ use crate::workers::{self, Workers};
 /// idle connections to origins (384), pipes (16), files. Where a process may open few, a quarter of them.
 const DESCRIPTORS_RESERVED: u64 = 1024;
 
+/// How long clients wait in the listener's queue for the documents to be read and the first phase to be known, so that
+/// whoever connects in the first milliseconds is served and not told that the pod is starting.
+const FIRST_WORD: Duration = Duration::from_millis(500);
 /// How long the process waits at its end for the reader of its log; a stuck one must not keep it.
 const LOG_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -229,6 +232,10 @@ impl App {
             health = health.with_control(control);
         }
         tasks.spawn(Arc::new(health).serve(admin, end.clone()));
+        let mut phase = state.watch_phase();
+        let known = phase.wait_for(|phase| *phase != Phase::Starting);
+        // Late is not wrong: what is accepted by then is refused with the reason.
+        let _ = tokio::time::timeout(FIRST_WORD, known).await;
         let workers =
             Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
         let served = workers.ended();

@@ -74,6 +74,45 @@ async fn what_the_policy_allows_goes_through_and_the_rest_is_refused_readably() 
     assert!(untouched(&origin).await);
 }
 
+/// Whoever is there as soon as the port is open: five times, since it was a matter of a few milliseconds.
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a client in a test")]
+async fn the_first_client_is_served_and_not_told_that_the_proxy_starts() {
+    let origin = origin().await;
+    let target = origin.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("policy.yaml");
+    fs::write(&file, policy(LOOPBACK)).unwrap();
+    for _ in 0..5 {
+        // A port that was free a moment ago.
+        let proxy = std::net::TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let flags = [
+            "--admin",
+            "127.0.0.1:0",
+            "--insecure-allow",
+            "127.0.0.0/8",
+            "--resolver",
+            "127.0.0.1",
+            "--listen",
+        ];
+        let _process = Process::start(
+            binary()
+                .arg("--policy")
+                .arg(&file)
+                .args(flags)
+                .arg(proxy.to_string()),
+        );
+        let mut stream = eventually("the port is open", async || TcpStream::connect(proxy).await.ok()).await;
+        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let head = read_head(&mut stream).await;
+        assert_eq!(status(&head), 200, "{head}");
+    }
+}
+
 #[tokio::test]
 async fn every_way_to_replace_the_file_is_noticed() {
     let origin = origin().await;
