@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -17,10 +17,21 @@ const TENANT: &str = "e2e-rollout";
 /// Requests a second, each over a connection of its own, through the Service.
 const RATE: u32 = 500;
 
-/// The UIDs of a fleet's pods, those that are on their way out included.
-async fn uids(cluster: &Cluster) -> Result<BTreeSet<String>> {
-    let pods = cluster.fleet_pods(TENANT, "busy").await?;
-    Ok(pods.into_iter().filter_map(|pod| pod.metadata.uid).collect())
+/// Waits until 4 pods serve, none of them from before, and no other is left; returns their UIDs.
+async fn serving(cluster: &Cluster, what: &str, before: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    eventually(what, Duration::from_secs(90), || async {
+        let pods = cluster.fleet_pods(TENANT, "busy").await?;
+        let uids: BTreeSet<String> = pods.into_iter().filter_map(|pod| pod.metadata.uid).collect();
+        let status = cluster.policies(TENANT).get("busy").await?.status;
+        let ready = status.map_or(0, |status| status.ready_replicas);
+        let old = uids.intersection(before).count();
+        Ok(if uids.len() == 4 && old == 0 && ready == 4 {
+            Ok(uids)
+        } else {
+            Err(format!("{} pods, {old} of them old, {ready} ready", uids.len()))
+        })
+    })
+    .await
 }
 
 pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
@@ -29,10 +40,9 @@ pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
     let mut policy = fixtures::policy(TENANT, "busy", fixtures::EDGE, &fixtures::allow_echo());
     policy["spec"]["fleet"] = json!({"replicasPerCell": 2});
     cluster.apply(&policy.to_string()).await?;
-    let ready = cluster.await_condition(TENANT, "busy", "Degraded", "False", Duration::from_secs(90));
+    let ready = cluster.await_condition(TENANT, "busy", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
-    let before = uids(&cluster).await?;
-    ensure!(before.len() == 4, "4 pods, found {}", before.len());
+    let before = serving(&cluster, "4 pods", &BTreeSet::new()).await?;
     let client = ClientPod::start(&cluster, TENANT, "client").await?;
     let requests = client.requests(RATE, &proxy, "http://v4.example.test/", &["-timeout", "20s"])?;
 
@@ -44,19 +54,7 @@ pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
             json!({"spec": {"fleet": {"resources": {"requests": {"cpu": "51m"}}}}}),
         )
         .await?;
-    eventually("4 other pods", Duration::from_secs(90), || async {
-        let (now, policy) = (uids(&cluster).await?, cluster.policies(TENANT).get("busy").await?);
-        let serving = policy.status.map_or(0, |status| status.ready_replicas);
-        Ok(if now.len() == 4 && now.is_disjoint(&before) && serving == 4 {
-            Ok(())
-        } else {
-            Err(format!(
-                "{} of the old, {serving} ready",
-                now.intersection(&before).count()
-            ))
-        })
-    })
-    .await?;
+    serving(&cluster, "4 other pods", &before).await?;
     let took = begin.elapsed();
     let answers = requests.stop("a rollout").await?;
     let mut durations: Vec<i64> = answers.iter().map(|answer| answer.duration_ms).collect();
