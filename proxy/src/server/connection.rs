@@ -99,7 +99,7 @@ impl Tunnel {
             target,
             address,
             status,
-        } = *self;
+        } = unboxed(self);
         let mut in_force = server.state.watch_in_force();
         let decided_by = request.decided_by.take();
         if decided_by.is_none_or(|documents| !Arc::ptr_eq(&documents, &in_force.borrow())) {
@@ -137,6 +137,12 @@ impl Tunnel {
         };
         request.served(server, ending);
     }
+}
+
+/// The content of a box, which is given back here: moved out of in place it would live as long as what moved it.
+#[expect(clippy::boxed_local, reason = "giving the box back is what it is for")]
+fn unboxed<T>(content: Box<T>) -> T {
+    *content
 }
 
 impl Connection {
