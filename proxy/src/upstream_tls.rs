@@ -7,6 +7,7 @@
 mod connector;
 pub mod failure;
 pub mod roots;
+mod sessions;
 mod stream;
 mod verifier;
 mod x509;

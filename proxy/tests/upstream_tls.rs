@@ -487,6 +487,17 @@ async fn once(proxy: &Proxy, origin: &TlsServer) -> HandshakeKind {
     kind
 }
 
+/// A ticket is good for one handshake: there must be as many as there are handshakes at one time.
+#[tokio::test]
+async fn sessions_are_resumed_by_many_connections_at_one_time() {
+    let ca = Ca::new("ca");
+    let origin = TlsServer::new(server(&ca.issue(HOST), None, &[&TLS13])).await;
+    let proxy = proxy(tls(), &[roots(&ca)]).await;
+    let wave = || futures::future::join_all((0..16).map(|_| once(&proxy, &origin)));
+    wave().await;
+    assert_eq!(wave().await, [HandshakeKind::Resumed; 16]);
+}
+
 #[tokio::test]
 async fn sessions_are_resumed_until_the_certificate_or_the_roots_change() {
     let (ca, clients) = (Ca::new("ca"), Ca::new("clients"));

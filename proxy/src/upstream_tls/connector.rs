@@ -21,6 +21,7 @@ use tracing::warn;
 
 use super::failure::{Failed, Failure, Kind, Met};
 use super::roots::{Bundle, revocations};
+use super::sessions::Sessions;
 use super::stream::TlsOrigin;
 use super::verifier::Verifier;
 
@@ -30,10 +31,6 @@ const KEY: &str = "tls.key";
 const CA: &str = "ca.crt";
 /// Beside `ca.crt`: certificates that it does not vouch for any more.
 const REVOKED: &str = "ca.crl";
-/// Destinations of one rule whose sessions are kept; a few kilobytes each.
-const DESTINATIONS_MAX: usize = 256;
-/// Tickets that rustls keeps for each of them; it is told the number of tickets.
-const TICKETS_PER_DESTINATION: usize = 8;
 
 /// Counts connectors, so that connections of different ones are told apart for ever.
 static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -101,7 +98,7 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::new(Verifier(verifier)))
             .with_client_cert_resolver(Arc::new(Certificate(key)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.resumption = Resumption::in_memory_sessions(DESTINATIONS_MAX * TICKETS_PER_DESTINATION);
+        config.resumption = Resumption::store(Arc::new(Sessions::new()));
         Ok(Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             config: Arc::new(config),
