@@ -82,7 +82,8 @@ async fn seen_outside(
                 .many(
                     &proxy,
                     &format!("http://{host}/"),
-                    &["-count", count, "-gap", "1ms"],
+                    // Tunnels: a forwarded request may go over a connection that is kept, from the address it has.
+                    &["-tunnel", "-count", count, "-gap", "1ms"],
                 )
                 .await?;
             for answer in answers {
@@ -221,7 +222,8 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
 
     let seconds = (INTERVAL_SECONDS * 3 + 10).to_string();
     let (service, direct) = (proxy_url(&policy)?, format!("http://{pod_ip}:4750"));
-    let gap = ["-seconds", seconds.as_str(), "-gap", "50ms"];
+    // Tunnels: a forwarded request may go over a connection that is kept, which leaves from where it always did.
+    let gap = ["-tunnel", "-seconds", seconds.as_str(), "-gap", "50ms"];
     let since = lab.mark().await?;
     let change = async {
         tokio::time::sleep(Duration::from_secs(3)).await; // traffic first flows from the promised address
