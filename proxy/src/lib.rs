@@ -30,6 +30,8 @@ mod prepared;
 pub mod proxy_protocol;
 pub mod report;
 pub mod resolve;
+#[cfg(test)]
+mod samples;
 pub mod server;
 pub mod signing;
 pub mod state;

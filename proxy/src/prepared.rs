@@ -144,22 +144,10 @@ fn fingerprint(secrets: &[Option<&Secret>]) -> [u8; 32] {
 mod tests {
     use std::collections::BTreeMap;
 
-    use egressway_core::acl::compile;
-    use egressway_core::wire::document;
-
     use super::*;
 
     fn policy(name: &str) -> Arc<Policy> {
-        let policies = document::Policies {
-            version: document::VERSION,
-            policies: vec![document::Policy::seal(
-                "payments",
-                name,
-                1,
-                document::Content::default(),
-            )],
-        };
-        compile::policies(&policies).unwrap().remove(0)
+        crate::samples::policy("payments", name)
     }
 
     fn secret(value: &str) -> Secret {

@@ -82,22 +82,10 @@ impl WouldDenies {
 mod tests {
     use std::sync::Arc;
 
-    use egressway_core::acl::compile;
-    use egressway_core::wire::document;
-
     use super::*;
 
     fn policy(name: &str) -> Arc<Policy> {
-        let policies = document::Policies {
-            version: document::VERSION,
-            policies: vec![document::Policy::seal(
-                "ns",
-                name,
-                1,
-                document::Content::default(),
-            )],
-        };
-        compile::policies(&policies).unwrap().remove(0)
+        crate::samples::policy("ns", name)
     }
 
     #[test]

@@ -194,22 +194,10 @@ fn item(text: &str) -> String {
 mod tests {
     use std::sync::Arc;
 
-    use egressway_core::acl::{Deny, compile};
-    use egressway_core::wire::document;
+    use egressway_core::acl::Deny;
 
     use super::*;
-
-    fn policy(namespace: &str, name: &str) -> Arc<Policy> {
-        let content = document::Content {
-            rules: Vec::new(),
-            ..document::Content::default()
-        };
-        let policies = document::Policies {
-            version: document::VERSION,
-            policies: vec![document::Policy::seal(namespace, name, 1, content)],
-        };
-        compile::policies(&policies).unwrap().remove(0)
-    }
+    use crate::samples::policy;
 
     fn phrase(policy: &Policy, target: &str, reason: &Reason) -> String {
         let target = Target::parse(target).unwrap();
