@@ -9,6 +9,7 @@ mod support;
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use access::{Ca, Signer, World, accounts, handshake, passwords};
 use egressway_core::wire::document;
@@ -77,13 +78,14 @@ async fn nothing_that_is_secret_is_told() {
     let metrics = Metrics::register(&mut registry);
     let control = ControlMetrics::register(&mut registry, Arc::clone(&state));
     let log = Memory::default();
+    let access_log = AccessLog::to_writer(Box::new(log.clone()), Place::default()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Arc::new(Server::new(
         Arc::clone(&state),
         Resolver::scripted(|_| async { Err(ResolveError::NotFound) }),
         metrics,
-        AccessLog::to_writer(Box::new(log.clone()), Place::default()).unwrap(),
+        access_log.clone(),
         Limits::default(),
         "egressway-proxy".to_owned(),
         vec![],
@@ -186,8 +188,10 @@ async fn nothing_that_is_secret_is_told() {
     stop.cancel();
     serving.await.unwrap();
     drop(server);
-    told.push_str(&log.text());
-    assert!(log.text().lines().count() >= 14, "{}", log.text());
+    access_log.flush(Duration::from_secs(10));
+    let logged = log.text();
+    assert!(logged.lines().count() >= 14, "{logged}");
+    told.push_str(&logged);
     let lines = lines.text();
     assert!(
         lines.contains("documents refused"),
