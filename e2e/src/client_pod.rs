@@ -187,6 +187,24 @@ impl ClientPod {
         serde_json::from_str(text.trim()).with_context(|| format!("the tool printed {text:?}"))
     }
 
+    /// One request for each URL, one after the other, without the cost of a `kubectl exec` for each.
+    ///
+    /// # Errors
+    /// The tool could not be run, or did not say something of each.
+    pub async fn fetch_each(&self, proxy: &str, urls: &[&str], extra: &[&str]) -> Result<Vec<Answer>> {
+        let mut args = vec!["fetch", "--json", "--proxy", proxy];
+        args.extend(extra);
+        args.extend(urls);
+        let answers = answers(&self.tool(&args).await?)?;
+        ensure!(
+            answers.len() == urls.len(),
+            "{} answers to {} requests",
+            answers.len(),
+            urls.len()
+        );
+        Ok(answers)
+    }
+
     /// So many requests a second, each over a fresh connection, until they are stopped.
     ///
     /// # Errors
@@ -224,11 +242,14 @@ impl ClientPod {
         let mut args = vec!["loop", "--proxy", proxy];
         args.extend(extra);
         args.push(url);
-        let text = self.tool(&args).await?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
-            .collect()
+        answers(&self.tool(&args).await?)
     }
+}
+
+fn answers(text: &str) -> Result<Vec<Answer>> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
+        .collect()
 }
 
 /// Requests that go on while a case does something else.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::{SHARED, proxy_url, shared};
+use super::{SHARED, proxy_url, shared, shared_batch, shared_edge};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
 use crate::fixtures::INTERVAL_SECONDS;
@@ -71,6 +71,8 @@ async fn seen_outside(
 ) -> Result<BTreeSet<IpAddr>> {
     let lab = cluster.lab()?;
     let since = lab.mark().await?;
+    // Others ask the same servers at the same time, by other paths.
+    let path = format!("/seen-of-{name}-{since}");
     for pod in cluster.fleet_pods(SHARED, name).await? {
         let ip = pod
             .status
@@ -81,7 +83,7 @@ async fn seen_outside(
             let answers = client
                 .many(
                     &proxy,
-                    &format!("http://{host}/"),
+                    &format!("http://{host}{path}"),
                     // Tunnels: a forwarded request may go over a connection that is kept, from the address it has.
                     &["-tunnel", "-count", count, "-gap", "1ms"],
                 )
@@ -97,7 +99,7 @@ async fn seen_outside(
             }
         }
     }
-    lab.sources(since).await
+    lab.sources(since, &path).await
 }
 
 pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
@@ -145,7 +147,7 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_batch(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
@@ -190,7 +192,7 @@ pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_edge(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
@@ -289,10 +291,10 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
                 verified.message
             );
         }
-        eprintln!(
-            "     last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)",
+        cluster.note(format!(
+            "last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)",
             last.map_or(0, |l| l - changed)
-        );
+        ));
         Ok(())
     }
     .await;
@@ -306,7 +308,7 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_batch(&cluster).await?;
     let lab = cluster.lab()?;
     let promised = ["192.31.196.30", "2620:4f:8000:2::30"];
     let before = await_verified(&cluster, "batch", &promised).await?;
@@ -355,7 +357,7 @@ pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn dead_observers(cluster: Cluster) -> Result<()> {
-    let (policy, _) = shared(&cluster).await?;
+    let policy = shared_edge(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
@@ -374,46 +376,38 @@ pub(super) async fn dead_observers(cluster: Cluster) -> Result<()> {
     for observer in ["one", "two", "three"] {
         lab.run(&["observer", observer, "stop"]).await?;
     }
-    let proxy = proxy_url(&policy)?;
-    let seconds = (INTERVAL_SECONDS * 5).to_string();
+    let (proxy, url) = (proxy_url(&policy)?, "http://v4.example.test/");
     let result = async {
-        let answers = client
-            .many(
-                &proxy,
-                "http://v4.example.test/",
-                &["-seconds", &seconds, "-gap", "200ms"],
+        let requests = client.requests(5, &proxy, url, &[])?;
+        let serving = async || {
+            let policy = cluster.policies(SHARED).get("edge").await?;
+            let status = |kind: &str| {
+                condition(&policy, kind)
+                    .map(|c| c.status.clone())
+                    .unwrap_or_default()
+            };
+            Ok(
+                if status("EgressIPsVerified") == "Unknown" && status("Ready") == "True" {
+                    Ok(())
+                } else {
+                    Err(describe(&policy))
+                },
             )
-            .await?;
-        for answer in &answers {
-            ensure!(
-                answer.status == 200,
-                "with dead observers: {} {} {}",
-                answer.status,
-                answer.reason,
-                answer.error
-            );
-        }
-        let api = cluster.policies(SHARED);
+        };
         eventually(
             "EgressIPsVerified=Unknown with the pods still serving",
             SETTLE,
-            || async {
-                let policy = api.get("edge").await?;
-                let status = |kind: &str| {
-                    condition(&policy, kind)
-                        .map(|c| c.status.clone())
-                        .unwrap_or_default()
-                };
-                Ok(
-                    if status("EgressIPsVerified") == "Unknown" && status("Ready") == "True" {
-                        Ok(())
-                    } else {
-                        Err(describe(&policy))
-                    },
-                )
-            },
+            &serving,
         )
-        .await
+        .await?;
+        // And it stays so: one more round finds nobody.
+        let seconds = INTERVAL_SECONDS.to_string();
+        client
+            .many(&proxy, url, &["-seconds", &seconds, "-gap", "200ms"])
+            .await?;
+        let still: Result<Result<(), String>> = serving().await;
+        still?.map_err(|seen| anyhow::anyhow!("with dead observers for longer: {seen}"))?;
+        requests.stop("with dead observers").await
     }
     .await;
     for observer in ["one", "two", "three"] {

@@ -175,11 +175,11 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     cluster.apply(&key(SECOND_KEY)).await?;
     sends("the second key", "second", "second").await?;
     let answers = requests.stop("a rotation").await?;
-    eprintln!(
-        "     {} webhooks, {} a second, while certificate and key were rotated: none failed",
+    cluster.note(format!(
+        "{} webhooks, {} a second, while certificate and key were rotated: none failed",
         answers.len(),
         per_second(&answers)
-    );
+    ));
     let refused: Vec<Receipt> = receiver
         .receipts()?
         .into_iter()
