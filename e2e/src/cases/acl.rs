@@ -19,9 +19,9 @@ use crate::fixtures;
 
 /// Changes measured; the figures of docs/measurements.md are of this many.
 const CHANGES: usize = 50;
-/// Between a change that is in force and the next. A kubelet syncs a pod at most once per relist of its containers
-/// (1 s), so changes on each other's heels measure that second; EGRESSWAY_E2E_PACE=0 does.
-const PACE: Duration = Duration::from_secs(1);
+/// Between two changes. A kubelet syncs a pod at most once per relist of its containers (1 s), so changes on each
+/// other's heels measure that second; EGRESSWAY_E2E_PACE=0 does.
+const PACE: Duration = Duration::from_millis(1300);
 /// Namespace of the fleet that is changed.
 const TENANT: &str = "e2e-changes";
 
