@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Result;
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_RSA_SHA256, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 static SERIAL: AtomicU64 = AtomicU64::new(1);
@@ -90,6 +90,26 @@ impl Ca {
             serial,
         })
     }
+}
+
+/// A pair of keys for signatures, as PEM.
+pub struct RsaKey {
+    /// For who verifies.
+    pub public: String,
+    /// For who signs.
+    pub private: String,
+}
+
+/// A new pair of 2048 bits.
+///
+/// # Errors
+/// No key could be made.
+pub fn rsa_key() -> Result<RsaKey> {
+    let key = KeyPair::generate_for(&PKCS_RSA_SHA256)?;
+    Ok(RsaKey {
+        public: key.public_key_pem(),
+        private: key.serialize_pem(),
+    })
 }
 
 /// A certificate that vouches for itself.
