@@ -7,6 +7,7 @@ mod credentials;
 mod egress_ips;
 mod input;
 mod lifecycle;
+mod observers;
 mod report;
 mod rollout;
 mod ssrf;
@@ -173,13 +174,13 @@ pub fn all() -> Vec<Case> {
             name: "a_lying_observer_only_makes_an_unexpected_entry",
             needs: Needs::Lab,
             stand: Alone(BOTH),
-            run: |c| Box::pin(egress_ips::lying_observer(c)),
+            run: |c| Box::pin(observers::lying(c)),
         },
         Case {
             name: "dead_observers_take_no_pod_down",
             needs: Needs::Lab,
             stand: Alone(BOTH),
-            run: |c| Box::pin(egress_ips::dead_observers(c)),
+            run: |c| Box::pin(observers::dead(c)),
         },
         Case {
             name: "without_the_operator_the_data_plane_serves",
