@@ -19,7 +19,7 @@ use crate::wait::eventually;
 /// So long requests that are under way may still take; the tool gives up on each sooner.
 const UNDER_WAY: Duration = Duration::from_secs(30);
 
-/// Where a client pod has the files of its Secret.
+/// Where a client pod has the files of its volume.
 pub const FILES: &str = "/files";
 
 /// A running client pod.
@@ -68,10 +68,10 @@ impl ClientPod {
     /// # Errors
     /// It does not start.
     pub async fn start(cluster: &Cluster, namespace: &str, name: &str) -> Result<Self> {
-        Self::start_with(cluster, namespace, name, None).await
+        Self::start_with(cluster, namespace, name, "default", None).await
     }
 
-    /// The same, with the keys of a Secret as files in [`FILES`].
+    /// The same as a ServiceAccount, with a volume's files in [`FILES`].
     ///
     /// # Errors
     /// It does not start.
@@ -79,7 +79,8 @@ impl ClientPod {
         cluster: &Cluster,
         namespace: &str,
         name: &str,
-        secret: Option<&str>,
+        account: &str,
+        volume: Option<serde_json::Value>,
     ) -> Result<Self> {
         cluster.namespace(namespace).await?;
         let api = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
@@ -88,6 +89,7 @@ impl ClientPod {
             "spec": {
                 "terminationGracePeriodSeconds": 0,
                 "automountServiceAccountToken": false,
+                "serviceAccountName": account,
                 "containers": [{
                     "name": "client", "image": cluster.tool_image, "imagePullPolicy": "IfNotPresent", "args": ["sleep"],
                     "securityContext": {"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {"drop": ["ALL"]},
@@ -95,13 +97,14 @@ impl ClientPod {
                 }],
             },
         });
-        if let Some(secret) = secret {
-            pod["spec"]["volumes"] = serde_json::json!([{"name": "files", "secret": {"secretName": secret}}]);
+        if let Some(mut volume) = volume {
+            volume["name"] = "files".into();
+            pod["spec"]["volumes"] = serde_json::json!([volume]);
             pod["spec"]["containers"][0]["volumeMounts"] =
                 serde_json::json!([{"name": "files", "mountPath": FILES}]);
         }
         let pod: Pod = serde_json::from_value(pod)?;
-        eventually("the default ServiceAccount", Duration::from_secs(20), || async {
+        eventually("the pod's ServiceAccount", Duration::from_secs(20), || async {
             Ok(match api.create(&PostParams::default(), &pod).await {
                 Ok(_) => Ok(()),
                 Err(kube::Error::Api(status)) if status.is_already_exists() => Ok(()),
@@ -187,6 +190,24 @@ impl ClientPod {
         serde_json::from_str(text.trim()).with_context(|| format!("the tool printed {text:?}"))
     }
 
+    /// One request for each URL, one after the other, without the cost of a `kubectl exec` for each.
+    ///
+    /// # Errors
+    /// The tool could not be run, or did not say something of each.
+    pub async fn fetch_each(&self, proxy: &str, urls: &[&str], extra: &[&str]) -> Result<Vec<Answer>> {
+        let mut args = vec!["fetch", "--json", "--proxy", proxy];
+        args.extend(extra);
+        args.extend(urls);
+        let answers = answers(&self.tool(&args).await?)?;
+        ensure!(
+            answers.len() == urls.len(),
+            "{} answers to {} requests",
+            answers.len(),
+            urls.len()
+        );
+        Ok(answers)
+    }
+
     /// So many requests a second, each over a fresh connection, until they are stopped.
     ///
     /// # Errors
@@ -224,11 +245,14 @@ impl ClientPod {
         let mut args = vec!["loop", "--proxy", proxy];
         args.extend(extra);
         args.push(url);
-        let text = self.tool(&args).await?;
-        text.lines()
-            .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
-            .collect()
+        answers(&self.tool(&args).await?)
     }
+}
+
+fn answers(text: &str) -> Result<Vec<Answer>> {
+    text.lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("the tool printed {line:?}")))
+        .collect()
 }
 
 /// Requests that go on while a case does something else.

@@ -1,6 +1,7 @@
 //! The cluster under test: an API client, kubectl for what people do with kubectl, and the lab where there is one.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -29,6 +30,7 @@ pub struct Cluster {
     /// Image with the lab's tool, for client pods.
     pub tool_image: String,
     kubectl: PathBuf,
+    notes: Arc<Mutex<Vec<String>>>,
 }
 
 impl Cluster {
@@ -43,7 +45,31 @@ impl Cluster {
             lab,
             tool_image,
             kubectl,
+            notes: Arc::default(),
         })
+    }
+
+    /// The same cluster for a case of its own, with nothing noted yet.
+    #[must_use]
+    pub fn with_own_notes(&self) -> Self {
+        Self {
+            notes: Arc::default(),
+            ..self.clone()
+        }
+    }
+
+    /// Keeps a figure to be printed under the case's name when it ends.
+    pub fn note(&self, text: String) {
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(text);
+    }
+
+    /// What was noted.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The lab; cases that need it are marked so and do not run without.
@@ -164,6 +190,18 @@ impl Cluster {
             Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
             other => other.map(|_| ()).context("failed to delete a namespace"),
         }
+    }
+
+    /// Begins to delete a policy.
+    ///
+    /// # Errors
+    /// The API server refused.
+    pub async fn leave_policy(&self, namespace: &str, name: &str) -> Result<()> {
+        let deleted = self
+            .policies(namespace)
+            .delete(name, &DeleteParams::default())
+            .await;
+        deleted.map(|_| ()).context("failed to delete a policy")
     }
 
     /// Deletes a namespace and waits until it is gone.

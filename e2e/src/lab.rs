@@ -111,16 +111,16 @@ impl Lab {
         lines(&self.run(&["echo", "log", "--since", &since.to_string()]).await?)
     }
 
-    /// Source addresses that echo servers saw since a mark.
+    /// Source addresses of requests for a path that echo servers saw since a mark.
     ///
     /// # Errors
     /// The command failed.
-    pub async fn sources(&self, since: i64) -> Result<BTreeSet<IpAddr>> {
+    pub async fn sources(&self, since: i64, path: &str) -> Result<BTreeSet<IpAddr>> {
         Ok(self
             .echo_log(since)
             .await?
             .into_iter()
-            .filter(|s| !s.method.is_empty())
+            .filter(|s| s.path == path)
             .map(|s| s.source)
             .collect())
     }

@@ -29,6 +29,9 @@ struct Args {
     /// List the cases and exit.
     #[arg(long)]
     list: bool,
+    /// So many cases at the same time, of those that do not disturb each other.
+    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
+    at_once: u8,
     /// Run only cases whose name contains one of these.
     filters: Vec<String>,
 }
@@ -44,7 +47,7 @@ async fn main() -> Result<ExitCode> {
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cluster = Cluster::connect(args.lab.map(Lab::new), args.kubectl, args.tool_image).await?;
-    let passed = runner::run(&cluster, cases::all(), &args.filters).await?;
+    let passed = runner::run(&cluster, cases::all(), &args.filters, args.at_once.into()).await?;
     Ok(if passed {
         ExitCode::SUCCESS
     } else {

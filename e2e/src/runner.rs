@@ -1,10 +1,13 @@
-//! Runs cases one after the other on one cluster, says how each went, and what the cluster looked like when one failed.
+//! Runs cases on one cluster, together where they cannot disturb each other, says how each went, and what the cluster
+//! looked like when one failed.
 
 use std::future::Future;
 use std::io::Write as _;
 use std::pin::Pin;
 
 use anyhow::Result;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::time::Instant;
 
 use crate::cluster::{Cluster, FLEETS, SYSTEM};
@@ -18,6 +21,39 @@ pub enum Needs {
     Lab,
 }
 
+/// What cases share. Every fleet stands in one of these, so a case that has both to itself has the operator, the
+/// observers and the machine to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Cells edge-a and edge-b: their NATs, their pool, and the policy `edge` of the shared namespace.
+    Edge,
+    /// Cell batch: its NAT, its pool, and the policy `batch` of the shared namespace.
+    Batch,
+}
+
+/// How a case stands to the others.
+#[derive(Clone, Copy, Debug)]
+pub enum Stand {
+    /// It relies on these places as they are, beside others that do.
+    Beside(&'static [Place]),
+    /// It changes these places, or judges by all that happens there: no other case may be in them.
+    Alone(&'static [Place]),
+}
+
+impl Stand {
+    fn places(self) -> &'static [Place] {
+        match self {
+            Self::Beside(places) | Self::Alone(places) => places,
+        }
+    }
+
+    /// Whether two cases may run at the same time.
+    fn goes_with(self, other: Self) -> bool {
+        let both_look_on = matches!((self, other), (Self::Beside(_), Self::Beside(_)));
+        both_look_on || !self.places().iter().any(|place| other.places().contains(place))
+    }
+}
+
 /// A running case.
 pub type Run = Pin<Box<dyn Future<Output = Result<()>>>>;
 
@@ -27,50 +63,78 @@ pub struct Case {
     pub name: &'static str,
     /// What it needs.
     pub needs: Needs,
+    /// What may run at the same time.
+    pub stand: Stand,
     /// The case itself.
     pub run: fn(Cluster) -> Run,
 }
 
-/// Runs the cases whose names contain one of the filters (all without filters); true when none failed.
+/// Takes the first waiting case that goes with all that run.
+fn next(waiting: &mut Vec<Case>, running: &[(&'static str, Stand)]) -> Option<Case> {
+    let fits = |case: &Case| running.iter().all(|(_, stand)| case.stand.goes_with(*stand));
+    waiting.iter().position(fits).map(|at| waiting.remove(at))
+}
+
+/// Runs the cases whose names contain one of the filters (all without filters), at most so many at once; true when none
+/// failed.
 ///
 /// # Errors
 /// Standard output is gone.
-pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String]) -> Result<bool> {
+pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String], at_once: usize) -> Result<bool> {
     let mut out = std::io::stdout();
-    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
-    for case in cases
-        .iter()
+    let (begin, mut passed, mut failed) = (Instant::now(), 0, 0);
+    let (mut waiting, skipped): (Vec<Case>, Vec<Case>) = cases
+        .into_iter()
         .filter(|c| filters.is_empty() || filters.iter().any(|f| c.name.contains(f.as_str())))
-    {
-        if case.needs == Needs::Lab && cluster.lab.is_none() {
-            skipped += 1;
-            writeln!(
-                out,
-                "skip {} (needs the lab: it changes NATs or looks from outside)",
-                case.name
-            )?;
-            continue;
+        .partition(|c| c.needs == Needs::Cluster || cluster.lab.is_some());
+    for case in &skipped {
+        writeln!(
+            out,
+            "skip {} (needs the lab: it changes NATs or looks from outside)",
+            case.name
+        )?;
+    }
+    let (mut running, mut ends) = (Vec::new(), FuturesUnordered::new());
+    loop {
+        while running.len() < at_once {
+            let Some(case) = next(&mut waiting, &running) else {
+                break;
+            };
+            running.push((case.name, case.stand));
+            let (own, start) = (cluster.with_own_notes(), Instant::now());
+            ends.push(async move {
+                let result = (case.run)(own.clone()).await;
+                (case.name, result, own.notes(), start.elapsed())
+            });
         }
-        let start = Instant::now();
-        match (case.run)(cluster.clone()).await {
-            Ok(()) => {
-                passed += 1;
-                writeln!(out, "ok   {} ({:.1} s)", case.name, start.elapsed().as_secs_f32())?;
-            }
-            Err(error) => {
-                failed += 1;
-                writeln!(
-                    out,
-                    "FAIL {} ({:.1} s): {error:#}",
-                    case.name,
-                    start.elapsed().as_secs_f32()
-                )?;
-                dump(cluster, &mut out).await?;
-            }
+        let Some((name, result, notes, took)) = ends.next().await else {
+            break;
+        };
+        running.retain(|(other, _)| *other != name);
+        let seconds = took.as_secs_f32();
+        match &result {
+            Ok(()) => writeln!(out, "ok   {name} ({seconds:.1} s)")?,
+            Err(error) => writeln!(out, "FAIL {name} ({seconds:.1} s): {error:#}")?,
+        }
+        for note in notes {
+            writeln!(out, "     {note}")?;
+        }
+        if result.is_ok() {
+            passed += 1;
+        } else {
+            failed += 1;
+            let beside: Vec<&str> = running.iter().map(|(name, _)| *name).collect();
+            writeln!(out, "     beside it: {}", beside.join(", "))?;
+            dump(cluster, &mut out).await?;
         }
         out.flush()?;
     }
-    writeln!(out, "{passed} passed, {failed} failed, {skipped} skipped")?;
+    writeln!(
+        out,
+        "{passed} passed, {failed} failed, {} skipped in {:.0} s",
+        skipped.len(),
+        begin.elapsed().as_secs_f32()
+    )?;
     Ok(failed == 0)
 }
 
@@ -92,4 +156,42 @@ async fn dump(cluster: &Cluster, out: &mut impl std::io::Write) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Place::{Batch, Edge};
+    use super::Stand::{Alone, Beside};
+    use super::*;
+
+    #[test]
+    fn cases_meet_only_where_nobody_disturbs() {
+        for (one, other, expected) in [
+            (Beside(&[Edge, Batch]), Beside(&[Edge, Batch]), true),
+            (Alone(&[Edge]), Beside(&[Batch]), true),
+            (Alone(&[Edge]), Alone(&[Batch]), true),
+            (Alone(&[Edge]), Beside(&[Edge]), false),
+            (Alone(&[Edge]), Beside(&[Edge, Batch]), false),
+            (Alone(&[Edge, Batch]), Alone(&[Batch]), false),
+            (Alone(&[Edge, Batch]), Beside(&[]), true),
+        ] {
+            assert_eq!(one.goes_with(other), expected, "{one:?} and {other:?}");
+            assert_eq!(other.goes_with(one), expected, "{other:?} and {one:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_that_fits_begins() {
+        let case = |name, stand| Case {
+            name,
+            needs: Needs::Cluster,
+            stand,
+            run: |_| Box::pin(async { Ok(()) }),
+        };
+        let mut waiting = vec![case("alone", Alone(&[Batch])), case("beside", Beside(&[Batch]))];
+        let running = [("running", Beside(&[Batch]))];
+        let mut taken = || next(&mut waiting, &running).map(|case| case.name);
+        assert_eq!((taken(), taken()), (Some("beside"), None));
+        assert_eq!(next(&mut waiting, &[]).map(|case| case.name), Some("alone"));
+    }
 }

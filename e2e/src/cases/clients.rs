@@ -17,10 +17,14 @@ use crate::cluster::{Cluster, FLEETS};
 use crate::fixtures;
 use crate::wait::eventually;
 
-/// Namespace of the policy and of those who may use it.
+/// Namespaces of policies and of those who may use them, one for each case.
 const TENANT: &str = "e2e-clients";
-/// Namespace of those who may not.
+const LABELLED: &str = "e2e-clients-labelled";
+const ARRIVING: &str = "e2e-clients-arriving";
+const LEAVING: &str = "e2e-clients-leaving";
+/// Namespaces of those who may not.
 const STRANGERS: &str = "e2e-strangers";
+const HEIRS: &str = "e2e-heirs";
 const URL: &str = "http://echo.example.test/";
 /// The proxy waits so long for a source that is not in its table yet.
 const WAIT: Duration = Duration::from_secs(2);
@@ -32,16 +36,15 @@ const GENERAL_NODE: &str = "sys-1";
 const ADDRESSES: &str = "/var/lib/cni/networks/lab";
 
 /// The policy `guarded`, Ready, with these clients; `null` is all pods of the namespace.
-async fn guarded(cluster: &Cluster, clients: Value) -> Result<String> {
-    cluster.namespace(TENANT).await?;
-    cluster.namespace(STRANGERS).await?;
+async fn guarded(cluster: &Cluster, tenant: &str, clients: Value) -> Result<String> {
+    cluster.fresh_namespace(tenant).await?;
     cluster.apply(&fixtures::batch().to_string()).await?;
-    let mut policy = fixtures::policy(TENANT, "guarded", fixtures::BATCH, &fixtures::allow_echo());
+    let mut policy = fixtures::policy(tenant, "guarded", fixtures::BATCH, &fixtures::allow_echo());
     if !clients.is_null() {
         policy["spec"]["clients"] = clients;
     }
     cluster.apply(&policy.to_string()).await?;
-    let ready = cluster.await_condition(TENANT, "guarded", "Ready", "True", Duration::from_secs(90));
+    let ready = cluster.await_condition(tenant, "guarded", "Ready", "True", Duration::from_secs(90));
     proxy_url(&ready.await?)
 }
 
@@ -59,7 +62,7 @@ fn served(answer: &Answer, who: &str) -> Result<()> {
 }
 
 pub(super) async fn other_namespaces(cluster: Cluster) -> Result<()> {
-    let proxy = guarded(&cluster, Value::Null).await?;
+    let proxy = guarded(&cluster, TENANT, Value::Null).await?;
     let tenant = ClientPod::start(&cluster, TENANT, "named-in-the-log").await?;
     let stranger = ClientPod::start(&cluster, STRANGERS, "stranger").await?;
     served(&tenant.fetch(&proxy, URL, &[]).await?, "a pod of the namespace")?;
@@ -84,21 +87,21 @@ pub(super) async fn other_namespaces(cluster: Cluster) -> Result<()> {
         )
     })
     .await?;
-    tenant.delete().await?;
-    stranger.delete().await
+    stranger.delete().await?;
+    cluster.leave_namespace(TENANT).await
 }
 
 pub(super) async fn by_labels(cluster: Cluster) -> Result<()> {
     let clients = json!([{"name": "sender", "from": {"podSelector": {"matchLabels": {"app": "sender"}}}}]);
-    let proxy = guarded(&cluster, clients).await?;
+    let proxy = guarded(&cluster, LABELLED, clients).await?;
     // A client pod's label `app` is its name.
-    let sender = ClientPod::start(&cluster, TENANT, "sender").await?;
-    let other = ClientPod::start(&cluster, TENANT, "other").await?;
+    let sender = ClientPod::start(&cluster, LABELLED, "sender").await?;
+    let other = ClientPod::start(&cluster, LABELLED, "other").await?;
     served(&sender.fetch(&proxy, URL, &[]).await?, "the pod with the label")?;
     refused(&other.fetch(&proxy, URL, &[]).await?, "a pod without")?;
     for (pod, label) in [("sender", "app=other"), ("other", "app=sender")] {
         cluster
-            .kubectl(&["label", "pod", "-n", TENANT, pod, label, "--overwrite"])
+            .kubectl(&["label", "pod", "-n", LABELLED, pod, label, "--overwrite"])
             .await?;
     }
     let swapped = Instant::now();
@@ -118,18 +121,17 @@ pub(super) async fn by_labels(cluster: Cluster) -> Result<()> {
     )
     .await?;
     // The refusal itself takes the wait for a source that may be new.
-    eprintln!(
-        "     changed labels are in force after {} ms, the wait of {} s included",
+    cluster.note(format!(
+        "changed labels are in force after {} ms, the wait of {} s included",
         swapped.elapsed().as_millis(),
         WAIT.as_secs()
-    );
-    sender.delete().await?;
-    other.delete().await
+    ));
+    cluster.leave_namespace(LABELLED).await
 }
 
 /// A pod that does nothing but one request, the moment it starts.
 async fn first_request(cluster: &Cluster, name: &str, proxy: &str) -> Result<Answer> {
-    let api = Api::<Pod>::namespaced(cluster.client.clone(), TENANT);
+    let api = Api::<Pod>::namespaced(cluster.client.clone(), ARRIVING);
     let pod: Pod = serde_json::from_value(json!({
         "metadata": {"name": name, "labels": {"app": "new"}},
         "spec": {
@@ -151,17 +153,17 @@ async fn first_request(cluster: &Cluster, name: &str, proxy: &str) -> Result<Ans
         })
     })
     .await?;
-    let log = cluster.kubectl(&["logs", "-n", TENANT, name]).await?;
+    let log = cluster.kubectl(&["logs", "-n", ARRIVING, name]).await?;
     let answer = serde_json::from_str(log.trim()).with_context(|| format!("the tool printed {log:?}"))?;
     cluster
-        .kubectl(&["delete", "pod", "-n", TENANT, name, "--wait=false"])
+        .kubectl(&["delete", "pod", "-n", ARRIVING, name, "--wait=false"])
         .await?;
     Ok(answer)
 }
 
 pub(super) async fn new_pods(cluster: Cluster) -> Result<()> {
     let clients = json!([{"name": "new", "from": {"podSelector": {"matchLabels": {"app": "new"}}}}]);
-    let proxy = guarded(&cluster, clients).await?;
+    let proxy = guarded(&cluster, ARRIVING, clients).await?;
     let mut took = Vec::new();
     for count in 0..NEW_PODS {
         let answer = first_request(&cluster, &format!("new-{count}"), &proxy).await?;
@@ -169,26 +171,26 @@ pub(super) async fn new_pods(cluster: Cluster) -> Result<()> {
         took.push(answer.duration_ms);
     }
     took.sort_unstable();
-    eprintln!(
-        "     first requests of {NEW_PODS} new pods: p50 {} ms, max {} ms",
+    cluster.note(format!(
+        "first requests of {NEW_PODS} new pods: p50 {} ms, max {} ms",
         took.get(NEW_PODS / 2).context("no pod")?,
         took.last().context("no pod")?
-    );
-    Ok(())
+    ));
+    cluster.leave_namespace(ARRIVING).await
 }
 
 pub(super) async fn given_back(cluster: Cluster) -> Result<()> {
-    guarded(&cluster, Value::Null).await?;
+    guarded(&cluster, LEAVING, Value::Null).await?;
     // Straight to a pod over IPv4: through the Service the client might choose the family that it does not inherit.
-    let pods = cluster.fleet_pods(TENANT, "guarded").await?;
+    let pods = cluster.fleet_pods(LEAVING, "guarded").await?;
     let ip = pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone());
     let proxy = format!("http://{}:4750", ip.context("the fleet has no pod")?);
-    let tenant = ClientPod::start(&cluster, TENANT, "leaving").await?;
+    let tenant = ClientPod::start(&cluster, LEAVING, "leaving").await?;
     served(&tenant.fetch(&proxy, URL, &[]).await?, "the pod")?;
-    let ip = address(&cluster, TENANT, "leaving").await?;
+    let ip = address(&cluster, LEAVING, "leaving").await?;
     let table = Api::<ConfigMap>::namespaced(cluster.client.clone(), FLEETS);
     let name = egressway_core::wire::names::clients_name(&egressway_core::wire::names::fleet_name(
-        TENANT, "guarded",
+        LEAVING, "guarded",
     ));
     let listed = || async {
         let data = table.get(&name).await?.data.unwrap_or_default();
@@ -215,10 +217,10 @@ pub(super) async fn given_back(cluster: Cluster) -> Result<()> {
         },
     )
     .await?;
-    eprintln!(
-        "     an address left the table {} ms after its pod",
+    cluster.note(format!(
+        "an address left the table {} ms after its pod",
         gone.elapsed().as_millis()
-    );
+    ));
     // The node gives the same address to the next pod, which is somebody else's.
     let before = Ipv4Addr::from(u32::from(ip).saturating_sub(1));
     let rewind = format!("test ! -e {ADDRESSES}/{ip} && printf %s {before} >{ADDRESSES}/last_reserved_ip.0");
@@ -233,8 +235,8 @@ pub(super) async fn given_back(cluster: Cluster) -> Result<()> {
         },
     )
     .await?;
-    let heir = ClientPod::start(&cluster, STRANGERS, "heir").await?;
-    let inherited = address(&cluster, STRANGERS, "heir").await?;
+    let heir = ClientPod::start(&cluster, HEIRS, "heir").await?;
+    let inherited = address(&cluster, HEIRS, "heir").await?;
     ensure!(
         inherited == ip,
         "the heir got {inherited} instead of {ip}: the lab hands addresses out otherwise than it did"
@@ -252,13 +254,12 @@ pub(super) async fn given_back(cluster: Cluster) -> Result<()> {
         },
     )
     .await?;
-    eprintln!(
-        "     its heir was refused {} ms after the pod had gone",
+    cluster.note(format!(
+        "its heir was refused {} ms after the pod had gone",
         gone.elapsed().as_millis()
-    );
-    heir.delete().await?;
-    cluster.delete_namespace(STRANGERS).await?;
-    cluster.delete_namespace(TENANT).await
+    ));
+    cluster.leave_namespace(HEIRS).await?;
+    cluster.leave_namespace(LEAVING).await
 }
 
 /// The pod's IPv4 address.

@@ -116,11 +116,15 @@ pub(super) async fn open(cluster: Cluster) -> Result<()> {
     }
     let ready = cluster.await_condition(TENANT, "keyed", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
-    let client = ClientPod::start(&cluster, TENANT, "client").await?;
-    let password = |word: &str| with_credential(&proxy, "anybody", word);
     let audience = format!("egressway.dev/{TENANT}/keyed");
-    let bearer = |token: &str| with_credential(&proxy, &format!("{TENANT}/keyed"), token);
-    let good = bearer(&token(&cluster, "sender", &audience).await?);
+    let projected = json!({"projected": {"sources": [
+        {"serviceAccountToken": {"path": "token", "audience": audience, "expirationSeconds": 3600}},
+        {"serviceAccountToken": {"path": "other", "audience": "egressway.dev/other/keyed", "expirationSeconds": 3600}},
+    ]}});
+    let client = ClientPod::start_with(&cluster, TENANT, "client", "sender", Some(projected)).await?;
+    let password = |word: &str| with_credential(&proxy, "anybody", word);
+    let basic = |token: &str| with_credential(&proxy, &format!("{TENANT}/keyed"), token);
+    let good = basic(&token(&cluster, "sender", &audience).await?);
     let get = async |proxy: &str| client.fetch(proxy, URL, &[]).await;
 
     refused(&get(&proxy).await?, 407, "credentials_missing", "no credential")?;
@@ -139,6 +143,23 @@ pub(super) async fn open(cluster: Cluster) -> Result<()> {
         .fetch(&good, "https://v4.example.test/", &["-insecure"])
         .await?;
     served(&tunnel, "a CONNECT with the token")?;
+    let (mounted, foreign) = (format!("{FILES}/token"), format!("{FILES}/other"));
+    for url in [URL, "https://v4.example.test/"] {
+        let bearer = async |file: &str| {
+            let args = ["-insecure", "-proxy-bearer", file];
+            client.fetch(&proxy, url, &args).await
+        };
+        served(
+            &bearer(&mounted).await?,
+            &format!("{url} with the mounted token as Bearer"),
+        )?;
+        refused(
+            &bearer(&foreign).await?,
+            407,
+            "credentials_invalid",
+            &format!("{url} with a mounted token for another policy"),
+        )?;
+    }
     for (what, wrong) in [
         ("a wrong password", password("wrong-password")),
         (
@@ -147,14 +168,14 @@ pub(super) async fn open(cluster: Cluster) -> Result<()> {
         ),
         (
             "another account's token",
-            bearer(&token(&cluster, "other", &audience).await?),
+            basic(&token(&cluster, "other", &audience).await?),
         ),
         (
             "a token for another policy",
-            bearer(&token(&cluster, "sender", "egressway.dev/other/keyed").await?),
+            basic(&token(&cluster, "sender", "egressway.dev/other/keyed").await?),
         ),
         ("a token for the API server", {
-            bearer(&token(&cluster, "sender", "https://kubernetes.default.svc").await?)
+            basic(&token(&cluster, "sender", "https://kubernetes.default.svc").await?)
         }),
     ] {
         refused(&get(&wrong).await?, 407, "credentials_invalid", what)?;
@@ -225,10 +246,13 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
         let data = json!({"tls.crt": leaf.cert, "tls.key": leaf.key});
         Ok(fixtures::secret(CERTIFIED, "listener", &data).to_string())
     };
+    let client_ca = |data: Value| fixtures::secret(CERTIFIED, "client-ca", &data).to_string();
     let (batch, other) = (clients.leaf("batch", &[])?, clients.leaf("other", &[])?);
+    let lost = clients.leaf("batch", &[])?;
     let files = json!({
         "old.crt": old.pem(), "new.crt": new.pem(), "both.crt": old.pem() + &new.pem(),
         "batch.crt": batch.cert, "batch.key": batch.key, "other.crt": other.cert, "other.key": other.key,
+        "lost.crt": lost.cert, "lost.key": lost.key,
     });
     let mut policy = fixtures::policy(CERTIFIED, "locked", fixtures::BATCH, &fixtures::allow_echo());
     policy["spec"]["listener"] = json!({"tls": {"certificateRef": {"name": "listener"}}});
@@ -236,7 +260,7 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
     policy["spec"]["clients"] = json!([{"name": "batch", "auth": auth}]);
     for manifest in [
         listener(&old)?,
-        fixtures::secret(CERTIFIED, "client-ca", &json!({"ca.crt": clients.pem()})).to_string(),
+        client_ca(json!({"ca.crt": clients.pem()})),
         fixtures::unlabelled_secret(CERTIFIED, "files", &files).to_string(),
         policy.to_string(),
     ] {
@@ -245,7 +269,14 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
     let ready = cluster.await_condition(CERTIFIED, "locked", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
     ensure!(proxy.starts_with(&format!("https://{service}:")), "{proxy}");
-    let client = ClientPod::start_with(&cluster, CERTIFIED, "certified", Some("files")).await?;
+    let client = ClientPod::start_with(
+        &cluster,
+        CERTIFIED,
+        "certified",
+        "default",
+        Some(json!({"secret": {"secretName": "files"}})),
+    )
+    .await?;
     let file = |name: &str| format!("{FILES}/{name}");
     let get = async |ca: &str, identity: &str| {
         let (ca, cert, key) = (
@@ -259,7 +290,9 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
         }
         client.fetch(&proxy, URL, &args).await
     };
-    served(&get("old.crt", "batch").await?, "the certificate")?;
+    for identity in ["batch", "lost"] {
+        served(&get("old.crt", identity).await?, "the certificate")?;
+    }
     refused(
         &get("old.crt", "").await?,
         403,
@@ -281,6 +314,8 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
     let args = ["-ca", &ca, "-cert", &cert, "-key", &key];
     let requests = client.requests(RATE, &proxy, URL, &args)?;
     cluster.apply(&listener(&new)?).await?;
+    let revoked = json!({"ca.crt": clients.pem(), "ca.crl": clients.revoke(&lost)?});
+    cluster.apply(&client_ca(revoked)).await?;
     eventually("the new certificate of the listener", ROTATION, || async {
         let answer = get("new.crt", "batch").await?;
         Ok(served(&answer, "with the new CA").map_err(|error| error.to_string()))
@@ -291,7 +326,19 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
         before.status == 0,
         "the old certificate is still served: {before:?}"
     );
-    requests.stop("a rotation of the listener's certificate").await?;
+    eventually("the revoked certificate to be refused", ROTATION, || async {
+        let answer = get("new.crt", "lost").await?;
+        let refused = answer.status == 0 && answer.error.contains("revoked");
+        Ok(if refused {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        })
+    })
+    .await?;
+    requests
+        .stop("a rotation of the listener's certificate, and a list of revoked ones")
+        .await?;
     client.delete().await?;
     cluster.leave_namespace(CERTIFIED).await
 }

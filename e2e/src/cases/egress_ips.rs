@@ -7,16 +7,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::{SHARED, proxy_url, shared};
+use super::{SHARED, proxy_url, shared, shared_batch, shared_edge};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
 use crate::fixtures::INTERVAL_SECONDS;
 use crate::wait::eventually;
 
 /// Long enough for an address to leave the observation window (three rounds) and for status to say so.
-const SETTLE: Duration = Duration::from_secs(INTERVAL_SECONDS * 6 + 15);
+pub(super) const SETTLE: Duration = Duration::from_secs(INTERVAL_SECONDS * 6 + 15);
 
-fn in_state(policy: &EgressPolicy, states: &[&str]) -> BTreeSet<IpAddr> {
+pub(super) fn in_state(policy: &EgressPolicy, states: &[&str]) -> BTreeSet<IpAddr> {
     let entries = policy.status.iter().flat_map(|s| &s.egress_ips);
     entries
         .filter(|e| states.contains(&e.state.as_str()))
@@ -24,7 +24,7 @@ fn in_state(policy: &EgressPolicy, states: &[&str]) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-fn unexpected(policy: &EgressPolicy) -> BTreeSet<IpAddr> {
+pub(super) fn unexpected(policy: &EgressPolicy) -> BTreeSet<IpAddr> {
     policy
         .status
         .iter()
@@ -33,12 +33,16 @@ fn unexpected(policy: &EgressPolicy) -> BTreeSet<IpAddr> {
         .collect()
 }
 
-fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
+pub(super) fn set(addresses: &[&str]) -> BTreeSet<IpAddr> {
     addresses.iter().filter_map(|a| a.parse().ok()).collect()
 }
 
 /// Waits until exactly these addresses are Verified and none is unexpected.
-async fn await_verified(cluster: &Cluster, name: &str, addresses: &[&str]) -> Result<EgressPolicy> {
+pub(super) async fn await_verified(
+    cluster: &Cluster,
+    name: &str,
+    addresses: &[&str],
+) -> Result<EgressPolicy> {
     let api = cluster.policies(SHARED);
     eventually(
         &format!("{addresses:?} to be all that is Verified of {name}"),
@@ -71,6 +75,8 @@ async fn seen_outside(
 ) -> Result<BTreeSet<IpAddr>> {
     let lab = cluster.lab()?;
     let since = lab.mark().await?;
+    // Others ask the same servers at the same time, by other paths.
+    let path = format!("/seen-of-{name}-{since}");
     for pod in cluster.fleet_pods(SHARED, name).await? {
         let ip = pod
             .status
@@ -81,7 +87,7 @@ async fn seen_outside(
             let answers = client
                 .many(
                     &proxy,
-                    &format!("http://{host}/"),
+                    &format!("http://{host}{path}"),
                     // Tunnels: a forwarded request may go over a connection that is kept, from the address it has.
                     &["-tunnel", "-count", count, "-gap", "1ms"],
                 )
@@ -97,7 +103,7 @@ async fn seen_outside(
             }
         }
     }
-    lab.sources(since).await
+    lab.sources(since, &path).await
 }
 
 pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
@@ -145,7 +151,7 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_batch(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
@@ -190,7 +196,7 @@ pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_edge(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
@@ -289,10 +295,10 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
                 verified.message
             );
         }
-        eprintln!(
-            "     last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)",
+        cluster.note(format!(
+            "last request from the new address {} ms after the change (interval {INTERVAL_SECONDS} s)",
             last.map_or(0, |l| l - changed)
-        );
+        ));
         Ok(())
     }
     .await;
@@ -303,133 +309,4 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
         .await_condition(SHARED, "edge", "Ready", "True", SETTLE)
         .await
         .map(|_| ())
-}
-
-pub(super) async fn lying_observer(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
-    let lab = cluster.lab()?;
-    let promised = ["192.31.196.30", "2620:4f:8000:2::30"];
-    let before = await_verified(&cluster, "batch", &promised).await?;
-    lab.run(&["observer", "three", "lie", "192.31.196.66,2620:4f:8000:2::66"])
-        .await?;
-    let api = cluster.policies(SHARED);
-    let result = eventually("the lie to show in unexpectedIPs only", SETTLE, || async {
-        let policy = api.get("batch").await?;
-        let liar = unexpected(&policy);
-        let entry = policy.status.iter().flat_map(|s| &s.unexpected_ips).next();
-        let named = entry.is_some_and(|e| e.observers == ["three"] && !e.confirmed);
-        Ok(
-            if !liar.is_empty() && liar.is_subset(&set(&["192.31.196.66", "2620:4f:8000:2::66"])) && named {
-                Ok(policy)
-            } else {
-                Err(format!("{liar:?}"))
-            },
-        )
-    })
-    .await;
-    let during = match result {
-        Ok(policy) => policy,
-        Err(error) => {
-            lab.run(&["observer", "three", "honest"]).await?;
-            return Err(error);
-        }
-    };
-    lab.run(&["observer", "three", "honest"]).await?;
-    let conditions = |p: &EgressPolicy| -> Vec<(String, String)> {
-        p.status
-            .iter()
-            .flat_map(|s| &s.conditions)
-            .map(|c| (c.type_.clone(), c.status.clone()))
-            .collect()
-    };
-    ensure!(
-        conditions(&before) == conditions(&during),
-        "conditions moved: {}",
-        describe(&during)
-    );
-    ensure!(
-        in_state(&during, &["Verified"]) == set(&promised),
-        "egressIPs moved"
-    );
-    await_verified(&cluster, "batch", &promised).await.map(|_| ())
-}
-
-pub(super) async fn dead_observers(cluster: Cluster) -> Result<()> {
-    let (policy, _) = shared(&cluster).await?;
-    let (lab, client) = (
-        cluster.lab()?,
-        ClientPod::start(&cluster, SHARED, "client").await?,
-    );
-    await_verified(
-        &cluster,
-        "edge",
-        &[
-            "192.31.196.10",
-            "2620:4f:8000:2::10",
-            "192.31.196.20",
-            "2620:4f:8000:2::20",
-        ],
-    )
-    .await?;
-    for observer in ["one", "two", "three"] {
-        lab.run(&["observer", observer, "stop"]).await?;
-    }
-    let proxy = proxy_url(&policy)?;
-    let seconds = (INTERVAL_SECONDS * 5).to_string();
-    let result = async {
-        let answers = client
-            .many(
-                &proxy,
-                "http://v4.example.test/",
-                &["-seconds", &seconds, "-gap", "200ms"],
-            )
-            .await?;
-        for answer in &answers {
-            ensure!(
-                answer.status == 200,
-                "with dead observers: {} {} {}",
-                answer.status,
-                answer.reason,
-                answer.error
-            );
-        }
-        let api = cluster.policies(SHARED);
-        eventually(
-            "EgressIPsVerified=Unknown with the pods still serving",
-            SETTLE,
-            || async {
-                let policy = api.get("edge").await?;
-                let status = |kind: &str| {
-                    condition(&policy, kind)
-                        .map(|c| c.status.clone())
-                        .unwrap_or_default()
-                };
-                Ok(
-                    if status("EgressIPsVerified") == "Unknown" && status("Ready") == "True" {
-                        Ok(())
-                    } else {
-                        Err(describe(&policy))
-                    },
-                )
-            },
-        )
-        .await
-    }
-    .await;
-    for observer in ["one", "two", "three"] {
-        lab.run(&["observer", observer, "honest"]).await?;
-    }
-    result?;
-    await_verified(
-        &cluster,
-        "edge",
-        &[
-            "192.31.196.10",
-            "2620:4f:8000:2::10",
-            "192.31.196.20",
-            "2620:4f:8000:2::20",
-        ],
-    )
-    .await
-    .map(|_| ())
 }

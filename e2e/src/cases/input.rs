@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{SHARED, proxy_url, shared};
+use super::{SHARED, own_on_batch, proxy_url, shared_batch};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
 use crate::fixtures;
@@ -182,12 +182,12 @@ pub(super) async fn refused_at_apply(cluster: Cluster) -> Result<()> {
         cases.len(),
         accepted.join("; ")
     );
-    eprintln!("     {} manifests refused, each with its field", cases.len());
+    cluster.note(format!("{} manifests refused, each with its field", cases.len()));
     Ok(())
 }
 
 pub(super) async fn becomes_a_condition(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    shared_batch(&cluster).await?;
     let mut walled = fixtures::pool("e2e-walled", &[("batch", "batch", None, 30)]);
     walled["spec"]["allowedNamespaces"] = json!({"from": "Names", "names": ["somebody-else"]});
     cluster.apply(&walled.to_string()).await?;
@@ -266,7 +266,7 @@ pub(super) async fn becomes_a_condition(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn bad_edit_keeps_last_good(cluster: Cluster) -> Result<()> {
-    let (_, policy) = shared(&cluster).await?;
+    let policy = own_on_batch(&cluster, "edited").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let proxy = proxy_url(&policy)?;
     let before = policy
@@ -276,10 +276,10 @@ pub(super) async fn bad_edit_keeps_last_good(cluster: Cluster) -> Result<()> {
         .context("no config")?;
     let bad = json!([{"name": "net", "cidrs": ["192.175.48.1/24"]}]);
     cluster
-        .patch_policy(SHARED, "batch", json!({"spec": {"rules": bad}}))
+        .patch_policy(SHARED, "edited", json!({"spec": {"rules": bad}}))
         .await?;
     let policy = cluster
-        .await_condition(SHARED, "batch", "Accepted", "False", Duration::from_secs(15))
+        .await_condition(SHARED, "edited", "Accepted", "False", Duration::from_secs(15))
         .await?;
     let message = condition(&policy, "Accepted")
         .map(|c| c.message.clone())
@@ -305,15 +305,15 @@ pub(super) async fn bad_edit_keeps_last_good(cluster: Cluster) -> Result<()> {
     cluster
         .patch_policy(
             SHARED,
-            "batch",
+            "edited",
             json!({"spec": {"rules": fixtures::allow_echo()}}),
         )
         .await?;
     cluster
-        .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(30))
+        .await_condition(SHARED, "edited", "Ready", "True", Duration::from_secs(30))
         .await?;
     eventually("Accepted=True", Duration::from_secs(10), || async {
-        let policy = cluster.policies(SHARED).get("batch").await?;
+        let policy = cluster.policies(SHARED).get("edited").await?;
         Ok(
             if condition(&policy, "Accepted").is_some_and(|c| c.status == "True") {
                 Ok(())
@@ -322,5 +322,6 @@ pub(super) async fn bad_edit_keeps_last_good(cluster: Cluster) -> Result<()> {
             },
         )
     })
-    .await
+    .await?;
+    cluster.leave_policy(SHARED, "edited").await
 }

@@ -6,12 +6,14 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-use super::{SHARED, proxy_url, shared};
+use super::{SHARED, proxy_url, ready, shared};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, FLEETS, SYSTEM};
 use crate::fixtures;
 use crate::wait::eventually;
 
+/// Namespace of the policy whose objects are edited and deleted: without pods, so that nothing else changes them.
+const HEALED: &str = "e2e-healed";
 /// Every kind that the operator makes in the fleet namespace.
 const KINDS: &str = "deployments.apps,services,configmaps,secrets,serviceaccounts,networkpolicies.networking.k8s.io,poddisruptionbudgets.policy";
 
@@ -44,7 +46,7 @@ async fn objects(cluster: &Cluster, namespace: &str, name: &str) -> Result<BTree
 }
 
 pub(super) async fn names_do_not_meet(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    cluster.apply(&fixtures::batch().to_string()).await?;
     let pairs = [("e2e-a", "b-c"), ("e2e-a-b", "c")];
     for (namespace, name) in pairs {
         cluster.namespace(namespace).await?;
@@ -77,19 +79,28 @@ pub(super) async fn names_do_not_meet(cluster: Cluster) -> Result<()> {
         objects(&cluster, "e2e-a-b", "c").await?.len() == two.len(),
         "deleting one took objects of the other"
     );
-    cluster.delete_namespace("e2e-a").await?;
+    cluster.leave_namespace("e2e-a").await?;
     cluster.delete_namespace("e2e-a-b").await
 }
 
 pub(super) async fn heals(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
-    let wanted = objects(&cluster, SHARED, "batch").await?;
+    cluster.fresh_namespace(HEALED).await?;
+    cluster.apply(&fixtures::batch().to_string()).await?;
+    ready(
+        &cluster,
+        HEALED,
+        "healed",
+        fixtures::BATCH,
+        &fixtures::allow_echo(),
+    )
+    .await?;
+    let wanted = objects(&cluster, HEALED, "healed").await?;
     ensure!(wanted.len() >= 8, "objects: {:?}", wanted.keys());
     let healed = |what: String| {
         let (cluster, wanted) = (cluster.clone(), wanted.clone());
         async move {
             eventually(&format!("{what} to heal"), Duration::from_secs(30), || async {
-                let found = objects(&cluster, SHARED, "batch").await?;
+                let found = objects(&cluster, HEALED, "healed").await?;
                 let differs = wanted.iter().find(|(key, value)| found.get(*key) != Some(value));
                 Ok(match differs {
                     None if found.len() == wanted.len() => Ok(()),
@@ -151,7 +162,7 @@ pub(super) async fn heals(cluster: Cluster) -> Result<()> {
         Duration::from_secs(30),
         || async {
             Ok(
-                if objects(&cluster, SHARED, "batch").await?.len() == wanted.len() {
+                if objects(&cluster, HEALED, "healed").await?.len() == wanted.len() {
                     Ok(())
                 } else {
                     Err("missing".to_owned())
@@ -161,12 +172,12 @@ pub(super) async fn heals(cluster: Cluster) -> Result<()> {
     )
     .await?;
     cluster
-        .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(150))
+        .await_condition(HEALED, "healed", "Ready", "True", Duration::from_secs(150))
         .await?;
     cluster
-        .await_condition(SHARED, "batch", "Programmed", "True", Duration::from_secs(150))
-        .await
-        .map(|_| ())
+        .await_condition(HEALED, "healed", "Programmed", "True", Duration::from_secs(150))
+        .await?;
+    cluster.leave_namespace(HEALED).await
 }
 
 /// Writes of the operator that the audit log has since a mark.
@@ -187,14 +198,14 @@ async fn writes(cluster: &Cluster, since: i64) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Waits until the operator has written nothing for a while, and watches a minute more.
-async fn settled(cluster: &Cluster) -> Result<()> {
+/// Waits until the operator has written nothing for 10 s, and returns since when.
+async fn settled(cluster: &Cluster) -> Result<i64> {
     let lab = cluster.lab()?;
     eventually("the operator to settle", Duration::from_secs(90), || async {
         let since = lab.mark().await? - 10_000;
         let recent = writes(cluster, since).await?;
         Ok(if recent.is_empty() {
-            Ok(())
+            Ok(since)
         } else {
             Err(recent.join("; "))
         })
@@ -204,9 +215,10 @@ async fn settled(cluster: &Cluster) -> Result<()> {
 
 pub(super) async fn no_writes(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
-    settled(&cluster).await?;
-    let since = cluster.lab()?.mark().await?;
-    tokio::time::sleep(Duration::from_secs(45)).await; // the measurement itself: nothing may happen in it
+    let since = settled(&cluster).await?;
+    let passed = u64::try_from(cluster.lab()?.mark().await? - since)?;
+    // The measurement itself: nothing may happen in it.
+    tokio::time::sleep(Duration::from_secs(45).saturating_sub(Duration::from_millis(passed))).await;
     let writes = writes(&cluster, since).await?;
     ensure!(
         writes.is_empty(),
@@ -297,11 +309,12 @@ pub(super) async fn operator_killed(cluster: Cluster) -> Result<()> {
     cluster
         .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90))
         .await?;
-    settled(&cluster).await
+    settled(&cluster).await.map(|_| ())
 }
 
 pub(super) async fn deletion(cluster: Cluster) -> Result<()> {
-    shared(&cluster).await?;
+    cluster.namespace(SHARED).await?;
+    cluster.apply(&fixtures::batch().to_string()).await?;
     let name = "going";
     let mut manifest = fixtures::policy(SHARED, name, fixtures::BATCH, &fixtures::allow_echo());
     manifest["spec"]["fleet"]["drain"] = json!("60s");

@@ -60,15 +60,15 @@ pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
     let mut durations: Vec<i64> = answers.iter().map(|answer| answer.duration_ms).collect();
     durations.sort_unstable();
     let at = |percent: usize| durations.get((durations.len() - 1) * percent / 100).copied();
-    eprintln!(
-        "     {} requests, {} a second, over a rollout of 4 pods in {:.1} s: none failed; p50 {} ms, p99 {} ms, max {} ms",
+    cluster.note(format!(
+        "{} requests, {} a second, over a rollout of 4 pods in {:.1} s: none failed; p50 {} ms, p99 {} ms, max {} ms",
         answers.len(),
         per_second(&answers),
         took.as_secs_f32(),
         at(50).unwrap_or_default(),
         at(99).unwrap_or_default(),
         at(100).unwrap_or_default()
-    );
+    ));
     client.delete().await?;
     cluster.leave_namespace(TENANT).await
 }

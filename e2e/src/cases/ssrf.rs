@@ -1,33 +1,26 @@
 //! What a client must never reach through the proxy, tried from a client pod against a policy that allows everything.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::json;
 
-use super::{SHARED, proxy_url, shared};
+use super::{SHARED, proxy_url, ready};
 use crate::client_pod::ClientPod;
 use crate::cluster::Cluster;
 use crate::fixtures;
 
 /// A policy on the batch pool that allows every name and every address on every port.
-async fn open_policy(cluster: &Cluster) -> Result<String> {
-    shared(cluster).await?;
+async fn open_policy(cluster: &Cluster, name: &str) -> Result<String> {
+    cluster.namespace(SHARED).await?;
+    cluster.apply(&fixtures::batch().to_string()).await?;
     let every_port = json!([{"port": 1, "endPort": 65535}]);
     let rules = json!([
         {"name": "names", "hosts": ["*"], "ports": every_port},
         {"name": "addresses", "cidrs": ["0.0.0.0/0", "::/0"], "ports": every_port},
     ]);
-    cluster
-        .apply(&fixtures::policy(SHARED, "open", fixtures::BATCH, &rules).to_string())
-        .await?;
-    let policy = cluster
-        .await_condition(SHARED, "open", "Ready", "True", Duration::from_secs(90))
-        .await?;
-    proxy_url(&policy)
+    proxy_url(&ready(cluster, SHARED, name, fixtures::BATCH, &rules).await?)
 }
 
 /// The cluster's own addresses: every Service, pod and node, whatever the family.
@@ -68,7 +61,7 @@ async fn cluster_addresses(cluster: &Cluster) -> Result<Vec<String>> {
 }
 
 pub(super) async fn refused(cluster: Cluster) -> Result<()> {
-    let proxy = open_policy(&cluster).await?;
+    let proxy = open_policy(&cluster, "open").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let lab = cluster.lab()?;
     let control = client.fetch(&proxy, "http://echo.example.test/", &[]).await?;
@@ -153,30 +146,30 @@ pub(super) async fn refused(cluster: Cluster) -> Result<()> {
         targets.push((name, "403"));
     }
     let since = lab.mark().await?;
-    let mut requests = String::new();
-    for (target, _) in &targets {
+    let mut asked = Vec::new();
+    for (target, status) in &targets {
         let host = if target.contains(':') {
             format!("[{target}]")
         } else {
             target.clone()
         };
-        requests.push_str(&format!("{host}\n"));
+        for port in [80, 443] {
+            asked.push((format!("http://{host}:{port}/"), status));
+        }
     }
+    let urls: Vec<&str> = asked.iter().map(|(url, _)| url.as_str()).collect();
     let mut wrong = Vec::new();
-    for ((target, status), host) in targets.iter().zip(requests.lines()) {
-        for port in ["80", "443"] {
-            let url = format!("http://{host}:{port}/");
-            for extra in [&["-timeout", "5s"][..], &["-timeout", "5s", "-tunnel"][..]] {
-                let answer = client.fetch(&proxy, &url, extra).await?;
-                if answer.status.to_string() != *status {
-                    wrong.push(format!(
-                        "{target}:{port}{}: {} {} {}",
-                        if extra.len() > 2 { " by CONNECT" } else { "" },
-                        answer.status,
-                        answer.reason,
-                        answer.error
-                    ));
-                }
+    for (how, extra) in [
+        ("", &["-timeout", "5s"][..]),
+        (" by CONNECT", &["-timeout", "5s", "-tunnel"][..]),
+    ] {
+        let answers = client.fetch_each(&proxy, &urls, extra).await?;
+        for ((url, status), answer) in asked.iter().zip(answers) {
+            if answer.status.to_string() != **status {
+                wrong.push(format!(
+                    "{url}{how}: {} {} {}",
+                    answer.status, answer.reason, answer.error
+                ));
             }
         }
     }
@@ -194,16 +187,16 @@ pub(super) async fn refused(cluster: Cluster) -> Result<()> {
         .filter(|s| s.source.to_string().ends_with("30"))
         .collect();
     ensure!(out.is_empty(), "something got out of the batch cell: {out:?}");
-    eprintln!(
-        "     {} requests to {} targets refused",
+    cluster.note(format!(
+        "{} requests to {} targets refused",
         targets.len() * 4,
         targets.len()
-    );
-    Ok(())
+    ));
+    cluster.leave_policy(SHARED, "open").await
 }
 
 pub(super) async fn rebinding(cluster: Cluster) -> Result<()> {
-    let proxy = open_policy(&cluster).await?;
+    let proxy = open_policy(&cluster, "rebound").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let lab = cluster.lab()?;
     for (n, inside) in ["127.0.0.1", "10.96.0.1", "10.10.0.2"].iter().enumerate() {
@@ -230,16 +223,5 @@ pub(super) async fn rebinding(cluster: Cluster) -> Result<()> {
         );
         lab.run(&["dns", "clear", &name]).await?;
     }
-    cluster
-        .kubectl(&[
-            "delete",
-            "egresspolicy",
-            "-n",
-            SHARED,
-            "open",
-            "--wait=true",
-            "--timeout=60s",
-        ])
-        .await
-        .map(|_| ())
+    cluster.leave_policy(SHARED, "rebound").await
 }

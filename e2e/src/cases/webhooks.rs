@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::proxy_url;
@@ -13,7 +13,7 @@ use crate::client_pod::{Answer, ClientPod, per_second};
 use crate::cluster::Cluster;
 use crate::fixtures;
 use crate::lab::{Receipt, Receiver};
-use crate::pki::{self, Ca, Leaf};
+use crate::pki::{self, Ca, Leaf, RsaKey};
 use crate::wait::eventually;
 
 const TENANT: &str = "e2e-webhooks";
@@ -27,15 +27,25 @@ const SELF_SIGNED: u16 = 9445;
 const EXPIRED: u16 = 9446;
 /// The good one again, for a rule without client certificate.
 const BARE: u16 = 9447;
+/// And for rules that sign in the two older ways.
+const HMAC: u16 = 9448;
+const RSA: u16 = 9449;
 /// Requests a second while certificate and key change.
 const RATE: u32 = 100;
 const FIRST_KEY: &str = "whsec_Zmlyc3QtZmlyc3QtZmlyc3QtZmlyc3Q=";
 const SECOND_KEY: &str = "whsec_c2Vjb25kLXNlY29uZC1zZWNvbmQ=";
+/// A key that is used as it stands there.
+const PLAIN_KEY: &str = "a key of some bank, as it is";
 /// Secrets are read every 10 s, and a kubelet has to bring them.
 const ROTATION: Duration = Duration::from_secs(40);
 
 /// The receiver, with files in a directory that lives as long.
-async fn receiver(cluster: &Cluster, server_ca: &Ca, client_ca: &Ca) -> Result<(Receiver, TempDir)> {
+async fn receiver(
+    cluster: &Cluster,
+    server_ca: &Ca,
+    client_ca: &Ca,
+    rsa_key: &RsaKey,
+) -> Result<(Receiver, TempDir)> {
     let directory = tempfile::tempdir()?;
     let at = |name: &str| directory.path().join(name);
     let write = |name: &str, leaf: Leaf| -> Result<()> {
@@ -52,6 +62,8 @@ async fn receiver(cluster: &Cluster, server_ca: &Ca, client_ca: &Ca) -> Result<(
     std::fs::write(at("clients.crt"), client_ca.pem())?;
     std::fs::write(at("first"), FIRST_KEY)?;
     std::fs::write(at("second"), SECOND_KEY)?;
+    std::fs::write(at("plain"), PLAIN_KEY)?;
+    std::fs::write(at("pair"), &rsa_key.public)?;
     let text = |path: &Path| {
         path.to_str()
             .map(str::to_owned)
@@ -62,6 +74,8 @@ async fn receiver(cluster: &Cluster, server_ca: &Ca, client_ca: &Ca) -> Result<(
         ("-client-ca", "clients.crt"),
         ("-webhook-secret", "first"),
         ("-webhook-secret", "second"),
+        ("-hmac-secret", "plain"),
+        ("-rsa-key", "pair"),
     ] {
         args.extend([flag.to_owned(), text(&at(file))?]);
     }
@@ -71,6 +85,8 @@ async fn receiver(cluster: &Cluster, server_ca: &Ca, client_ca: &Ca) -> Result<(
         ("self-signed", SELF_SIGNED),
         ("expired", EXPIRED),
         ("good", BARE),
+        ("good", HMAC),
+        ("good", RSA),
     ] {
         for address in ADDRESSES {
             args.extend(["-tls".to_owned(), format!("{name}={address}:{port}")]);
@@ -86,9 +102,26 @@ fn certificate(leaf: &Leaf) -> String {
     fixtures::secret(TENANT, "client", &data).to_string()
 }
 
-/// The Secret with the key that the proxy signs with.
-fn key(text: &str) -> String {
-    fixtures::secret(TENANT, "signing", &json!({"secret": text})).to_string()
+/// A Secret with a key that the proxy signs with.
+fn key(name: &str, text: &str) -> String {
+    fixtures::secret(TENANT, name, &json!({"secret": text})).to_string()
+}
+
+/// The rules, with the Secrets that sign by Standard Webhooks.
+fn rules(signing: &[&str]) -> Value {
+    let refs: Vec<Value> = signing.iter().map(|name| json!({"name": name})).collect();
+    let tls = json!({"clientCertificateRef": {"name": "client"}, "caRef": {"name": "roots"}});
+    json!([
+        {"name": "receiver", "hosts": [HOST], "ports": [{"port": GOOD, "endPort": EXPIRED}],
+         "http": {"methods": ["POST"]}, "upstreamTLS": tls,
+         "signing": {"scheme": "StandardWebhooks", "secretRefs": refs}},
+        {"name": "bare", "hosts": [HOST], "ports": [{"port": BARE}], "upstreamTLS": {"caRef": {"name": "roots"}}},
+        {"name": "hmac", "hosts": [HOST], "ports": [{"port": HMAC}], "upstreamTLS": tls,
+         "signing": {"scheme": "HMAC-SHA256", "header": "X-Hmac-Sha256", "secretRefs": [{"name": "plain"}]}},
+        {"name": "rsa", "hosts": [HOST], "ports": [{"port": RSA}], "upstreamTLS": tls,
+         "signing": {"scheme": "RSA-SHA256", "header": "X-Rsa-Sha256", "encoding": "Base64",
+                     "secretRefs": [{"name": "pair"}]}},
+    ])
 }
 
 fn receipt(answer: &Answer) -> Result<Receipt> {
@@ -98,34 +131,36 @@ fn receipt(answer: &Answer) -> Result<Receipt> {
 
 pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     let (server_ca, client_ca) = (Ca::new("servers")?, Ca::new("clients")?);
-    let (mut receiver, _files) = receiver(&cluster, &server_ca, &client_ca).await?;
+    let rsa_key = pki::rsa_key()?;
+    let (mut receiver, _files) = receiver(&cluster, &server_ca, &client_ca, &rsa_key).await?;
     cluster.fresh_namespace(TENANT).await?;
     for manifest in [
         fixtures::batch().to_string(),
         fixtures::secret_reader(TENANT).to_string(),
         fixtures::secret(TENANT, "roots", &json!({"ca.crt": server_ca.pem()})).to_string(),
         certificate(&client_ca.leaf("first", &[])?),
-        key(FIRST_KEY),
+        key("signing", FIRST_KEY),
+        key("next", SECOND_KEY),
+        key("plain", PLAIN_KEY),
+        fixtures::secret(TENANT, "pair", &json!({"tls.key": rsa_key.private})).to_string(),
     ] {
         cluster.apply(&manifest).await?;
     }
-    let tls = json!({"clientCertificateRef": {"name": "client"}, "caRef": {"name": "roots"}});
-    let signing = json!({"scheme": "StandardWebhooks", "secretRefs": [{"name": "signing"}]});
-    let rules = json!([
-        {"name": "receiver", "hosts": [HOST], "ports": [{"port": GOOD, "endPort": EXPIRED}],
-         "http": {"methods": ["POST"]}, "upstreamTLS": tls, "signing": signing},
-        {"name": "bare", "hosts": [HOST], "ports": [{"port": BARE}], "upstreamTLS": {"caRef": {"name": "roots"}}},
-    ]);
-    let policy = fixtures::policy(TENANT, "sender", fixtures::BATCH, &rules);
+    let policy = fixtures::policy(TENANT, "sender", fixtures::BATCH, &rules(&["signing"]));
     cluster.apply(&policy.to_string()).await?;
     let ready = cluster.await_condition(TENANT, "sender", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
     let client = ClientPod::start(&cluster, TENANT, "client").await?;
     let url = |port: u16| format!("http://{HOST}:{port}/hook");
     let post = async |port: u16| {
-        client
-            .fetch(&proxy, &url(port), &["-data", "{\"event\": 1}"])
-            .await
+        // What a client says in the field of the signature must not be passed on: the receiver takes one.
+        let forged = match port {
+            HMAC => "X-Hmac-Sha256: 00",
+            RSA => "X-Rsa-Sha256: AA==",
+            _ => "webhook-signature: v1,AAAA",
+        };
+        let args = ["-data", "{\"event\": 1}", "-header", forged];
+        client.fetch(&proxy, &url(port), &args).await
     };
 
     let sends = async |what: &str, subject: &str, secret: &str| {
@@ -145,6 +180,13 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
         first.server == "good" && first.subject == "first" && first.secret == "first" && !first.id.is_empty(),
         "{first:?}"
     );
+    for (port, by) in [(HMAC, "plain"), (RSA, "pair")] {
+        let older = receipt(&post(port).await?)?;
+        ensure!(
+            older.subject == "first" && older.secret == by,
+            "port {port} should be signed by {by}: {older:?}"
+        );
+    }
     receiver.receipts()?;
     for (port, reason) in [
         (WRONG_NAME, "tls_certificate_wrong_name"),
@@ -167,19 +209,28 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     ensure!(seen.is_empty(), "a refused request arrived: {seen:?}");
 
     let requests = client.requests(RATE, &proxy, &url(GOOD), &["-data", "{\"event\": 2}"])?;
-    // One after the other, so that the load goes on after the first has changed.
+    // One after the other, so that the load goes on after each has changed.
     cluster
         .apply(&certificate(&client_ca.leaf("second", &[])?))
         .await?;
     sends("the second certificate", "second", "first").await?;
-    cluster.apply(&key(SECOND_KEY)).await?;
-    sends("the second key", "second", "second").await?;
+    for (secrets, by) in [
+        (&["signing", "next"][..], "first second"),
+        (&["next"][..], "second"),
+    ] {
+        cluster
+            .patch_policy(TENANT, "sender", json!({"spec": {"rules": rules(secrets)}}))
+            .await?;
+        sends("a rotation of keys", "second", by).await?;
+    }
+    cluster.apply(&key("next", FIRST_KEY)).await?;
+    sends("a key that was changed where it stands", "second", "first").await?;
     let answers = requests.stop("a rotation").await?;
-    eprintln!(
-        "     {} webhooks, {} a second, while certificate and key were rotated: none failed",
+    cluster.note(format!(
+        "{} webhooks, {} a second, while certificate and keys were rotated: none failed",
         answers.len(),
         per_second(&answers)
-    );
+    ));
     let refused: Vec<Receipt> = receiver
         .receipts()?
         .into_iter()

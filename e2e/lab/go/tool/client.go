@@ -22,6 +22,7 @@ import (
 type client struct {
 	only4, only6, insecure, tunnel bool
 	proxy, ca, sni, method, data   string
+	proxyBearer                    string
 	cert, key                      string
 	headers, proxyHeaders          list
 	timeout                        time.Duration
@@ -41,6 +42,7 @@ func (c *client) flags(f *flag.FlagSet) {
 	f.StringVar(&c.data, "data", "", "request body")
 	f.Var(&c.headers, "header", "'Name: value' (repeatable)")
 	f.Var(&c.proxyHeaders, "proxy-header", "'Name: value' for the CONNECT request (repeatable)")
+	f.StringVar(&c.proxyBearer, "proxy-bearer", "", "file with a token for the proxy, read for each request")
 	f.DurationVar(&c.timeout, "timeout", 10*time.Second, "for the whole request")
 }
 
@@ -148,6 +150,12 @@ func (c *client) connect(ctx context.Context, proxy *url.URL, address string) (n
 		credentials := base64.StdEncoding.EncodeToString([]byte(proxy.User.Username() + ":" + password))
 		head += "Proxy-Authorization: Basic " + credentials + "\r\n"
 	}
+	if bearer, err := c.bearer(); err != nil {
+		conn.Close()
+		return nil, err
+	} else if bearer != "" {
+		head += "Proxy-Authorization: " + bearer + "\r\n"
+	}
 	for _, header := range c.proxyHeaders {
 		head += header + "\r\n"
 	}
@@ -167,6 +175,15 @@ func (c *client) connect(ctx context.Context, proxy *url.URL, address string) (n
 	}
 	conn.SetDeadline(time.Time{})
 	return &tunnelled{conn, reader}, nil
+}
+
+// bearer is what Proxy-Authorization says of the token in the file, "" without one.
+func (c *client) bearer() (string, error) {
+	if c.proxyBearer == "" {
+		return "", nil
+	}
+	token, err := os.ReadFile(c.proxyBearer)
+	return "Bearer " + strings.TrimSpace(string(token)), err
 }
 
 // tunnelled is a connection whose first bytes may already sit in the reader that parsed the proxy's answer.
@@ -214,6 +231,15 @@ func (c *client) request(ctx context.Context, target string) (*http.Request, err
 			request.Host = value
 		} else {
 			request.Header.Add(name, value)
+		}
+	}
+	if request.URL.Scheme == "http" && !c.tunnel {
+		bearer, err := c.bearer()
+		if err != nil {
+			return nil, err
+		}
+		if bearer != "" {
+			request.Header.Set("Proxy-Authorization", bearer)
 		}
 	}
 	return request, nil

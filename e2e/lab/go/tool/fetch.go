@@ -12,38 +12,43 @@ import (
 	"time"
 )
 
-// fetch makes one request and prints status line and body, or with --body the body alone, or with --json everything.
+// fetch makes one request for each URL and prints status line and body, or with --body the body alone, or with --json
+// everything, in a line for each.
 func fetch(args []string) error {
 	var c client
 	flags := flag.NewFlagSet("fetch", flag.ContinueOnError)
 	c.flags(flags)
 	include := flags.Bool("include", false, "print the headers too")
 	bodyOnly := flags.Bool("body", false, "print the body only")
-	asJSON := flags.Bool("json", false, "print one JSON object")
-	rest, err := parse(flags, args, "URL")
+	asJSON := flags.Bool("json", false, "print one JSON object for each URL")
+	urls, err := parse(flags, args, "URL...")
 	if err != nil {
 		return err
 	}
-	r := c.do(rest[0], nil)
-	switch {
-	case *asJSON:
-		if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
-			return err
+	failed := false
+	for _, url := range urls {
+		r := c.do(url, nil)
+		switch {
+		case *asJSON:
+			if err := json.NewEncoder(os.Stdout).Encode(r); err != nil {
+				return err
+			}
+		case *bodyOnly:
+			fmt.Print(r.Body)
+		case r.Status != 0:
+			fmt.Println(r.Status, r.Reason)
+			if *include {
+				r.Headers.Write(os.Stdout)
+				fmt.Println()
+			}
+			fmt.Print(r.Body)
 		}
-	case *bodyOnly:
-		fmt.Print(r.Body)
-	case r.Status != 0:
-		fmt.Println(r.Status, r.Reason)
-		if *include {
-			r.Headers.Write(os.Stdout)
-			fmt.Println()
+		if r.Error != "" && !*asJSON {
+			fmt.Fprintln(os.Stderr, "lab-tool fetch:", r.Error)
 		}
-		fmt.Print(r.Body)
+		failed = failed || r.Error != "" || r.Status/100 != 2
 	}
-	if r.Error != "" && !*asJSON {
-		fmt.Fprintln(os.Stderr, "lab-tool fetch:", r.Error)
-	}
-	if r.Error != "" || r.Status/100 != 2 {
+	if failed {
 		return errQuiet
 	}
 	return nil

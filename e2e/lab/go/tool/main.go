@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 )
 
@@ -56,12 +57,14 @@ func main() {
 	}
 }
 
-// parse reads the flags and demands exactly the named positional arguments after them.
+// parse reads the flags and demands exactly the named positional arguments after them; of the last, if it ends in
+// "...", at least one.
 func parse(flags *flag.FlagSet, args []string, positional ...string) ([]string, error) {
 	if err := flags.Parse(args); err != nil {
 		return nil, err
 	}
-	if flags.NArg() != len(positional) {
+	more := len(positional) > 0 && strings.HasSuffix(positional[len(positional)-1], "...")
+	if flags.NArg() < len(positional) || flags.NArg() > len(positional) && !more {
 		return nil, fmt.Errorf("wants the arguments %v after the flags, got %q", positional, flags.Args())
 	}
 	return flags.Args(), nil

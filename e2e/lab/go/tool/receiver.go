@@ -1,12 +1,16 @@
 package main
 
 import (
+	"crypto"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -27,38 +31,47 @@ type receipt struct {
 	Server  string `json:"server"`
 	Source  string `json:"source"`
 	Subject string `json:"subject"` // of the client certificate
-	Secret  string `json:"secret"`  // the file whose key the signature is by
+	Secret  string `json:"secret"`  // the files whose keys the signatures are by
 	ID      string `json:"id"`
 	Error   string `json:"error,omitempty"`
 }
 
-// secret is a key of Standard Webhooks, by the name of the file that it stands in.
+// secret is a key by the name of the file that it stands in.
 type secret struct {
 	name string
 	key  []byte
 }
 
-// receiver takes webhooks as a customer with a strict security team does: TLS, a client certificate, and a signature of
-// Standard Webhooks over the bytes as they arrived. It prints a line for each request, refused ones included.
+// keys are what may sign, by scheme. The two older schemes have a field each: hexadecimal HMAC-SHA256 of the body in
+// X-Hmac-Sha256, and base64 RSASSA-PKCS1-v1_5 with SHA-256 in X-Rsa-Sha256.
+type keys struct {
+	webhook, hmac []secret
+	rsa           map[string]*rsa.PublicKey
+}
+
+// receiver takes webhooks as a customer with a strict security team does: TLS, a client certificate, and a signature
+// over the bytes as they arrived. It prints a line for each request, refused ones included.
 func receiver(args []string) error {
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	directory := flags.String("dir", ".", "directory of NAME.crt and NAME.key")
 	clientCA := flags.String("client-ca", "", "PEM file of the CAs of client certificates, which are demanded")
-	var listeners, files list
+	var listeners, webhookFiles, hmacFiles, rsaFiles list
 	flags.Var(&listeners, "tls", "NAME=HOST:PORT, served with NAME's certificate (repeatable)")
-	flags.Var(&files, "webhook-secret", "file with a secret that may sign (repeatable)")
+	flags.Var(&webhookFiles, "webhook-secret", "file with a secret of Standard Webhooks that may sign (repeatable)")
+	flags.Var(&hmacFiles, "hmac-secret", "file with a secret, as it is, that may sign in X-Hmac-Sha256 (repeatable)")
+	flags.Var(&rsaFiles, "rsa-key", "PEM file with the public key of one that may sign in X-Rsa-Sha256 (repeatable)")
 	if _, err := parse(flags, args); err != nil {
 		return err
 	}
-	pem, err := os.ReadFile(*clientCA)
+	authorities, err := os.ReadFile(*clientCA)
 	if err != nil {
 		return err
 	}
 	clients := x509.NewCertPool()
-	if !clients.AppendCertsFromPEM(pem) {
+	if !clients.AppendCertsFromPEM(authorities) {
 		return fmt.Errorf("no certificate in %s", *clientCA)
 	}
-	secrets, err := readSecrets(files)
+	known, err := readKeys(webhookFiles, hmacFiles, rsaFiles)
 	if err != nil {
 		return err
 	}
@@ -75,7 +88,7 @@ func receiver(args []string) error {
 			return err
 		}
 		server := &http.Server{
-			Handler:           receive(name, secrets, out),
+			Handler:           receive(name, known, out),
 			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients},
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          log.New(io.Discard, "", 0), // failed handshakes are what tests are about
@@ -102,14 +115,85 @@ func readSecrets(files []string) ([]secret, error) {
 	return secrets, nil
 }
 
-func receive(name string, secrets []secret, out *jsonLog) http.Handler {
+func readKeys(webhookFiles, hmacFiles, rsaFiles []string) (k keys, err error) {
+	if k.webhook, err = readSecrets(webhookFiles); err != nil {
+		return k, err
+	}
+	for _, file := range hmacFiles {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return k, err
+		}
+		k.hmac = append(k.hmac, secret{filepath.Base(file), text})
+	}
+	k.rsa = map[string]*rsa.PublicKey{}
+	for _, file := range rsaFiles {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return k, err
+		}
+		block, _ := pem.Decode(text)
+		if block == nil {
+			return k, fmt.Errorf("%s is not PEM", file)
+		}
+		public, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return k, fmt.Errorf("%s: %w", file, err)
+		}
+		key, ok := public.(*rsa.PublicKey)
+		if !ok {
+			return k, fmt.Errorf("%s is no RSA key", file)
+		}
+		k.rsa[filepath.Base(file)] = key
+	}
+	return k, nil
+}
+
+// signedBy says which keys signed, with spaces between. A request has the signature of one scheme.
+func (k keys) signedBy(header http.Header, body []byte, now time.Time) (string, error) {
+	inHex, inBase64 := header.Values("X-Hmac-Sha256"), header.Values("X-Rsa-Sha256")
+	if len(inHex)+len(inBase64) == 0 {
+		return signedBy(k.webhook, header, body, now)
+	}
+	if len(inHex)+len(inBase64) > 1 || header.Get("webhook-signature") != "" {
+		return "", errors.New("more than one signature")
+	}
+	for _, text := range inHex {
+		given, err := hex.DecodeString(text)
+		if err != nil {
+			return "", fmt.Errorf("X-Hmac-Sha256: %w", err)
+		}
+		for _, secret := range k.hmac {
+			mac := hmac.New(sha256.New, secret.key)
+			mac.Write(body)
+			if hmac.Equal(mac.Sum(nil), given) {
+				return secret.name, nil
+			}
+		}
+	}
+	for _, text := range inBase64 {
+		given, err := base64.StdEncoding.DecodeString(text)
+		if err != nil {
+			return "", fmt.Errorf("X-Rsa-Sha256: %w", err)
+		}
+		digest := sha256.Sum256(body)
+		for name, key := range k.rsa {
+			if rsa.VerifyPKCS1v15(key, crypto.SHA256, digest[:], given) == nil {
+				return name, nil
+			}
+		}
+	}
+	return "", errors.New("no signature by a known key")
+}
+
+func receive(name string, known keys, out *jsonLog) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, source, _ := peer(r.RemoteAddr)
 		line := receipt{TimeMs: nowMs(), Server: name, Source: source, ID: r.Header.Get("webhook-id")}
 		line.Subject = r.TLS.PeerCertificates[0].Subject.CommonName
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
-			line.Secret, err = signedBy(secrets, r.Header, body, time.Now())
+			line.Secret, err = known.signedBy(r.Header, body, time.Now())
 		}
 		w.Header().Set("Content-Type", "application/json")
 		if err != nil {
@@ -121,7 +205,7 @@ func receive(name string, secrets []secret, out *jsonLog) http.Handler {
 	})
 }
 
-// signedBy says which secret made one of the signatures.
+// signedBy says which secrets made the signatures of Standard Webhooks, in the order in which they stand there.
 func signedBy(secrets []secret, header http.Header, body []byte, now time.Time) (string, error) {
 	seconds, err := strconv.ParseInt(header.Get("webhook-timestamp"), 10, 64)
 	if err != nil {
@@ -134,6 +218,7 @@ func signedBy(secrets []secret, header http.Header, body []byte, now time.Time) 
 	if id == "" {
 		return "", errors.New("no webhook-id")
 	}
+	var names []string
 	for _, candidate := range strings.Fields(header.Get("webhook-signature")) {
 		version, text, _ := strings.Cut(candidate, ",")
 		given, err := base64.StdEncoding.DecodeString(text)
@@ -144,9 +229,12 @@ func signedBy(secrets []secret, header http.Header, body []byte, now time.Time) 
 			mac := hmac.New(sha256.New, secret.key)
 			fmt.Fprintf(mac, "%s.%d.%s", id, seconds, body)
 			if hmac.Equal(mac.Sum(nil), given) {
-				return secret.name, nil
+				names = append(names, secret.name)
 			}
 		}
 	}
-	return "", errors.New("no signature by a known secret")
+	if len(names) == 0 {
+		return "", errors.New("no signature by a known secret")
+	}
+	return strings.Join(names, " "), nil
 }
