@@ -87,8 +87,16 @@ fn host_rules() -> impl Strategy<Value = Vec<Rule>> {
     })
 }
 
+/// As many cases as `PROPTEST_CASES` says, or enough for every day.
+fn config() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(2000),
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn target_parsing_never_panics_and_its_output_parses_to_itself(text in "\\PC{0,80}") {

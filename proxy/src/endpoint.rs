@@ -1,7 +1,10 @@
 //! A small, bounded HTTP/1 listener: what admin, report and observer stand on.
 //!
 //! One request a connection, a bound on connections, on the head and on the whole exchange, so that none of the three
-//! can be used up by clients that are slow or many. It is not the proxy's data path and never connects anywhere.
+//! can be used up by clients that are slow or many; and a few spare descriptors ([`spare`]), so that each answers when
+//! the data path has taken all others. It is not the proxy's data path and never connects anywhere.
+
+mod spare;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -16,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -25,13 +29,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use self::spare::Spare;
+
 /// Most bytes of a request head; hyper takes no smaller buffer, and none of our requests needs more.
 pub const HEAD_BYTES_MAX: usize = 8 * 1024;
 /// Most bytes of the body of a PUT: a filter of log levels, and nothing else is put.
 const BODY_BYTES_MAX: usize = 4 * 1024;
 /// Most header fields.
 const FIELDS_MAX: usize = 32;
-/// Pause after a failed accept: out of descriptors is the one cause that a retry at once cannot cure.
+/// Pause after a failed accept once no spare descriptor is left: a retry at once would not cure it.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
 /// What one endpoint allows.
@@ -68,11 +74,13 @@ impl Endpoint {
         let places = Arc::new(Semaphore::new(self.limits.connections));
         let tls = self.tls.clone().map(TlsAcceptor::from);
         let mut exchanges = JoinSet::new();
+        let mut spare = Spare::default();
         loop {
+            spare.fill(&self.listener);
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(_) = exchanges.join_next() => continue,
-                accepted = accept(&self.listener, &places) => accepted,
+                accepted = accept(&self.listener, &places, &mut spare) => accepted,
             };
             match accepted {
                 Ok((place, stream, peer)) => {
@@ -99,11 +107,22 @@ impl Endpoint {
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
+    spare: &mut Spare,
 ) -> std::io::Result<(Option<tokio::sync::OwnedSemaphorePermit>, TcpStream, SocketAddr)> {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok();
-    let (stream, peer) = listener.accept().await?;
-    Ok((place, stream, peer))
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => return Ok((place, stream, peer)),
+            Err(error) if out_of_descriptors(&error) && spare.give_up() => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn out_of_descriptors(error: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE))
 }
 
 async fn exchange<H>(

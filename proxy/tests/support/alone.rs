@@ -158,7 +158,11 @@ impl Alone {
 
     /// With the manifest and whatever else is in the directory, which is the process's own.
     pub async fn start_in(dir: TempDir, args: &[&str]) -> Self {
-        let mut command = binary();
+        Self::start_by(binary(), dir, args).await
+    }
+
+    /// By a command that becomes the binary, for what a process inherits.
+    pub async fn start_by(mut command: Command, dir: TempDir, args: &[&str]) -> Self {
         command
             .current_dir(dir.path())
             .args(["--policy", "policy.yaml", "--insecure-allow", "127.0.0.0/8"])
@@ -177,6 +181,11 @@ impl Alone {
             process,
             dir,
         }
+    }
+
+    /// What the kernel says of the process.
+    pub fn proc(&self, file: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{file}", self.process.child.id()))
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
