@@ -60,8 +60,7 @@ impl Connection {
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
         if head.method == Method::OPTIONS && outgoing.forwards == Some(0) {
-            request.target = Some(outgoing.target);
-            return self.options(server, request).await;
+            return self.options(server, request, outgoing.target).await;
         }
         // Watched from before the decision, so that no change between the two is missed.
         let in_force = server.state.watch_in_force();
@@ -202,7 +201,11 @@ impl Connection {
         }
     }
 
-    async fn options(&mut self, server: &Server, request: Request) -> Next {
+    async fn options(&mut self, server: &Server, mut request: Request, target: Target) -> Next {
+        let greeted = server.greet(&mut request, self.certified.as_deref_mut(), target);
+        if let Err(reason) = greeted.await {
+            return Next::Refused(Box::new(request), reason);
+        }
         let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
         let ending = Ending {
             end: End::Completed,
