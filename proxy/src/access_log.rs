@@ -16,7 +16,7 @@ use std::time::Duration;
 use std::{mem, thread};
 
 use egressway_core::acl::{Caller, Policy, Target};
-use egressway_core::wire::document::Mode;
+use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 
 pub use self::file::LogFile;
@@ -83,6 +83,19 @@ pub struct Entry {
     pub dns: Option<Duration>,
     /// Of the connect.
     pub connect: Option<Duration>,
+    /// TLS that the proxy spoke with the destination.
+    pub tls: Option<Session>,
+    /// How the proxy signed it.
+    pub signature: Option<Scheme>,
+}
+
+/// A TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// It was resumed rather than begun.
+    pub resumed: bool,
 }
 
 /// Where this pod stands; on every line.

@@ -28,6 +28,8 @@ fn entry() -> Entry {
         duration: Duration::from_micros(1500),
         dns: None,
         connect: Some(Duration::from_millis(1)),
+        tls: None,
+        signature: None,
     }
 }
 
@@ -79,6 +81,45 @@ fn other_formats_have_the_same_facts() {
             "\n"
         )
     );
+}
+
+#[test]
+fn what_the_proxy_did_for_the_origin_is_said_where_it_was_done() {
+    let served = |scheme| Entry {
+        tls: Some(Session {
+            version: "1.3",
+            resumed: true,
+        }),
+        signature: Some(scheme),
+        ..entry()
+    };
+    for (format, expected) in [
+        (
+            Format::Json,
+            r#""network.peer.address":"2620:4f:8000::1","tls.protocol.name":"tls","tls.protocol.version":"1.3","tls.resumed":true,"egress.signature":"NAME","http.request.method""#,
+        ),
+        (
+            Format::Ecs,
+            r#""destination.bytes":2,"tls.version_protocol":"tls","tls.version":"1.3","tls.resumed":true,"egress.signature":"NAME","http.request.method""#,
+        ),
+        (
+            Format::Text,
+            " peer=2620:4f:8000::1 tls=1.3 resumed=true signature=NAME sent=1 ",
+        ),
+    ] {
+        for (scheme, name) in [
+            (Scheme::StandardWebhooks, "StandardWebhooks"),
+            (Scheme::HmacSha256, "HMAC-SHA256"),
+            (Scheme::RsaSha256, "RSA-SHA256"),
+        ] {
+            let mut line = Vec::new();
+            format
+                .append(&mut line, &served(scheme), &Place::default())
+                .unwrap();
+            let line = String::from_utf8(line).unwrap();
+            assert!(line.contains(&expected.replace("NAME", name)), "{line}");
+        }
+    }
 }
 
 /// Blocks every write until the test lets go.

@@ -158,6 +158,8 @@ impl Connection {
                 }
             };
             server.reach(request, permit, pooled.address)?;
+            request.tls = pooled.origin.tls_session();
+            request.signature = sending.scheme();
             let exchange = Exchange {
                 server,
                 head,

@@ -232,6 +232,18 @@ pub enum Scheme {
     RsaSha256,
 }
 
+impl Scheme {
+    /// As it is written in policies.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StandardWebhooks => "StandardWebhooks",
+            Self::HmacSha256 => "HMAC-SHA256",
+            Self::RsaSha256 => "RSA-SHA256",
+        }
+    }
+}
+
 /// How bytes are written as text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Encoding {

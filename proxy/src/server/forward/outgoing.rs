@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 
 use bytes::BytesMut;
 use egressway_core::acl::{HttpAsk, Permit, Target};
+use egressway_core::wire::document::Scheme;
 use http::Method;
 
 use crate::server::head::{Framing, Head, Version, tokens};
@@ -85,6 +86,12 @@ pub(super) struct Sending<'a> {
 }
 
 impl Sending<'_> {
+    /// How the proxy signed it, if it did.
+    pub(super) fn scheme(&self) -> Option<Scheme> {
+        let signing = self.permit.settings().signing.as_ref();
+        self.signed.and(signing).map(|signing| signing.scheme)
+    }
+
     /// The request, as it is sent.
     pub(super) fn flow(&self, name: &str) -> Flow {
         let head = self.outgoing.head;
