@@ -172,7 +172,7 @@ pub struct UpstreamTls {
     /// Name of the Secret with the client certificate: `tls.crt` and `tls.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<String>,
-    /// Name of the Secret whose `ca.crt` replaces the public roots.
+    /// Name of the Secret whose `ca.crt` replaces the public roots, with `ca.crl` where certificates are revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// Lowest version spoken.
