@@ -16,7 +16,7 @@ use std::time::Duration;
 use std::{mem, thread};
 
 use egressway_core::acl::{Caller, Policy, Target};
-use egressway_core::wire::document::Mode;
+use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 
 pub use self::file::LogFile;
@@ -83,6 +83,19 @@ pub struct Entry {
     pub dns: Option<Duration>,
     /// Of the connect.
     pub connect: Option<Duration>,
+    /// TLS that the proxy spoke with the destination.
+    pub tls: Option<Session>,
+    /// How the proxy signed it.
+    pub signature: Option<Scheme>,
+}
+
+/// A TLS session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Session {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// It was resumed rather than begun.
+    pub resumed: bool,
 }
 
 /// Where this pod stands; on every line.
@@ -249,180 +262,4 @@ impl Queue {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-
-    fn entry() -> Entry {
-        Entry {
-            time: Timestamp::UNIX_EPOCH,
-            client: "[::ffff:192.0.2.1]:1234".parse().unwrap(),
-            balancer: None,
-            clients: Caller::UNKNOWN,
-            client_pod: None,
-            mode: Mode::Enforce,
-            id: Id::from_bits(10),
-            method: Some("CONNECT".into()),
-            target: Some(Target::parse("[2620:4f:8000::1]:443").unwrap()),
-            policy: None,
-            rule: Some(Arc::from("partners")),
-            decision: "error",
-            reason: "connection_refused",
-            end: None,
-            status: Some(502),
-            peer: Some("2620:4f:8000::1".parse().unwrap()),
-            detail: None,
-            bytes_sent: 1,
-            bytes_received: 2,
-            duration: Duration::from_micros(1500),
-            dns: None,
-            connect: Some(Duration::from_millis(1)),
-        }
-    }
-
-    #[test]
-    fn a_line_has_opentelemetrys_keys() {
-        let mut line = Vec::new();
-        let place = Place {
-            pod: Some("pod-1".to_owned()),
-            node: None,
-        };
-        Format::Json.append(&mut line, &entry(), &place).unwrap();
-        assert_eq!(
-            String::from_utf8(line).unwrap(),
-            concat!(
-                r#"{"timestamp":"1970-01-01T00:00:00Z","client.address":"192.0.2.1","client.port":1234,"#,
-                r#""server.address":"2620:4f:8000::1","server.port":443,"network.peer.address":"2620:4f:8000::1","#,
-                r#""http.request.method":"CONNECT","http.response.status_code":502,"#,
-                r#""error.type":"connection_refused","egress.id":"00000000000a","egress.decision":"error","#,
-                r#""egress.reason":"connection_refused","egress.rule":"partners","egress.bytes_sent":1,"#,
-                r#""egress.bytes_received":2,"egress.duration_ms":1.5,"egress.connect_ms":1.0,"k8s.pod.name":"pod-1"}"#,
-                "\n"
-            )
-        );
-    }
-
-    #[test]
-    fn other_formats_have_the_same_facts() {
-        let written = |format: Format| {
-            let mut line = Vec::new();
-            format.append(&mut line, &entry(), &Place::default()).unwrap();
-            String::from_utf8(line).unwrap()
-        };
-        assert_eq!(
-            written(Format::Text),
-            "1970-01-01T00:00:00.000Z ERROR CONNECT [2620:4f:8000::1]:443 502 connection_refused rule=partners \
-             client=192.0.2.1:1234 peer=2620:4f:8000::1 sent=1 received=2 ms=1.500 connect_ms=1.000 id=00000000000a\n"
-        );
-        assert_eq!(
-            written(Format::Ecs),
-            concat!(
-                r#"{"@timestamp":"1970-01-01T00:00:00Z","log.level":"error","message":"egress request","#,
-                r#""ecs.version":"8.11.0","service.name":"egressway-proxy","event.kind":"event","#,
-                r#""event.category":["network"],"event.type":["connection","error"],"event.action":"error","#,
-                r#""event.outcome":"failure","event.reason":"connection_refused","event.id":"00000000000a","#,
-                r#""event.duration":1500000,"source.ip":"192.0.2.1","source.port":1234,"source.bytes":1,"#,
-                r#""destination.ip":"2620:4f:8000::1","destination.port":443,"destination.bytes":2,"#,
-                r#""http.request.method":"CONNECT","http.response.status_code":502,"rule.name":"partners","#,
-                r#""error.type":"connection_refused"}"#,
-                "\n"
-            )
-        );
-    }
-
-    /// Blocks every write until the test lets go.
-    struct Stuck(mpsc::Receiver<()>);
-
-    impl Write for Stuck {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            let _ = self.0.recv();
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_stuck_pipe_drops_lines_and_counts_them() {
-        let (release, stuck) = mpsc::channel();
-        let log = AccessLog::to_writer(Box::new(Stuck(stuck)), Place::default()).unwrap();
-        let mut line = Vec::new();
-        Format::Json
-            .append(&mut line, &entry(), &Place::default())
-            .unwrap();
-        let fitting = QUEUE_BYTES_MAX / line.len();
-        // What the writer took before it got stuck is not in the queue any more; it takes one batch.
-        let lost: u64 = (0..fitting * 2 + 1000).map(|_| log.record(&entry())).sum();
-        assert!((1000..=1000 + fitting as u64).contains(&lost), "{lost}");
-        drop(release);
-    }
-
-    /// Writes to memory that the test can read.
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_was_recorded_is_written_after_a_flush() {
-        let memory = Memory::default();
-        let log = AccessLog::to_writer(Box::new(memory.clone()), Place::default()).unwrap();
-        let written = || {
-            memory
-                .0
-                .lock()
-                .unwrap()
-                .iter()
-                .filter(|byte| **byte == b'\n')
-                .count()
-        };
-        for expected in [0, 3, 6] {
-            log.flush(Duration::from_secs(5));
-            assert_eq!(written(), expected);
-            let lost: u64 = (0..3).map(|_| log.record(&entry())).sum();
-            assert_eq!(lost, 0);
-        }
-    }
-
-    #[test]
-    fn a_flush_does_not_wait_for_a_stuck_pipe() {
-        let (release, stuck) = mpsc::channel();
-        let log = AccessLog::to_writer(Box::new(Stuck(stuck)), Place::default()).unwrap();
-        assert_eq!(log.record(&entry()), 0);
-        log.flush(Duration::from_millis(20));
-        drop(release);
-    }
-
-    struct Broken;
-
-    impl Write for Broken {
-        fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
-            Err(std::io::ErrorKind::BrokenPipe.into())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_broken_pipe_is_counted() {
-        let log = AccessLog::to_writer(Box::new(Broken), Place::default()).unwrap();
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
-        while log.record(&entry()) == 0 {
-            assert!(tokio::time::Instant::now() < deadline);
-            thread::yield_now();
-        }
-    }
-}
+mod tests;

@@ -128,6 +128,38 @@ async fn a_forwarded_request_is_asked_for_its_credential_each_time_and_the_origi
 }
 
 #[tokio::test]
+async fn what_the_proxy_answers_itself_is_not_for_strangers() {
+    let ask = |field: &str| {
+        format!("OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n{field}\r\n")
+    };
+    let proxy = start(by_password().in_force(), Limits::default()).await;
+    for (field, expected) in [
+        (String::new(), 407),
+        (basic("u", "wrong"), 407),
+        (basic("u", "s3cret"), 200),
+    ] {
+        let answer = proxy.raw(ask(&field).as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{field}: {answer}");
+    }
+    proxy
+        .logged(&[
+            "OPTIONS",
+            "\"egress.client\":\"legacy\"",
+            "\"egress.decision\":\"allow\"",
+        ])
+        .await;
+    let pods = World::open()
+        .client("sender", true, None)
+        .pod("other", "127.0.0.1", &[]);
+    let proxy = start(pods.in_force(), Limits::default()).await;
+    let answer = proxy.raw(ask("").as_bytes()).await;
+    assert!(
+        status(&answer) == 403 && answer.contains("client_unknown"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
 async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
     let (one, two) = (Signer::new("one"), Signer::new("two"));
     let audience = "egressway.dev/payments/webhooks";

@@ -496,6 +496,8 @@ async fn sessions_are_resumed_by_many_connections_at_one_time() {
     let wave = || futures::future::join_all((0..16).map(|_| once(&proxy, &origin)));
     wave().await;
     assert_eq!(wave().await, [HandshakeKind::Resumed; 16]);
+    let line = proxy.logged(&["\"tls.resumed\":true"]).await;
+    assert!(!line.contains("egress.signature"), "{line}");
 }
 
 #[tokio::test]
@@ -804,7 +806,14 @@ async fn a_megabyte_goes_both_ways_signed_and_over_tls() {
         verify::hmac_sha256(&HmacKey::raw("k").unwrap(), &headers, Encoding::Hex, &body),
         Ok(())
     );
-    proxy.logged(&["\"completed\"", "1048576"]).await;
+    proxy
+        .logged(&[
+            "\"completed\"",
+            "1048576",
+            "\"tls.protocol.name\":\"tls\",\"tls.protocol.version\":\"1.3\",\"tls.resumed\":false",
+            "\"egress.signature\":\"HMAC-SHA256\"",
+        ])
+        .await;
 }
 
 #[tokio::test]

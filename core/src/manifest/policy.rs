@@ -203,7 +203,7 @@ pub struct UpstreamTls {
     /// A Secret of type kubernetes.io/tls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_certificate_ref: Option<Name>,
-    /// A Secret with `ca.crt`.
+    /// A Secret with `ca.crt`, and `ca.crl` where certificates are revoked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<Name>,
     /// 1.2 or 1.3.

@@ -94,7 +94,8 @@ pub struct UpstreamTls {
     /// Absent: it shows none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate_ref: Option<ObjectName>,
-    /// Secret of the policy's namespace whose `ca.crt` replaces the public roots. Absent: the public roots.
+    /// Secret of the policy's namespace whose `ca.crt` replaces the public roots, with `ca.crl` where certificates are
+    /// revoked. Absent: the public roots.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca_ref: Option<ObjectName>,
     /// Lowest version of TLS that is spoken, 1.2 or 1.3. Default: 1.2.

@@ -8,6 +8,7 @@ use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -329,16 +330,22 @@ impl Connection {
 /// Waits for bytes without holding a buffer, since most connections wait most of the time.
 async fn first_bytes(stream: &mut Stream, buffer: &mut BytesMut) -> std::io::Result<usize> {
     *buffer = BytesMut::new();
-    poll_fn(|cx| {
-        let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
-        let mut read = ReadBuf::uninit(&mut chunk);
-        let polled = Pin::new(&mut *stream).poll_read(cx, &mut read);
-        polled.map_ok(|()| {
-            buffer.extend_from_slice(read.filled());
-            read.filled().len()
-        })
+    poll_fn(|cx| poll_more(cx, stream, buffer)).await
+}
+
+/// Reads once; no memory is taken before there is something to read.
+pub(super) fn poll_more(
+    cx: &mut Context<'_>,
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+) -> Poll<std::io::Result<usize>> {
+    let mut chunk = [MaybeUninit::uninit(); READ_BYTES];
+    let mut read = ReadBuf::uninit(&mut chunk);
+    let polled = Pin::new(stream).poll_read(cx, &mut read);
+    polled.map_ok(|()| {
+        buffer.extend_from_slice(read.filled());
+        read.filled().len()
     })
-    .await
 }
 
 const fn malformed_credential(malformed: MalformedCredential) -> Fault {

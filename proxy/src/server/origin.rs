@@ -9,6 +9,7 @@ use std::task::{Context, Poll, Waker};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::access_log::Session;
 use crate::stream::Stream;
 use crate::upstream_tls::{Failed, TlsOrigin};
 
@@ -49,6 +50,14 @@ impl Origin {
                 let read = Pin::new(stream).poll_read(&mut context, &mut ReadBuf::new(&mut byte));
                 read.is_pending()
             }
+        }
+    }
+
+    /// The TLS session, where the proxy made one.
+    pub(super) fn tls_session(&self) -> Option<Session> {
+        match self {
+            Self::Plain(_) => None,
+            Self::Tls(stream) => stream.session(),
         }
     }
 

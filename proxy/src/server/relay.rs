@@ -5,6 +5,7 @@
 
 mod answer;
 mod flow;
+mod presence;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use self::answer::{Answer, Finish, Rules};
 use self::flow::Broken;
 pub(super) use self::flow::{Encoding, Flow};
+use self::presence::Presence;
 use super::Server;
 use super::connection::Connection;
 use super::head::Head;
@@ -104,11 +106,20 @@ impl Exchange<'_> {
     ) -> Outcome {
         let mut answer = Answer::new();
         let mut state = Upload::Running;
+        let mut presence = Presence::default();
         let mut moved = (upload.progress, 0);
         let mut moved_at = Instant::now();
         let event = poll_fn(|cx| {
             if let Poll::Ready(event) = self.poll(cx, client, origin, upload, &mut state, &mut answer) {
                 return Poll::Ready(event);
+            }
+            // A client that is still read from is heard of by that.
+            if state != Upload::Running
+                && presence
+                    .poll_gone(cx, &mut client.stream, &mut client.buffer)
+                    .is_ready()
+            {
+                return Poll::Ready(Event::ClientGone);
             }
             if let Poll::Ready(end) = cut.as_mut().poll(cx) {
                 return Poll::Ready(Event::Cut(end));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egressway_core::acl::{Ask, Caller, Deny, Permit, Policy, Target, VettedAddr};
-use egressway_core::wire::document::Mode;
+use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -14,7 +14,7 @@ use super::id::Id;
 use super::listener::Source;
 use super::reason::{Reason, Unopened};
 use super::reply::{Refusal, WithBody};
-use crate::access_log::Entry;
+use crate::access_log::{Entry, Session};
 use crate::auth::Credential;
 use crate::limits::Limits;
 use crate::limits::places::{Destination, Place};
@@ -57,6 +57,10 @@ pub(super) struct Request {
     pub(super) peer: Option<IpAddr>,
     pub(super) dns: Option<Duration>,
     pub(super) connect: Option<Duration>,
+    /// TLS of the connection that it went over.
+    pub(super) tls: Option<Session>,
+    /// How it was signed when it went out.
+    pub(super) signature: Option<Scheme>,
     pub(super) detail: Option<Box<str>>,
 }
 
@@ -93,6 +97,8 @@ impl Request {
             peer: None,
             dns: None,
             connect: None,
+            tls: None,
+            signature: None,
             detail: None,
         }
     }
@@ -232,6 +238,8 @@ impl Request {
             duration: self.started.elapsed(),
             dns: self.dns,
             connect: self.connect,
+            tls: self.tls,
+            signature: self.signature,
         });
         server.metrics.log_lines_dropped.inc_by(lost);
     }

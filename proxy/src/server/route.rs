@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::{Ask, Deny, Host, HttpAsk, Permit, Target, VettedAddr};
+use egressway_core::acl::{Ask, Deny, Host, HttpAsk, Permit, Policy, Target, VettedAddr};
 use egressway_core::wire::document::Mode;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -38,6 +38,13 @@ pub(super) enum What<'a> {
         /// The client asks for TLS towards the origin.
         asks_tls: bool,
     },
+}
+
+/// Who asks, and the documents that say so.
+struct Recognised {
+    in_force: Arc<InForce>,
+    policy: Arc<Policy>,
+    identity: Identity,
 }
 
 /// A permitted request.
@@ -83,15 +90,11 @@ impl Server {
     ) -> Result<Decided, Reason> {
         let (What::Tunnel(target) | What::Http { target, .. }) = &what;
         request.target = Some(target.clone());
-        self.state.admits().map_err(Fault::from)?;
-        self.within_rates(request)?;
-        let (in_force, identity) = self.identified(request, certified).await?;
-        let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
-        request.policy = Some(Arc::clone(policy));
-        request.decided_by = Some(Arc::clone(&in_force));
-        request.mode = in_force.wall.caps.mode(policy.mode());
-        request.caller = identity.caller;
-        request.client_pod = identity.pod.clone();
+        let Recognised {
+            in_force,
+            policy,
+            identity,
+        } = self.recognise(request, certified).await?;
         let wall = &in_force.wall;
         let permitted = match what {
             What::Tunnel(target) => {
@@ -115,7 +118,7 @@ impl Server {
         let (permit, tls) = permitted.map_err(|deny| match deny {
             Deny::ClientUnknown | Deny::CredentialsMissing => {
                 request.detail = identity.invalid_token.map(|error| error.to_string().into());
-                auth::refusal(policy, wall, &identity, &credential)
+                auth::refusal(&policy, wall, &identity, &credential)
             }
             deny => deny,
         })?;
@@ -127,6 +130,49 @@ impl Server {
         let tunnels = request.limits.tunnels.unwrap_or(usize::MAX);
         request.place = Some(self.tunnels.take(tunnels).ok_or(Fault::TooManyTunnels)?);
         Ok(Decided { permit, tls })
+    }
+
+    /// Admits and identifies a request that the proxy answers itself: no rule decides about it, but strangers get no
+    /// answer.
+    pub(super) async fn greet(
+        &self,
+        request: &mut Request,
+        certified: Option<&mut Certified>,
+        target: Target,
+    ) -> Result<(), Reason> {
+        request.target = Some(target);
+        let Recognised {
+            in_force,
+            policy,
+            identity,
+        } = self.recognise(request, certified).await?;
+        let credential = std::mem::take(&mut request.credential);
+        policy.admits(&in_force.wall, identity.caller).map_err(|_| {
+            request.detail = identity.invalid_token.map(|error| error.to_string().into());
+            auth::refusal(&policy, &in_force.wall, &identity, &credential).into()
+        })
+    }
+
+    /// Admits and identifies, and notes who asks.
+    async fn recognise(
+        &self,
+        request: &mut Request,
+        certified: Option<&mut Certified>,
+    ) -> Result<Recognised, Reason> {
+        self.state.admits().map_err(Fault::from)?;
+        self.within_rates(request)?;
+        let (in_force, identity) = self.identified(request, certified).await?;
+        let policy = Arc::clone(in_force.policy().ok_or(Fault::NoPolicy)?);
+        request.policy = Some(Arc::clone(&policy));
+        request.decided_by = Some(Arc::clone(&in_force));
+        request.mode = in_force.wall.caps.mode(policy.mode());
+        request.caller = identity.caller;
+        request.client_pod = identity.pod.clone();
+        Ok(Recognised {
+            in_force,
+            policy,
+            identity,
+        })
     }
 
     /// The client's own rate first: what it is refused by that one takes nothing from the others.

@@ -7,9 +7,12 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::access_log::Session;
 
 use super::failure::{Failed, Failure, Kind, Met};
 
@@ -28,6 +31,19 @@ impl TlsOrigin {
             met,
             failed: None,
         }
+    }
+
+    /// What came of the handshake.
+    #[must_use]
+    pub fn session(&self) -> Option<Session> {
+        let (_, connection) = self.stream.get_ref();
+        let version = match connection.protocol_version()? {
+            ProtocolVersion::TLSv1_2 => "1.2",
+            ProtocolVersion::TLSv1_3 => "1.3",
+            _ => return None,
+        };
+        let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        Some(Session { version, resumed })
     }
 
     /// Why TLS broke, if it did: an alert or a broken record, not the mere end of the connection.

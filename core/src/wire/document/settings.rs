@@ -172,7 +172,7 @@ pub struct UpstreamTls {
     /// Name of the Secret with the client certificate: `tls.crt` and `tls.key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_certificate: Option<String>,
-    /// Name of the Secret whose `ca.crt` replaces the public roots.
+    /// Name of the Secret whose `ca.crt` replaces the public roots, with `ca.crl` where certificates are revoked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ca: Option<String>,
     /// Lowest version spoken.
@@ -230,6 +230,18 @@ pub enum Scheme {
     /// RSASSA-PKCS1-v1_5 with SHA-256 over the body.
     #[serde(rename = "RSA-SHA256")]
     RsaSha256,
+}
+
+impl Scheme {
+    /// As it is written in policies.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::StandardWebhooks => "StandardWebhooks",
+            Self::HmacSha256 => "HMAC-SHA256",
+            Self::RsaSha256 => "RSA-SHA256",
+        }
+    }
 }
 
 /// How bytes are written as text.

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use egressway_core::acl::{Host, Target};
-use egressway_core::wire::document::Mode;
+use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -66,6 +66,14 @@ pub(super) struct Line<'a> {
     destination_port: Option<u16>,
     #[serde(rename = "destination.bytes")]
     destination_bytes: u64,
+    #[serde(rename = "tls.version_protocol", skip_serializing_if = "Option::is_none")]
+    tls: Option<&'static str>,
+    #[serde(rename = "tls.version", skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(rename = "tls.resumed", skip_serializing_if = "Option::is_none")]
+    tls_resumed: Option<bool>,
+    #[serde(rename = "egress.signature", skip_serializing_if = "Option::is_none")]
+    signature: Option<Scheme>,
     #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
@@ -130,6 +138,10 @@ impl<'a> Line<'a> {
             destination_ip: entry.peer.or(written),
             destination_port: entry.target.as_ref().map(Target::port),
             destination_bytes: entry.bytes_received,
+            tls: entry.tls.map(|_| "tls"),
+            tls_version: entry.tls.map(|tls| tls.version),
+            tls_resumed: entry.tls.map(|tls| tls.resumed),
+            signature: entry.signature,
             method: entry.method.as_deref(),
             status: entry.status,
             rule: entry.rule.as_deref(),

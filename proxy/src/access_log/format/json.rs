@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use egressway_core::acl::{Host, Target};
-use egressway_core::wire::document::Mode;
+use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
@@ -35,6 +35,14 @@ pub(super) struct Line<'a> {
     server_port: Option<u16>,
     #[serde(rename = "network.peer.address", skip_serializing_if = "Option::is_none")]
     peer: Option<IpAddr>,
+    #[serde(rename = "tls.protocol.name", skip_serializing_if = "Option::is_none")]
+    tls: Option<&'static str>,
+    #[serde(rename = "tls.protocol.version", skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(rename = "tls.resumed", skip_serializing_if = "Option::is_none")]
+    tls_resumed: Option<bool>,
+    #[serde(rename = "egress.signature", skip_serializing_if = "Option::is_none")]
+    signature: Option<Scheme>,
     #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
     method: Option<&'a str>,
     #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,10 @@ impl<'a> Line<'a> {
             server_address: entry.target.as_ref().map(Target::host),
             server_port: entry.target.as_ref().map(Target::port),
             peer: entry.peer,
+            tls: entry.tls.map(|_| "tls"),
+            tls_version: entry.tls.map(|tls| tls.version),
+            tls_resumed: entry.tls.map(|tls| tls.resumed),
+            signature: entry.signature,
             method: entry.method.as_deref(),
             status: entry.status,
             error: (entry.decision == "error").then_some(entry.reason),

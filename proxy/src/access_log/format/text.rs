@@ -60,6 +60,12 @@ pub(super) fn append(line: &mut Vec<u8>, entry: &Entry) -> io::Result<()> {
     if let Some(peer) = entry.peer {
         write!(line, " peer={peer}")?;
     }
+    if let Some(tls) = entry.tls {
+        write!(line, " tls={} resumed={}", tls.version, tls.resumed)?;
+    }
+    if let Some(scheme) = entry.signature {
+        write!(line, " signature={}", scheme.name())?;
+    }
     write!(
         line,
         " sent={} received={}",
