@@ -86,7 +86,7 @@ pub struct Cell {
     pub disruption_budget: PodDisruptionBudget,
 }
 
-/// Digests of the documents, as pods report them.
+/// Digests of the documents, as pods report them, and of what they are made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hashes {
     /// Of the policy's content.
@@ -97,12 +97,14 @@ pub struct Hashes {
     pub pool: String,
     /// Of the client pods; empty where there is no such document. Pods come and go: Programmed is not about it.
     pub clients: String,
+    /// Of what the client pods are selected by, which no pod reports: Programmed waits for a table made from it.
+    pub selectors: String,
     /// Of the secrets; empty where there are none.
     pub secrets: String,
 }
 
 impl Hashes {
-    /// What Programmed is about.
+    /// What Programmed is about, besides the selectors of client pods.
     #[must_use]
     pub fn config(&self) -> (&str, &str, &str, &str) {
         (&self.policy, &self.floor, &self.pool, &self.secrets)
@@ -154,6 +156,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         floor: wire::document::digest(&floor),
         pool: wire::document::digest(&pool),
         clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
+        selectors: wire::document::digest(inputs.sources),
         secrets: inputs.secrets.hash(),
     };
     let cells = policy.shape.as_ref().map(|shape| {

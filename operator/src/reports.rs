@@ -5,6 +5,7 @@
 
 pub mod ask;
 pub mod poll;
+mod selection;
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,6 +14,7 @@ use egressway_core::wire::report::Report;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
+use self::selection::Selection;
 use crate::desired::Hashes;
 
 /// So many unanswered questions in a row, and a pod counts as unreachable: one may be lost in any network.
@@ -40,12 +42,21 @@ pub struct Reports {
 struct Inner {
     pods: HashMap<String, PodState>,
     wanted: HashMap<String, Wanted>,
+    selections: HashMap<String, Selection>,
 }
 
 #[derive(Debug, Default)]
 struct PodState {
     report: Option<Report>,
     failures: u32,
+    /// Changes of the policy's selectors that its table of client pods has followed.
+    followed: u64,
+}
+
+impl PodState {
+    fn table(&self) -> Option<&str> {
+        self.report.as_ref().map(|report| report.clients_hash.as_str())
+    }
 }
 
 /// What the pods of a policy should have in force.
@@ -59,6 +70,8 @@ pub struct Wanted {
     pub at: tokio::time::Instant,
     /// Since when they should have these client pods, on the same clock.
     pub clients_at: tokio::time::Instant,
+    /// Since when these should be selected as they are now, on the same clock.
+    pub selected_at: tokio::time::Instant,
 }
 
 impl Reports {
@@ -84,23 +97,31 @@ impl Reports {
 
     /// The pods of a policy should have these documents from now on; they are nudged and asked at once if that is news.
     pub fn want(&self, policy_uid: &str, hashes: &Hashes) {
-        let mut inner = self.lock();
+        let mut guard = self.lock();
+        let inner = &mut *guard;
         let before = inner.wanted.get(policy_uid);
         if before.is_some_and(|wanted| wanted.hashes == *hashes) {
             return;
         }
         let now = tokio::time::Instant::now();
+        let selection = inner.selections.entry(policy_uid.to_owned()).or_default();
+        let reselected = selection.write(&hashes.selectors, &hashes.clients);
         // Client pods that come and go do not make an ACL that is late look new.
         let config = before.filter(|wanted| wanted.hashes.config() == hashes.config());
         let clients = before.filter(|wanted| wanted.hashes.clients == hashes.clients);
         let wanted = Wanted {
             hashes: hashes.clone(),
-            since: config.map_or_else(Timestamp::now, |wanted| wanted.since),
+            since: config
+                .filter(|_| !reselected)
+                .map_or_else(Timestamp::now, |wanted| wanted.since),
             at: config.map_or(now, |wanted| wanted.at),
             clients_at: clients.map_or(now, |wanted| wanted.clients_at),
+            selected_at: before
+                .filter(|_| !reselected)
+                .map_or(now, |wanted| wanted.selected_at),
         };
         inner.wanted.insert(policy_uid.to_owned(), wanted);
-        drop(inner);
+        drop(guard);
         self.changed.notify_one();
     }
 
@@ -118,7 +139,38 @@ impl Reports {
 
     /// The policy is gone.
     pub fn forget(&self, policy_uid: &str) {
-        self.lock().wanted.remove(policy_uid);
+        let mut inner = self.lock();
+        inner.wanted.remove(policy_uid);
+        inner.selections.remove(policy_uid);
+    }
+
+    /// Whether a pod's table of client pods follows the selectors of its policy.
+    #[must_use]
+    pub fn follows(&self, pod_uid: &str, policy_uid: &str) -> bool {
+        let inner = self.lock();
+        let Some(selection) = inner.selections.get(policy_uid) else {
+            return true;
+        };
+        let state = inner.pods.get(pod_uid);
+        let followed = state.map_or(0, |state| state.followed);
+        selection.is_followed(followed, state.and_then(PodState::table))
+    }
+
+    /// Notes that it does, if it does; true when it did not before.
+    fn followed(&self, pod_uid: &str, policy_uid: &str) -> bool {
+        let mut guard = self.lock();
+        let inner = &mut *guard;
+        let selection = inner.selections.get(policy_uid);
+        let (Some(selection), Some(state)) = (selection, inner.pods.get_mut(pod_uid)) else {
+            return false;
+        };
+        match state.table().and_then(|table| selection.followed(table)) {
+            Some(changes) if changes > state.followed => {
+                state.followed = changes;
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 
     /// Notes an answer; true when it says something that status shows.
@@ -253,6 +305,40 @@ pub(crate) mod tests {
         reports.answered("pod", report.clone());
         report.clients_hash = "d".to_owned();
         assert!(!reports.answered("pod", report), "no status shows it");
+    }
+
+    #[test]
+    fn changed_selectors_are_waited_for_and_pods_that_come_and_go_are_not() {
+        let reports = Reports::default();
+        let want = |selectors: &str, clients: &str| {
+            let hashes = Hashes {
+                selectors: selectors.to_owned(),
+                clients: clients.to_owned(),
+                ..Hashes::default()
+            };
+            reports.want("policy", &hashes);
+            reports.wanted("policy").unwrap()
+        };
+        let answer = |clients: &str| {
+            let report = Report {
+                clients_hash: clients.to_owned(),
+                ..report("h", &[])
+            };
+            reports.answered("pod", report);
+            reports.followed("pod", "policy")
+        };
+        let follows = || reports.follows("pod", "policy");
+        let first = want("a", "1");
+        assert!(!answer("0") && follows(), "as it was found");
+        let churn = want("a", "2");
+        assert!(follows() && churn.since == first.since && churn.selected_at == first.selected_at);
+        let edit = want("b", "3");
+        assert!(!answer("2") && !follows(), "a table of the selectors before");
+        assert!(edit.since > churn.since && edit.selected_at > churn.selected_at && edit.at == churn.at);
+        assert!(answer("3") && follows(), "news for status");
+        want("b", "4");
+        assert!(!answer("3") && follows());
+        assert!(!reports.follows("new pod", "policy") && reports.follows("pod", "no policy"));
     }
 
     #[test]

@@ -82,6 +82,32 @@ async fn an_end_without_a_reset_leaves_somebody_who_reads() {
 }
 
 #[tokio::test]
+async fn what_was_read_ahead_belongs_to_the_protocol_that_follows() {
+    let (proxy, origin) = (open().await, origin().await);
+    let mut client = dial(proxy.address).await;
+    let request = get(&origin).replace(
+        "\r\n\r\n",
+        "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nearly",
+    );
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut server = accept(&origin).await;
+    read_head(&mut server).await;
+    // By the time of the interim answer the proxy has looked at the client again.
+    client.write_all(b" and late").await.unwrap();
+    server
+        .write_all(b"HTTP/1.1 102 Processing\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 102);
+    server
+        .write_all(b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 101);
+    assert_eq!(read_exact(&mut server, 14).await, b"early and late");
+}
+
+#[tokio::test]
 async fn tls_that_ends_leaves_somebody_who_reads_with_or_without_its_form() {
     let ca = Ca::new("proxies");
     let world = World::open().tls(&ca.leaf(&["proxy.example"], 1));

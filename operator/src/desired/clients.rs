@@ -2,7 +2,7 @@
 //! the tokens of ServiceAccounts.
 //!
 //! It is apart from the policies, so that pods that come and go rewrite no policy and move no hash that Programmed is
-//! about. What it leaves out is refused by the proxies, never let in.
+//! about; for the selectors see [`crate::reports`]. What it leaves out is refused by the proxies, never let in.
 
 use std::collections::BTreeMap;
 

@@ -256,7 +256,9 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         let node = ctx.caches.nodes.get(&ObjectRef::new(node))?;
         node.labels().get(ZONE_LABEL).cloned()
     });
-    let answered = ctx.reports.of(&pod.uid().unwrap_or_default());
+    let uid = pod.uid().unwrap_or_default();
+    let policy_uid = pod.labels().get(names::POLICY_UID_LABEL);
+    let answered = ctx.reports.of(&uid);
     Some(PodView {
         name: pod.name_any(),
         node,
@@ -269,6 +271,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         report: answered.report,
         unreachable: answered.unreachable,
         asked: answered.asked,
+        follows: policy_uid.is_some_and(|policy_uid| ctx.reports.follows(&uid, policy_uid)),
         started: status.start_time.map(|time| time.0),
     })
 }

@@ -45,6 +45,8 @@ pub struct PodView {
     pub unreachable: bool,
     /// It was asked at least once, answer or not.
     pub asked: bool,
+    /// Its table of client pods was made from the selectors that the policy has now.
+    pub follows: bool,
     /// When it started.
     pub started: Option<Timestamp>,
 }
@@ -161,9 +163,11 @@ fn in_force<'a>(facts: &'a Facts<'_>) -> Option<&'a ValidPolicy> {
     facts.validated.valid.as_ref()
 }
 
-/// Whether a pod has exactly what it should have.
+/// Whether a pod has exactly what it should have. Of its table of client pods only what selects them counts: the pods
+/// themselves come and go.
 fn in_sync(facts: &Facts<'_>, pod: &PodView) -> bool {
     !pod.unreachable
+        && pod.follows
         && facts.hashes.is_some_and(|hashes| {
             pod.config_hash(facts.policy) == Some(hashes.policy.as_str())
                 && pod

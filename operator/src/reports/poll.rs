@@ -264,13 +264,21 @@ impl Poller {
             return false;
         };
         let mut fleet = targets.iter().filter(|target| target.policy_uid == policy_uid);
-        wanted.at.elapsed() < TOGETHER && fleet.any(|target| !self.has(target, Some(&wanted)).1.config)
+        let config = wanted.at.elapsed() < TOGETHER;
+        let selection = wanted.selected_at.elapsed() < TOGETHER;
+        fleet.any(|target| {
+            config && !self.has(target, Some(&wanted)).1.config
+                || selection && !self.reports.follows(&target.uid, policy_uid)
+        })
     }
 
     /// Notes an answer; true when status shows it.
     fn note(&self, pod: &Target, outcome: Result<Report, ask::Error>) -> bool {
         match outcome {
-            Ok(report) => self.reports.answered(&pod.uid, report),
+            Ok(report) => {
+                let news = self.reports.answered(&pod.uid, report);
+                self.reports.followed(&pod.uid, &pod.policy_uid) || news
+            }
             Err(error) => {
                 let turned = self.reports.unanswered(&pod.uid);
                 if turned {

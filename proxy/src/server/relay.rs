@@ -147,7 +147,7 @@ impl Exchange<'_> {
     ) -> Poll<Event> {
         if *state == Upload::Running {
             let (stream, buffer) = (&mut client.stream, &mut client.buffer);
-            match upload.poll(cx, buffer, stream, origin, Some(&self.head.fields)) {
+            match upload.poll(cx, buffer, stream, &mut origin.stream(), Some(&self.head.fields)) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *state = Upload::Done,
                 Poll::Ready(Err(Broken::Receiver)) => *state = Upload::Abandoned,

@@ -81,6 +81,7 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
         }),
         unreachable: false,
         asked: true,
+        follows: true,
         started: None,
     }
 }
@@ -237,6 +238,41 @@ fn a_settled_fleet_is_ready_and_its_status_stands_still() {
     world.report().egress.seen[0].last_seen += 3600;
     world.report().egress.rounds += 60;
     assert_eq!(world.next(), status);
+}
+
+#[test]
+fn programmed_waits_for_a_table_made_from_the_selectors() {
+    let mut world = settled();
+    let hash = world.hashes.policy.clone();
+    world.pods.push(PodView {
+        follows: false,
+        ..pod("p2", "a", &hash, vec![])
+    });
+    let status = world.next();
+    check(
+        &status,
+        Kind::Programmed,
+        "False",
+        Reason::Propagating,
+        &["1 of 2"],
+    );
+    assert_eq!(status.config.unwrap().pods_in_sync, 1);
+    world.now = T0 + 16;
+    check(
+        &world.next(),
+        Kind::Programmed,
+        "False",
+        Reason::PodsLagging,
+        &["p2"],
+    );
+    world.pods[1].follows = true;
+    check(
+        &world.next(),
+        Kind::Programmed,
+        "True",
+        Reason::InSync,
+        &["all 2"],
+    );
 }
 
 #[test]

@@ -51,11 +51,12 @@ fn a_pod_has_what_it_should_have_when_all_documents_are_in_force() {
             floor: floor.to_owned(),
             pool: pool.to_owned(),
             clients: "clients".to_owned(),
-            secrets: String::new(),
+            ..Hashes::default()
         },
         since: jiff::Timestamp::UNIX_EPOCH,
         at: Instant::now(),
         clients_at: Instant::now(),
+        selected_at: Instant::now(),
     };
     let mut report = super::super::tests::report("h", &[]);
     let without = has(Some(&report), &target, &wanted("h", "floor", "pool"));

@@ -134,7 +134,7 @@ impl Answer {
         while self.stage == Stage::Head {
             match self.next_head(rules, sent) {
                 Ok(true) => {}
-                Ok(false) => match ready!(self.flow.poll_read(cx, &mut self.input, origin)) {
+                Ok(false) => match ready!(self.flow.poll_read(cx, &mut self.input, &mut origin.stream())) {
                     Some(1..) => self.begun = true,
                     Some(0) | None => return Poll::Ready(Finish::Refused(Fault::UpstreamClosed)),
                 },
@@ -155,6 +155,7 @@ impl Answer {
             });
         }
         let fields = self.head.as_ref().map(|head| &head.fields);
+        let origin = &mut origin.stream();
         let moved = ready!(self.flow.poll(cx, &mut self.input, origin, client, fields));
         Poll::Ready(match moved {
             Ok(()) => Finish::Complete,
