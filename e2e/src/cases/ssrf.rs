@@ -1,5 +1,7 @@
 //! What a client must never reach through the proxy, tried from a client pod against a policy that allows everything.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use kube::Api;
@@ -10,6 +12,12 @@ use super::{SHARED, proxy_url, ready};
 use crate::client_pod::ClientPod;
 use crate::cluster::Cluster;
 use crate::fixtures;
+use crate::wait::eventually;
+
+/// Path of the request that ends a search of the log.
+const MARKER: &str = "/nothing-before-this";
+/// So long the servers outside may take to write it down.
+const LOGGED: Duration = Duration::from_secs(10);
 
 /// A policy on the batch pool that allows every name and every address on every port.
 async fn open_policy(cluster: &Cluster, name: &str) -> Result<String> {
@@ -180,11 +188,20 @@ pub(super) async fn refused(cluster: Cluster) -> Result<()> {
         targets.len() * 4,
         wrong.join("; ")
     );
-    let out: Vec<_> = lab
-        .echo_log(since)
-        .await?
+    // A request that may go out, and is written down after all that went before it.
+    let marker = client
+        .fetch(&proxy, &format!("http://echo.example.test{MARKER}"), &[])
+        .await?;
+    ensure!(marker.status == 200, "the marker must pass: {marker:?}");
+    let seen = eventually("the marker in the log outside", LOGGED, || async {
+        let log = lab.echo_log(since).await?;
+        let there = log.iter().any(|s| s.path == MARKER);
+        Ok(if there { Ok(log) } else { Err(format!("{log:?}")) })
+    })
+    .await?;
+    let out: Vec<_> = seen
         .into_iter()
-        .filter(|s| s.source.to_string().ends_with("30"))
+        .filter(|s| s.source.to_string().ends_with("30") && s.path != MARKER)
         .collect();
     ensure!(out.is_empty(), "something got out of the batch cell: {out:?}");
     cluster.note(format!(
