@@ -28,7 +28,7 @@ const CHUNK_BYTES: usize = 128 * 1024;
 /// First byte of a bulk connection: the origin sends, or it receives. Eight bytes with the amount follow.
 pub(crate) const SEND: u8 = b'S';
 pub(crate) const RECEIVE: u8 = b'R';
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 
 /// The port of each service.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -155,8 +155,8 @@ async fn http(
             return Ok(());
         }
         kept.extend(chunk.iter().take(count));
-        while let Some(end) = kept.windows(4).position(|four| four == b"\r\n\r\n") {
-            let asked: Vec<u8> = kept.drain(..end + 4).collect();
+        while let Some(end) = message(&kept) {
+            let asked: Vec<u8> = kept.drain(..end).collect();
             stream.write_all(answer.as_bytes()).await?;
             stream.flush().await?;
             // tinyproxy asks for it, and waits for the end.
@@ -165,10 +165,23 @@ async fn http(
                 return stream.shutdown().await;
             }
         }
-        if kept.len() > HEAD_BYTES_MAX {
+        if kept.len() > MESSAGE_BYTES_MAX {
             return Ok(());
         }
     }
+}
+
+/// Where the first message ends, its body included; none while it is not complete.
+fn message(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let lines = bytes.get(..head)?.split(|byte| *byte == b'\n');
+    let mut lengths = lines.filter_map(|line| {
+        let (name, value) = std::str::from_utf8(line).ok()?.split_once(':')?;
+        let length = value.trim().parse().ok()?;
+        name.eq_ignore_ascii_case("content-length").then_some(length)
+    });
+    let end = head.checked_add(lengths.next().unwrap_or(0))?;
+    (end <= bytes.len()).then_some(end)
 }
 
 async fn bulk(mut stream: TcpStream) -> std::io::Result<()> {
@@ -191,4 +204,21 @@ async fn bulk(mut stream: TcpStream) -> std::io::Result<()> {
     }
     stream.write_u8(RECEIVE).await?;
     stream.shutdown().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_ends_behind_its_body() {
+        for (bytes, end) in [
+            ("GET / HTTP/1.1\r\nA: b\r\n", None),
+            ("GET / HTTP/1.1\r\nA: b\r\n\r\nGET", Some(24)),
+            ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nab", None),
+            ("POST / HTTP/1.1\r\ncontent-length: 3\r\n\r\nabcd", Some(41)),
+        ] {
+            assert_eq!(message(bytes.as_bytes()), end, "{bytes:?}");
+        }
+    }
 }

@@ -59,6 +59,8 @@ pub(crate) enum Speech {
     Requests,
     /// The same, which the proxy sends on over TLS, to the origin by its name.
     Origination,
+    /// The same in the clear, which the proxy signs, by rules that differ by address.
+    Signing,
 }
 
 /// Where a run finds and puts things.

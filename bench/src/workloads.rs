@@ -5,9 +5,11 @@ mod http;
 mod idle;
 mod latency;
 mod origination;
+mod signing;
 mod tunnels;
 
 pub(crate) use self::latency::ADDED;
+pub(crate) use self::signing::{SCHEMES, Scheme};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -45,6 +47,8 @@ pub(crate) enum Workload {
     Idle,
     /// Plain requests that the proxy sends on over TLS.
     TlsOrigination,
+    /// Requests with a body, signed and not.
+    Signing,
 }
 
 /// What a window measured.
@@ -75,6 +79,7 @@ impl Workload {
             Self::Latency => "latency",
             Self::Idle => "idle",
             Self::TlsOrigination => "tls-origination",
+            Self::Signing => "signing",
         }
     }
 
@@ -83,11 +88,13 @@ impl Workload {
         match self {
             Self::Http => Speech::Requests,
             Self::TlsOrigination => Speech::Origination,
+            Self::Signing => Speech::Signing,
             Self::Tunnels | Self::TlsTunnels | Self::Bulk | Self::Latency | Self::Idle => Speech::Tunnels,
         }
     }
 
     /// What it leads to: one service of the origin on all of its addresses, or three on the one that has a name.
+    /// For signatures an address a rule.
     pub(crate) fn targets(self, ports: &Ports) -> Vec<SocketAddr> {
         match self {
             Self::Tunnels | Self::Latency | Self::Idle => origin_addresses(ports.echo),
@@ -97,16 +104,21 @@ impl Workload {
             Self::TlsOrigination => [ports.https_kept, ports.https_resumed, ports.https_full]
                 .map(origin_address)
                 .to_vec(),
+            Self::Signing => origin_addresses(ports.http)
+                .into_iter()
+                .take(SCHEMES.len())
+                .collect(),
         }
     }
 
     /// Whether the peer is measured by it: direct connections have no process whose memory could be read, and not
-    /// everybody speaks TLS to origins.
+    /// everybody speaks TLS to origins, or signs.
     pub(crate) fn suits(self, peer: Peer) -> bool {
         match self {
             Self::Tunnels | Self::TlsTunnels | Self::Http | Self::Bulk | Self::Latency => true,
             Self::Idle => peer != Peer::Direct,
             Self::TlsOrigination => matches!(peer, Peer::Egressway | Peer::Envoy | Peer::Haproxy),
+            Self::Signing => peer == Peer::Egressway,
         }
     }
 
@@ -127,14 +139,16 @@ impl Workload {
             Self::Latency => latency::measure(context, running).await,
             Self::Idle => idle::measure(context, running).await,
             Self::TlsOrigination => origination::measure(context, running).await,
+            Self::Signing => signing::measure(context, running).await,
         }
     }
 
     async fn try_once(self, running: &Running) -> Result<()> {
         match self.speech() {
             Speech::Tunnels => running.route.open().await.map(drop),
-            Speech::Requests => http::once(&running.route, None).await,
+            Speech::Requests => http::once(&running.route, &http::Ask::default()).await,
             Speech::Origination => origination::once(running).await,
+            Speech::Signing => signing::once(running).await,
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Our proxy: as a fleet's pod, documents from a directory, the decision log in a file. For TLS to origins it runs
-//! alone, from a policy as people write it.
+//! alone, from a policy as people write it; for signatures, too.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -9,15 +10,20 @@ use anyhow::Result;
 use egressway_core::wire::document::{
     Content, Floor, Observation, Policies, Policy, Pool, PortRange, Rule, VERSION, to_json,
 };
-use serde_json::json;
+use rcgen::{KeyPair, PKCS_RSA_SHA256};
+use serde_json::{Value, json};
 
 use super::{Service, Site, Speech};
 use crate::certificates::ORIGIN_NAME;
 use crate::net;
+use crate::workloads::{SCHEMES, Scheme};
 
 /// The Secret with the origin's authority, and its key.
 const AUTHORITY_SECRET: &str = "bench-ca";
 const AUTHORITY_KEY: &str = "ca.crt";
+/// The same for the keys of signatures.
+const HMAC: (&str, &str) = ("bench-hmac", "secret");
+const RSA: (&str, &str) = ("bench-rsa", "tls.key");
 
 pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Command> {
     let address = || net::free_proxy_address().map(|address| address.to_string());
@@ -29,21 +35,32 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
             write_documents(dir)?;
             command.arg("--acl-dir").arg(dir).args(["--report", &address()?]);
         }
-        Speech::Origination => {
+        Speech::Origination | Speech::Signing => {
             let policy = dir.join("policy.yaml");
-            fs::write(&policy, manifest(service)?)?;
             let secrets = dir.join("secrets");
-            fs::create_dir_all(secrets.join(AUTHORITY_SECRET))?;
-            fs::copy(
-                &site.certificates.authority,
-                secrets.join(AUTHORITY_SECRET).join(AUTHORITY_KEY),
-            )?;
+            fs::write(&policy, manifest(service)?)?;
+            write_secrets(site, &secrets)?;
             command.arg("--policy").arg(policy);
             command.arg("--secrets-dir").arg(secrets);
             command.args(["--resolver", &service.resolver.to_string()]);
         }
     }
     Ok(command)
+}
+
+/// What the rules of a manifest refer to.
+fn write_secrets(site: &Site, dir: &Path) -> Result<()> {
+    let authority = fs::read_to_string(&site.certificates.authority)?;
+    let rsa = KeyPair::generate_for(&PKCS_RSA_SHA256)?.serialize_pem();
+    for (secret, key, content) in [
+        (AUTHORITY_SECRET, AUTHORITY_KEY, &*authority),
+        (HMAC.0, HMAC.1, "a secret of the bench, of no use elsewhere"),
+        (RSA.0, RSA.1, &*rsa),
+    ] {
+        fs::create_dir_all(dir.join(secret))?;
+        fs::write(dir.join(secret).join(key), content)?;
+    }
+    Ok(())
 }
 
 /// One policy that allows the origin's addresses, and a pool that observes nothing.
@@ -85,56 +102,102 @@ fn write_documents(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// TLS to the origin by its name, on each of its ports. JSON is YAML, too.
+/// The rules of the service, as people write them. JSON is YAML, too.
 fn manifest(service: &Service) -> Result<String> {
-    let ports: Vec<_> = service
-        .targets
-        .iter()
-        .map(|target| json!({"port": target.port()}))
-        .collect();
-    let rule = json!({
-        "name": "orig",
-        "hosts": [ORIGIN_NAME],
-        "ports": ports,
-        "upstreamTLS": {"caRef": {"name": AUTHORITY_SECRET}},
-    });
+    let rules = match service.speech {
+        Speech::Signing => signing_rules(service),
+        Speech::Origination | Speech::Tunnels | Speech::Requests => vec![origination_rule(service)],
+    };
     Ok(serde_json::to_string_pretty(&json!({
         "apiVersion": "egressway.dev/v1alpha1",
         "kind": "EgressPolicy",
         "metadata": {"name": "bench", "namespace": "bench"},
-        "spec": {"rules": [rule]},
+        "spec": {"rules": rules},
     }))?)
+}
+
+/// TLS to the origin by its name, on each of its ports.
+fn origination_rule(service: &Service) -> Value {
+    let targets = service.targets.iter();
+    let ports: Vec<_> = targets.map(|target| json!({"port": target.port()})).collect();
+    json!({
+        "name": "orig",
+        "hosts": [ORIGIN_NAME],
+        "ports": ports,
+        "upstreamTLS": {"caRef": {"name": AUTHORITY_SECRET}},
+    })
+}
+
+/// A rule for each of the origin's addresses; the first does not sign.
+fn signing_rules(service: &Service) -> Vec<Value> {
+    let rule = |(number, (scheme, target)): (usize, (&Scheme, &SocketAddr))| {
+        let mut rule = json!({
+            "name": format!("rule-{number}"),
+            "cidrs": [format!("{}/32", target.ip())],
+            "ports": [{"port": target.port()}],
+            "http": {"methods": ["POST"]},
+        });
+        if let Some(name) = scheme.name {
+            let (secret, key) = if name.starts_with("RSA") { RSA } else { HMAC };
+            let mut signing = json!({"scheme": name, "secretRefs": [{"name": secret, "key": key}]});
+            if name != "StandardWebhooks" {
+                signing["header"] = json!("X-Signature");
+            }
+            rule["signing"] = signing;
+        }
+        rule
+    };
+    SCHEMES
+        .iter()
+        .zip(&service.targets)
+        .enumerate()
+        .map(rule)
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use egressway_core::acl::compile;
     use egressway_core::manifest::{Place, PolicySpec, content};
+    use egressway_core::wire::document::Scheme;
 
     use super::*;
-    use crate::net::origin_address;
+    use crate::net::{origin_address, origin_addresses};
 
-    #[test]
-    fn the_policy_for_tls_means_something() {
+    fn content_of(speech: Speech, targets: Vec<SocketAddr>) -> Content {
         let service = Service {
-            speech: Speech::Origination,
-            targets: [1, 2, 3].map(origin_address).to_vec(),
+            speech,
+            targets,
             resolver: origin_address(53),
             listen: origin_address(4),
         };
-        let manifest: serde_json::Value = serde_json::from_str(&manifest(&service).unwrap()).unwrap();
+        let manifest: Value = serde_json::from_str(&manifest(&service).unwrap()).unwrap();
         let spec: PolicySpec = serde_json::from_value(manifest.get("spec").unwrap().clone()).unwrap();
         let content = content(&spec, "bench", Place::Alone).unwrap();
-        let tls = content
-            .rules
-            .first()
-            .and_then(|rule| rule.upstream_tls.clone())
-            .unwrap();
-        assert_eq!(tls.ca.as_deref(), Some(AUTHORITY_SECRET));
         let policies = Policies {
             version: VERSION,
-            policies: vec![Policy::seal("bench", "bench", 1, content)],
+            policies: vec![Policy::seal("bench", "bench", 1, content.clone())],
         };
         assert!(compile::policies(&policies).is_ok());
+        content
+    }
+
+    #[test]
+    fn the_policy_for_tls_means_something() {
+        let content = content_of(Speech::Origination, [1, 2, 3].map(origin_address).to_vec());
+        let tls = content.rules.first().and_then(|rule| rule.upstream_tls.clone());
+        assert_eq!(tls.unwrap().ca.as_deref(), Some(AUTHORITY_SECRET));
+    }
+
+    #[test]
+    fn each_address_has_a_signature_of_its_own_and_the_first_has_none() {
+        let content = content_of(Speech::Signing, origin_addresses(1));
+        let schemes: Vec<_> = content
+            .rules
+            .iter()
+            .map(|rule| rule.signing.as_ref().map(|signing| signing.scheme))
+            .collect();
+        let expected = [Scheme::StandardWebhooks, Scheme::HmacSha256, Scheme::RsaSha256].map(Some);
+        assert_eq!(schemes, [&[None], &expected[..]].concat());
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
 fn config(site: &Site, service: &Service) -> Result<String> {
     let (mode, log) = match service.speech {
         Speech::Tunnels => ("tcp", "option tcplog"),
-        Speech::Requests | Speech::Origination => ("http", "option httplog"),
+        Speech::Requests | Speech::Origination | Speech::Signing => ("http", "option httplog"),
     };
     let mut config = format!(
         "global
@@ -44,7 +44,7 @@ frontend bench
         service.listen
     );
     match service.speech {
-        Speech::Tunnels | Speech::Requests => {
+        Speech::Tunnels | Speech::Requests | Speech::Signing => {
             config += "  default_backend origin\nbackend origin\n  balance roundrobin\n";
             for (n, target) in service.targets.iter().enumerate() {
                 writeln!(config, "  server origin{n} {target}")?;

@@ -18,9 +18,10 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 pub(super) async fn measure(context: &Context, running: &Running) -> Result<Window> {
     let (scale, route) = (context.scale, &running.route);
-    load(route, Budget::new(scale.warm_up, u64::MAX), None).await;
+    let ask = Ask::default();
+    load(route, Budget::new(scale.warm_up, u64::MAX), &ask).await;
     let meter = Meter::start(running);
-    let mut tally = load(route, Budget::new(scale.window, u64::MAX), None).await;
+    let mut tally = load(route, Budget::new(scale.window, u64::MAX), &ask).await;
     let reading = meter.stop().await;
     let done = count(tally.micros.len());
     let mut window = Window::default();
@@ -34,34 +35,41 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
     Ok(window)
 }
 
-/// One request on a connection of its own, for the next target or for this authority.
-pub(super) async fn once(route: &Route, authority: Option<&str>) -> Result<()> {
-    let target = route.target()?;
-    let stream = TcpStream::connect(route.proxy.unwrap_or(target)).await?;
-    exchange(stream, request(target, authority).as_bytes())
-        .await
-        .map(drop)
+/// What is asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ask {
+    /// For this authority; for the target's address if there is none.
+    pub(super) authority: Option<String>,
+    /// A POST with a body, unless this is nothing.
+    pub(super) body_bytes: usize,
 }
 
-fn request(target: SocketAddr, authority: Option<&str>) -> String {
-    let authority = authority.map_or_else(|| target.to_string(), ToOwned::to_owned);
-    format!("GET http://{authority}/hook HTTP/1.1\r\nHost: {authority}\r\n\r\n")
+/// One request on a connection of its own, for the next target.
+pub(super) async fn once(route: &Route, ask: &Ask) -> Result<()> {
+    let target = route.target()?;
+    let stream = TcpStream::connect(route.proxy.unwrap_or(target)).await?;
+    exchange(stream, request(target, ask).as_bytes()).await.map(drop)
+}
+
+fn request(target: SocketAddr, ask: &Ask) -> String {
+    let authority = ask.authority.clone().unwrap_or_else(|| target.to_string());
+    let to = format!("http://{authority}/hook HTTP/1.1\r\nHost: {authority}\r\n");
+    match ask.body_bytes {
+        0 => format!("GET {to}\r\n"),
+        bytes => format!("POST {to}Content-Length: {bytes}\r\n\r\n{:x<bytes$}", ""),
+    }
 }
 
 /// Kept connections, busy until the budget is spent.
-pub(super) async fn load(route: &Route, budget: Arc<Budget>, authority: Option<&str>) -> Tally {
+pub(super) async fn load(route: &Route, budget: Arc<Budget>, ask: &Ask) -> Tally {
     together(WORKERS, || {
-        client(
-            route.clone(),
-            Arc::clone(&budget),
-            authority.map(ToOwned::to_owned),
-        )
+        client(route.clone(), Arc::clone(&budget), ask.clone())
     })
     .await
 }
 
 /// One connection, opened again where the proxy closes it.
-async fn client(route: Route, budget: Arc<Budget>, authority: Option<String>) -> Tally {
+async fn client(route: Route, budget: Arc<Budget>, ask: Ask) -> Tally {
     let (mut tally, mut kept) = (Tally::default(), None);
     let target = match route.target() {
         Ok(target) => target,
@@ -70,7 +78,7 @@ async fn client(route: Route, budget: Arc<Budget>, authority: Option<String>) ->
             return tally;
         }
     };
-    let request = request(target, authority.as_deref());
+    let request = request(target, &ask);
     while budget.take() {
         let started = Instant::now();
         let stream = match kept.take() {

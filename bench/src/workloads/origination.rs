@@ -1,5 +1,7 @@
 //! Plain requests that the proxy sends on over TLS: on kept connections, with a resumed and with a full handshake each.
 
+use std::net::SocketAddr;
+
 use anyhow::{Context as _, Result};
 
 use super::{Context, Meter, Window, count, http};
@@ -22,11 +24,11 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
     let (scale, route) = (context.scale, &running.route);
     let mut window = Window::default();
     for ([cpu, speed, resumed], target) in ROWS.into_iter().zip(&route.targets) {
-        let authority = format!("{ORIGIN_NAME}:{}", target.port());
-        http::load(route, Budget::new(scale.warm_up, u64::MAX), Some(&authority)).await;
+        let ask = ask(*target);
+        http::load(route, Budget::new(scale.warm_up, u64::MAX), &ask).await;
         let meter = Meter::start(running);
         let budget = Budget::new(scale.window / 2, scale.tunnels_max);
-        let tally = http::load(route, budget, Some(&authority)).await;
+        let tally = http::load(route, budget, &ask).await;
         let reading = meter.stop().await;
         let done = count(tally.micros.len());
         if let Some(cpu_ns) = reading.cpu_ns {
@@ -43,5 +45,12 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
 /// One request to the first service.
 pub(super) async fn once(running: &Running) -> Result<()> {
     let target = running.route.targets.first().context("no target")?;
-    http::once(&running.route, Some(&format!("{ORIGIN_NAME}:{}", target.port()))).await
+    http::once(&running.route, &ask(*target)).await
+}
+
+fn ask(target: SocketAddr) -> http::Ask {
+    http::Ask {
+        authority: Some(format!("{ORIGIN_NAME}:{}", target.port())),
+        ..http::Ask::default()
+    }
 }

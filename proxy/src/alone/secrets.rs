@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use egressway_core::wire::document::{Auth, Content, PasswordDigest, Secret, SecretRef};
+use egressway_core::wire::document::{Auth, Content, PasswordDigest, Scheme, Secret, SecretRef};
 
 use super::Refused;
 
@@ -86,8 +86,14 @@ pub fn needed(content: &Content) -> BTreeSet<Needed> {
                 add(name, "ca.crl", What::Optional);
             }
         }
-        for secret in rule.signing.iter().flat_map(|signing| &signing.secrets) {
-            add(&secret.name, &key(secret, SIGNING), What::Data);
+        if let Some(signing) = &rule.signing {
+            let usual = match signing.scheme {
+                Scheme::StandardWebhooks | Scheme::HmacSha256 => SIGNING,
+                Scheme::RsaSha256 => "tls.key",
+            };
+            for secret in &signing.secrets {
+                add(&secret.name, &key(secret, usual), What::Data);
+            }
         }
     }
     all
@@ -203,7 +209,40 @@ fn line(bytes: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
+    use egressway_core::wire::document::{Encoding, Rule, Signing};
+
     use super::*;
+
+    #[test]
+    fn each_scheme_has_its_usual_key_unless_another_is_named() {
+        for (scheme, named, expected) in [
+            (Scheme::StandardWebhooks, None, "secret"),
+            (Scheme::HmacSha256, None, "secret"),
+            (Scheme::RsaSha256, None, "tls.key"),
+            (Scheme::RsaSha256, Some("own"), "own"),
+        ] {
+            let secret = SecretRef {
+                name: "signing".to_owned(),
+                key: named.map(ToOwned::to_owned),
+            };
+            let signing = Signing {
+                scheme,
+                secrets: vec![secret],
+                header: None,
+                encoding: Encoding::Hex,
+            };
+            let rule = Rule {
+                signing: Some(signing),
+                ..Rule::default()
+            };
+            let content = Content {
+                rules: vec![rule],
+                ..Content::default()
+            };
+            let keys: Vec<_> = needed(&content).into_iter().map(|one| one.key).collect();
+            assert_eq!(keys, [expected], "{scheme:?}");
+        }
+    }
 
     #[test]
     fn a_key_is_found_where_kubelets_and_where_systemd_put_it() {
