@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 /// Readers that do not read, a quarter of each kind: the kernel holds up to 8 MB for each, and has an end.
-const READERS: usize = 96;
+const READERS: usize = 48;
 /// What a reader may cost, in KiB of resident memory; the kernel's buffers of sockets are not in it.
 const KIB_EACH_MAX: usize = 128;
 /// What the allocator may hold beside it, of which more readers do not make more.

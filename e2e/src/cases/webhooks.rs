@@ -30,8 +30,11 @@ const BARE: u16 = 9447;
 /// And for rules that sign in the two older ways.
 const HMAC: u16 = 9448;
 const RSA: u16 = 9449;
+/// A certificate of a CA that the rule does not name, and a server that stopped at TLS 1.1.
+const UNKNOWN_ISSUER: u16 = 9450;
+const OLD_TLS: u16 = 9451;
 /// Requests a second while certificate and key change.
-const RATE: u32 = 100;
+const RATE: u32 = 200;
 const FIRST_KEY: &str = "whsec_Zmlyc3QtZmlyc3QtZmlyc3QtZmlyc3Q=";
 const SECOND_KEY: &str = "whsec_c2Vjb25kLXNlY29uZC1zZWNvbmQ=";
 /// A key that is used as it stands there.
@@ -59,6 +62,10 @@ async fn receiver(
     )?;
     write("self-signed", pki::self_signed("self-signed", &[HOST])?)?;
     write("expired", server_ca.expired("expired", &[HOST])?)?;
+    write(
+        "unknown-issuer",
+        Ca::new("others")?.leaf("unknown issuer", &[HOST])?,
+    )?;
     std::fs::write(at("clients.crt"), client_ca.pem())?;
     std::fs::write(at("first"), FIRST_KEY)?;
     std::fs::write(at("second"), SECOND_KEY)?;
@@ -79,17 +86,19 @@ async fn receiver(
     ] {
         args.extend([flag.to_owned(), text(&at(file))?]);
     }
-    for (name, port) in [
-        ("good", GOOD),
-        ("wrong-name", WRONG_NAME),
-        ("self-signed", SELF_SIGNED),
-        ("expired", EXPIRED),
-        ("good", BARE),
-        ("good", HMAC),
-        ("good", RSA),
+    for (flag, name, port) in [
+        ("-tls", "good", GOOD),
+        ("-tls", "wrong-name", WRONG_NAME),
+        ("-tls", "self-signed", SELF_SIGNED),
+        ("-tls", "expired", EXPIRED),
+        ("-tls", "good", BARE),
+        ("-tls", "good", HMAC),
+        ("-tls", "good", RSA),
+        ("-tls", "unknown-issuer", UNKNOWN_ISSUER),
+        ("-old-tls", "good", OLD_TLS),
     ] {
         for address in ADDRESSES {
-            args.extend(["-tls".to_owned(), format!("{name}={address}:{port}")]);
+            args.extend([flag.to_owned(), format!("{name}={address}:{port}")]);
         }
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
@@ -112,7 +121,7 @@ fn rules(signing: &[&str]) -> Value {
     let refs: Vec<Value> = signing.iter().map(|name| json!({"name": name})).collect();
     let tls = json!({"clientCertificateRef": {"name": "client"}, "caRef": {"name": "roots"}});
     json!([
-        {"name": "receiver", "hosts": [HOST], "ports": [{"port": GOOD, "endPort": EXPIRED}],
+        {"name": "receiver", "hosts": [HOST], "ports": [{"port": GOOD, "endPort": EXPIRED}, {"port": UNKNOWN_ISSUER}, {"port": OLD_TLS}],
          "http": {"methods": ["POST"]}, "upstreamTLS": tls,
          "signing": {"scheme": "StandardWebhooks", "secretRefs": refs}},
         {"name": "bare", "hosts": [HOST], "ports": [{"port": BARE}], "upstreamTLS": {"caRef": {"name": "roots"}}},
@@ -159,7 +168,9 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
             RSA => "X-Rsa-Sha256: AA==",
             _ => "webhook-signature: v1,AAAA",
         };
-        let args = ["-data", "{\"event\": 1}", "-header", forged];
+        // Nor may a client undo what a rule always does.
+        let plain = "X-Egressway-TLS: false";
+        let args = ["-data", "{\"event\": 1}", "-header", forged, "-header", plain];
         client.fetch(&proxy, &url(port), &args).await
     };
 
@@ -192,6 +203,8 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
         (WRONG_NAME, "tls_certificate_wrong_name"),
         (SELF_SIGNED, "tls_certificate_self_signed"),
         (EXPIRED, "tls_certificate_expired"),
+        (UNKNOWN_ISSUER, "tls_certificate_unknown_issuer"),
+        (OLD_TLS, "tls_version_unsupported"),
         (BARE, "tls_client_certificate_required"),
     ] {
         let answer = post(port).await?;

@@ -55,8 +55,9 @@ func receiver(args []string) error {
 	flags := flag.NewFlagSet("receiver", flag.ContinueOnError)
 	directory := flags.String("dir", ".", "directory of NAME.crt and NAME.key")
 	clientCA := flags.String("client-ca", "", "PEM file of the CAs of client certificates, which are demanded")
-	var listeners, webhookFiles, hmacFiles, rsaFiles list
+	var listeners, oldListeners, webhookFiles, hmacFiles, rsaFiles list
 	flags.Var(&listeners, "tls", "NAME=HOST:PORT, served with NAME's certificate (repeatable)")
+	flags.Var(&oldListeners, "old-tls", "the same, by a server that stopped at TLS 1.1 (repeatable)")
 	flags.Var(&webhookFiles, "webhook-secret", "file with a secret of Standard Webhooks that may sign (repeatable)")
 	flags.Var(&hmacFiles, "hmac-secret", "file with a secret, as it is, that may sign in X-Hmac-Sha256 (repeatable)")
 	flags.Var(&rsaFiles, "rsa-key", "PEM file with the public key of one that may sign in X-Rsa-Sha256 (repeatable)")
@@ -77,7 +78,7 @@ func receiver(args []string) error {
 	}
 	out := &jsonLog{file: os.Stdout}
 	failed := make(chan error)
-	for _, listener := range listeners {
+	for i, listener := range append(listeners, oldListeners...) {
 		name, address, _ := strings.Cut(listener, "=")
 		pair, err := tls.LoadX509KeyPair(filepath.Join(*directory, name+".crt"), filepath.Join(*directory, name+".key"))
 		if err != nil {
@@ -87,9 +88,13 @@ func receiver(args []string) error {
 		if err != nil {
 			return err
 		}
+		config := &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients}
+		if i >= len(listeners) {
+			config.MinVersion, config.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		}
 		server := &http.Server{
 			Handler:           receive(name, known, out),
-			TLSConfig:         &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: clients},
+			TLSConfig:         config,
 			ReadHeaderTimeout: time.Minute,
 			ErrorLog:          log.New(io.Discard, "", 0), // failed handshakes are what tests are about
 		}
