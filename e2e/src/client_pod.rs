@@ -178,6 +178,31 @@ impl ClientPod {
         self.cluster.command(&all)
     }
 
+    /// Waits until the pod's node leads to the proxy: a Service's rules come to a node up to a second after its endpoints
+    /// are ready, and connections are refused until then. No request is made of the proxy, so that no count moves.
+    ///
+    /// # Errors
+    /// The node does not lead there in time.
+    pub async fn finds(&self, proxy: &str) -> Result<()> {
+        let (_, authority) = proxy.split_once("://").context("a proxy's URL has a scheme")?;
+        let url = format!("http://{authority}/");
+        eventually(
+            "the node to lead to the proxy",
+            Duration::from_secs(20),
+            || async {
+                let text = self
+                    .tool(&["fetch", "--json", "--proxy", "none", "-timeout", "5s", &url])
+                    .await?;
+                let answer: Answer = serde_json::from_str(text.trim())
+                    .with_context(|| format!("the tool printed {text:?}"))?;
+                // An answer, or a listener that wants TLS.
+                let led = !answer.error.contains("dial tcp");
+                Ok(if led { Ok(()) } else { Err(answer.error) })
+            },
+        )
+        .await
+    }
+
     /// One request through a proxy.
     ///
     /// # Errors

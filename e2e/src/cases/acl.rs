@@ -41,6 +41,7 @@ pub(super) async fn as_written(cluster: Cluster) -> Result<()> {
         .await_condition(SHARED, "written", "Programmed", "True", Duration::from_secs(20))
         .await?;
     let proxy = proxy_url(&policy)?;
+    client.finds(&proxy).await?;
     for (url, status, reason) in [
         ("http://echo.example.test/", 200, ""),
         ("https://v4.example.test/", 200, ""),

@@ -65,6 +65,7 @@ pub(super) async fn other_namespaces(cluster: Cluster) -> Result<()> {
     let proxy = guarded(&cluster, TENANT, Value::Null).await?;
     let tenant = ClientPod::start(&cluster, TENANT, "named-in-the-log").await?;
     let stranger = ClientPod::start(&cluster, STRANGERS, "stranger").await?;
+    tenant.finds(&proxy).await?;
     served(&tenant.fetch(&proxy, URL, &[]).await?, "a pod of the namespace")?;
     refused(
         &stranger.fetch(&proxy, URL, &[]).await?,
@@ -97,6 +98,7 @@ pub(super) async fn by_labels(cluster: Cluster) -> Result<()> {
     // A client pod's label `app` is its name.
     let sender = ClientPod::start(&cluster, LABELLED, "sender").await?;
     let other = ClientPod::start(&cluster, LABELLED, "other").await?;
+    sender.finds(&proxy).await?;
     served(&sender.fetch(&proxy, URL, &[]).await?, "the pod with the label")?;
     refused(&other.fetch(&proxy, URL, &[]).await?, "a pod without")?;
     for (pod, label) in [("sender", "app=other"), ("other", "app=sender")] {

@@ -122,6 +122,7 @@ pub(super) async fn open(cluster: Cluster) -> Result<()> {
         {"serviceAccountToken": {"path": "other", "audience": "egressway.dev/other/keyed", "expirationSeconds": 3600}},
     ]}});
     let client = ClientPod::start_with(&cluster, TENANT, "client", "sender", Some(projected)).await?;
+    client.finds(&proxy).await?;
     let password = |word: &str| with_credential(&proxy, "anybody", word);
     let basic = |token: &str| with_credential(&proxy, &format!("{TENANT}/keyed"), token);
     let good = basic(&token(&cluster, "sender", &audience).await?);
@@ -277,6 +278,7 @@ pub(super) async fn certificate(cluster: Cluster) -> Result<()> {
         Some(json!({"secret": {"secretName": "files"}})),
     )
     .await?;
+    client.finds(&proxy).await?;
     let file = |name: &str| format!("{FILES}/{name}");
     let get = async |ca: &str, identity: &str| {
         let (ca, cert, key) = (

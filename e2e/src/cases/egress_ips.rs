@@ -137,8 +137,10 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
             ensure!(entry.cell == cell, "{} stands under {}", entry.ip, entry.cell);
         }
         // And through the Service, as clients do it, with TLS inside.
+        let proxy = proxy_url(&policy)?;
+        client.finds(&proxy).await?;
         let answer = client
-            .fetch(&proxy_url(&policy)?, "https://echo.example.test/", &["-insecure"])
+            .fetch(&proxy, "https://echo.example.test/", &["-insecure"])
             .await?;
         ensure!(answer.status == 200, "through the Service: {answer:?}");
         ensure!(

@@ -269,6 +269,7 @@ pub(super) async fn bad_edit_keeps_last_good(cluster: Cluster) -> Result<()> {
     let policy = own_on_batch(&cluster, "edited").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let proxy = proxy_url(&policy)?;
+    client.finds(&proxy).await?;
     let before = policy
         .status
         .as_ref()

@@ -324,6 +324,7 @@ pub(super) async fn deletion(cluster: Cluster) -> Result<()> {
         .await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     let proxy = proxy_url(&policy)?;
+    client.finds(&proxy).await?;
     // A slow answer through a tunnel that is open when the policy goes: drained, not cut.
     let slow = client.fetch(
         &proxy,

@@ -31,6 +31,7 @@ pub(super) async fn says_what(cluster: Cluster) -> Result<()> {
     let ready = cluster.await_condition(TENANT, "look", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
     let client = ClientPod::start(&cluster, TENANT, "client").await?;
+    client.finds(&proxy).await?;
     let get = async |url: &str| client.fetch(&proxy, url, &[]).await;
 
     let urls = ["http://echo2.example.test/", "http://v4.example.test/"];

@@ -44,6 +44,7 @@ pub(super) async fn fails_no_request(cluster: Cluster) -> Result<()> {
     let proxy = proxy_url(&ready.await?)?;
     let before = serving(&cluster, "4 pods", &BTreeSet::new()).await?;
     let client = ClientPod::start(&cluster, TENANT, "client").await?;
+    client.finds(&proxy).await?;
     let requests = client.requests(RATE, &proxy, "http://v4.example.test/", &["-timeout", "20s"])?;
 
     let begin = Instant::now();

@@ -71,6 +71,7 @@ async fn cluster_addresses(cluster: &Cluster) -> Result<Vec<String>> {
 pub(super) async fn refused(cluster: Cluster) -> Result<()> {
     let proxy = open_policy(&cluster, "open").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
+    client.finds(&proxy).await?;
     let lab = cluster.lab()?;
     let control = client.fetch(&proxy, "http://echo.example.test/", &[]).await?;
     ensure!(control.status == 200, "the control case must pass: {control:?}");
@@ -215,6 +216,7 @@ pub(super) async fn refused(cluster: Cluster) -> Result<()> {
 pub(super) async fn rebinding(cluster: Cluster) -> Result<()> {
     let proxy = open_policy(&cluster, "rebound").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
+    client.finds(&proxy).await?;
     let lab = cluster.lab()?;
     for (n, inside) in ["127.0.0.1", "10.96.0.1", "10.10.0.2"].iter().enumerate() {
         let name = format!("rebind{n}.example.test");

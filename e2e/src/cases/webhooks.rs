@@ -160,6 +160,7 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     let ready = cluster.await_condition(TENANT, "sender", "Ready", "True", Duration::from_secs(90));
     let proxy = proxy_url(&ready.await?)?;
     let client = ClientPod::start(&cluster, TENANT, "client").await?;
+    client.finds(&proxy).await?;
     let url = |port: u16| format!("http://{HOST}:{port}/hook");
     let post = async |port: u16| {
         // What a client says in the field of the signature must not be passed on: the receiver takes one.
