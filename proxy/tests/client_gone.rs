@@ -10,6 +10,7 @@ use egressway_proxy::server::Limits;
 use support::{OK, Proxy, accept, dial, open, origin, read_all, read_exact, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 const GONE: &str = "\"egress.reason\":\"client_reset\"";
 
@@ -20,6 +21,18 @@ async fn waiting(proxy: &Proxy, origin: &TcpListener, behind: &str) -> (TcpStrea
     client.write_all(request.as_bytes()).await.unwrap();
     let mut server = accept(origin).await;
     assert!(read_head(&mut server).await.starts_with("GET / HTTP/1.1\r\n"));
+    (client, server)
+}
+
+/// The same with TLS to the proxy.
+async fn waiting_over_tls(ca: &Ca, proxy: &Proxy, origin: &TcpListener) -> (TlsStream<TcpStream>, TcpStream) {
+    let mut client = handshake(&ca.client(None), dial(proxy.address).await)
+        .await
+        .unwrap();
+    client.write_all(get(origin).as_bytes()).await.unwrap();
+    client.flush().await.unwrap();
+    let mut server = accept(origin).await;
+    read_head(&mut server).await;
     (client, server)
 }
 
@@ -114,13 +127,7 @@ async fn tls_that_ends_leaves_somebody_who_reads_with_or_without_its_form() {
     let proxy = start(world.in_force(), Limits::default()).await;
     let origin = origin().await;
     for in_form in [true, false] {
-        let mut client = handshake(&ca.client(None), dial(proxy.address).await)
-            .await
-            .unwrap();
-        client.write_all(get(&origin).as_bytes()).await.unwrap();
-        client.flush().await.unwrap();
-        let mut server = accept(&origin).await;
-        read_head(&mut server).await;
+        let (mut client, mut server) = waiting_over_tls(&ca, &proxy, &origin).await;
         if in_form {
             client.shutdown().await.unwrap();
         } else {
@@ -139,13 +146,7 @@ async fn a_reset_below_tls_is_one_as_well() {
     let world = World::open().tls(&ca.leaf(&["proxy.example"], 1));
     let proxy = start(world.in_force(), Limits::default()).await;
     let origin = origin().await;
-    let mut client = handshake(&ca.client(None), dial(proxy.address).await)
-        .await
-        .unwrap();
-    client.write_all(get(&origin).as_bytes()).await.unwrap();
-    client.flush().await.unwrap();
-    let mut server = accept(&origin).await;
-    read_head(&mut server).await;
+    let (client, mut server) = waiting_over_tls(&ca, &proxy, &origin).await;
     let (stream, _) = client.into_inner();
     reset(stream);
     assert_eq!(read_all(&mut server).await.0, b"");

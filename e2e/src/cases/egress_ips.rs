@@ -13,6 +13,14 @@ use crate::cluster::{Cluster, condition, describe};
 use crate::fixtures::INTERVAL_SECONDS;
 use crate::wait::eventually;
 
+/// What the pool with two cells promises: one address of each family for a cell.
+pub(super) const PROMISED: [&str; 4] = [
+    "192.31.196.10",
+    "2620:4f:8000:2::10",
+    "192.31.196.20",
+    "2620:4f:8000:2::20",
+];
+
 /// Long enough for an address to leave the observation window (three rounds) and for status to say so.
 pub(super) const SETTLE: Duration = Duration::from_secs(INTERVAL_SECONDS * 6 + 15);
 
@@ -110,15 +118,7 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
     shared(&cluster).await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     for (name, addresses) in [
-        (
-            "edge",
-            &[
-                "192.31.196.10",
-                "2620:4f:8000:2::10",
-                "192.31.196.20",
-                "2620:4f:8000:2::20",
-            ][..],
-        ),
+        ("edge", &PROMISED[..]),
         ("batch", &["192.31.196.30", "2620:4f:8000:2::30"][..]),
     ] {
         let policy = await_verified(&cluster, name, addresses).await?;
@@ -203,13 +203,7 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
     );
-    let promised = [
-        "192.31.196.10",
-        "2620:4f:8000:2::10",
-        "192.31.196.20",
-        "2620:4f:8000:2::20",
-    ];
-    let policy = await_verified(&cluster, "edge", &promised).await?;
+    let policy = await_verified(&cluster, "edge", &PROMISED).await?;
     let pods = cluster.fleet_pods(SHARED, "edge").await?;
     let cell = |pod: &k8s_openapi::api::core::v1::Pod| {
         pod.metadata
@@ -282,7 +276,7 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
             .flat_map(|s| &s.egress_ips)
             .filter_map(|e| e.ip.parse().ok())
             .collect();
-        ensure!(listed == set(&promised), "egressIPs: {listed:?}");
+        ensure!(listed == set(&PROMISED), "egressIPs: {listed:?}");
         let verified = condition(&now, "EgressIPsVerified").context("no condition")?;
         ensure!(verified.status == "False", "{}", describe(&now));
         let node = drifted
@@ -306,7 +300,7 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
     .await;
     lab.nat("edge-a", &["reset"]).await?;
     result?;
-    await_verified(&cluster, "edge", &promised).await?;
+    await_verified(&cluster, "edge", &PROMISED).await?;
     cluster
         .await_condition(SHARED, "edge", "Ready", "True", SETTLE)
         .await

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::egress_ips::{SETTLE, await_verified, in_state, set, unexpected};
+use super::egress_ips::{PROMISED, SETTLE, await_verified, in_state, set, unexpected};
 use super::{SHARED, proxy_url, shared_batch, shared_edge};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
@@ -65,17 +65,7 @@ pub(super) async fn dead(cluster: Cluster) -> Result<()> {
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
     );
-    await_verified(
-        &cluster,
-        "edge",
-        &[
-            "192.31.196.10",
-            "2620:4f:8000:2::10",
-            "192.31.196.20",
-            "2620:4f:8000:2::20",
-        ],
-    )
-    .await?;
+    await_verified(&cluster, "edge", &PROMISED).await?;
     for observer in ["one", "two", "three"] {
         lab.run(&["observer", observer, "stop"]).await?;
     }
@@ -117,16 +107,5 @@ pub(super) async fn dead(cluster: Cluster) -> Result<()> {
         lab.run(&["observer", observer, "honest"]).await?;
     }
     result?;
-    await_verified(
-        &cluster,
-        "edge",
-        &[
-            "192.31.196.10",
-            "2620:4f:8000:2::10",
-            "192.31.196.20",
-            "2620:4f:8000:2::20",
-        ],
-    )
-    .await
-    .map(|_| ())
+    await_verified(&cluster, "edge", &PROMISED).await.map(|_| ())
 }
