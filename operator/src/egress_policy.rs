@@ -37,6 +37,8 @@ use crate::desired::{Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
+/// A namespace that is not known yet wakes its policies once it is; this is for when nobody does.
+const NAMESPACE_AGAIN: Duration = Duration::from_secs(5);
 /// Field manager of `spec.poolRef`, apart from the others so that no other apply takes it back.
 const POOL_MANAGER: &str = "egressway-operator-default-pool";
 
@@ -200,7 +202,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             .await
             .map(|()| Action::requeue(RESYNC));
     }
-    let validated = observed.validate(policy);
+    let Some(validated) = observed.validate(policy) else {
+        return Ok(Action::requeue(NAMESPACE_AGAIN));
+    };
     let mut hashes = None;
     let mut failure = None;
     let mut left_out = false;

@@ -4,6 +4,8 @@
 
 #[path = "reconcile/client_pods.rs"]
 mod client_pods;
+#[path = "reconcile/fail_closed.rs"]
+mod fail_closed;
 #[path = "reconcile/secrets.rs"]
 mod secrets;
 mod support;

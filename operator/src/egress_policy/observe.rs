@@ -57,7 +57,8 @@ pub struct Observed {
     pub valid_pool: Option<ValidPool>,
     pool: Option<Arc<Pool>>,
     defaults: usize,
-    namespace_labels: BTreeMap<String, String>,
+    /// `None` while the namespace is not known yet: a policy can be heard of before its namespace.
+    namespace_labels: Option<BTreeMap<String, String>>,
     accepted: Option<validate::Accepted>,
     key: Option<String>,
 }
@@ -103,8 +104,7 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
             .caches
             .namespaces
             .get(&namespace_ref)
-            .map(|ns| ns.labels().clone())
-            .unwrap_or_default(),
+            .map(|ns| ns.labels().clone()),
         accepted: config
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
@@ -145,15 +145,17 @@ impl Observed {
         }
     }
 
-    /// Validates the policy against it.
+    /// Validates the policy against it; `None` while its namespace is not known, because a selector may well match a
+    /// namespace that has no labels.
     #[must_use]
-    pub fn validate(&self, policy: &EgressPolicy) -> Validated {
-        validate::validate(&Facts {
+    pub fn validate(&self, policy: &EgressPolicy) -> Option<Validated> {
+        Some(validate::validate(&Facts {
             policy,
             pool: self.pool_fact(policy),
-            namespace_labels: &self.namespace_labels,
+            namespace_labels: self.namespace_labels.as_ref()?,
             accepted: self.accepted.clone(),
-        })
+            fleet: !self.pods.is_empty() || !self.cells.is_empty(),
+        }))
     }
 
     /// The report key: the one there is, or a new one.
