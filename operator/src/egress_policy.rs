@@ -37,6 +37,9 @@ use crate::desired::{Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
+/// Longest run. Each call waits for the API server, and a dead connection tells nobody: what is not done by then is
+/// done by the next run. Reading as many Secrets as a policy may name takes 39 s when none of them is answered.
+const RUN_MAX: Duration = Duration::from_secs(60);
 /// A namespace that is not known yet wakes its policies once it is; this is for when nobody does.
 const NAMESPACE_AGAIN: Duration = Duration::from_secs(5);
 /// Field manager of `spec.poolRef`, apart from the others so that no other apply takes it back.
@@ -86,6 +89,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The API server left a call unanswered.
+    #[error("the API server did not answer in time: a run ends after {} s", RUN_MAX.as_secs())]
+    Late,
     /// The system gives no randomness for a report key.
     #[error("failed to draw a report key: {0}")]
     Random(getrandom::Error),
@@ -133,7 +139,7 @@ impl Error {
                 }
             }
             Self::Taken { .. } => Class::Refused,
-            Self::Random(_) => Class::Unavailable,
+            Self::Late | Self::Random(_) => Class::Unavailable,
         }
     }
 
@@ -142,7 +148,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Taken { .. } => Reason::NameConflict,
-            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Random(_) => {
+            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Late | Self::Random(_) => {
                 Reason::ApplyFailed
             }
         }
@@ -178,12 +184,22 @@ pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, 
             return Ok(Action::requeue(RESYNC));
         }
     };
-    let outcome = run(policy, &ctx).await;
+    let outcome = within(run(policy, &ctx)).await;
     let object = object_key(policy);
     if outcome.is_ok() {
         ctx.failures.reset(&object);
     }
     outcome
+}
+
+/// A run that ends, answered or not.
+///
+/// # Errors
+/// Its own, and that it took too long.
+pub async fn within<T>(run: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(RUN_MAX, run)
+        .await
+        .unwrap_or(Err(Error::Late))
 }
 
 async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {

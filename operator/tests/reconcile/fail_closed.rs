@@ -1,5 +1,7 @@
 //! What must never open: permissions that a pool took back, whatever else is lost or broken at the same time.
 
+use egressway_operator::egress_policy::retry::Class;
+
 use super::*;
 
 fn only(namespaces: Value) -> impl FnOnce(&mut Value) {
@@ -76,4 +78,18 @@ async fn a_namespace_that_the_caches_do_not_know_yet_is_not_let_in() {
     settle(&mut world).await;
     assert_eq!(conditions(&world)["Accepted"], "False NamespaceNotAllowed");
     assert!(world.fleet().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_never_answered_ends_its_run_and_the_next_run_goes_on() {
+    let mut world = world();
+    let fleet = names::fleet_name("payments", "webhooks");
+    let silent = format!("/api/v1/namespaces/{FLEETS}/configmaps/{fleet}");
+    world.api.lock().unwrap().silent = Some(silent);
+    let outcome = tokio::time::timeout(Duration::from_secs(600), run(&mut world)).await;
+    let error = outcome.expect("one dead connection must not hold a policy up for ever");
+    assert_eq!(error.unwrap_err().class(), Class::Unavailable);
+    world.api.lock().unwrap().silent = None;
+    settle(&mut world).await;
+    assert!(!world.fleet().is_empty());
 }
