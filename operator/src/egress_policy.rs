@@ -28,12 +28,13 @@ use self::condition::Reason;
 use self::observe::Observed;
 use self::publish::Outcome;
 use self::retry::Class;
+use self::status::CellView;
 use self::validate::{PoolFact, ValidPolicy};
 use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
 use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Inputs, clients, desired};
+use crate::desired::{Cell, Desired, Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -209,7 +210,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
         finalize::claim(policy, ctx).await?;
     }
-    let observed = observe::observe(ctx, policy).await?;
+    let mut observed = observe::observe(ctx, policy).await?;
     if policy.spec.pool_ref.is_none()
         && let PoolFact::Found(pool) = observed.pool_fact(policy)
     {
@@ -244,7 +245,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         };
         let wanted = desired(valid, &inputs);
         hashes = Some(wanted.hashes.clone());
+        let cells = under_way(&wanted);
         failure = apply::apply(ctx, &valid.id, wanted).await.err();
+        observed.applied(ctx, &valid.id.uid, &cells, |cell| valid.id.cell(cell));
         secrets = Some(resolution);
     }
     let again = secrets.as_ref().map_or(RESYNC, look_again);
@@ -262,6 +265,22 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             observed.next_look(ctx, policy).unwrap_or(RESYNC).min(again),
         )),
     }
+}
+
+/// The cells as they are right after they were written: pods come and go, and none is there yet.
+fn under_way(wanted: &Desired) -> Vec<CellView> {
+    let cells = wanted.cells.iter().flatten();
+    let view = |cell: &Cell| CellView {
+        name: cell.name.clone(),
+        wanted: cell
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(0),
+        settled: false,
+    };
+    cells.map(view).collect()
 }
 
 /// What the proxies need of the tenant's Secrets, as those are now.
