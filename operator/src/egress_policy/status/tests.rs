@@ -1,5 +1,7 @@
 //! Rows for status: pods and what they report in, the contract and the conditions out.
 
+mod stuck;
+
 use egressway_core::wire::document;
 use egressway_core::wire::report::{self, Egress, PolicyInForce, Seen, VERSION};
 use proptest::prelude::*;
@@ -59,6 +61,7 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
         ready: true,
         terminating: false,
         unschedulable: None,
+        trouble: None,
         report: Some(Report {
             version: VERSION,
             build: "test".to_owned(),
@@ -91,6 +94,7 @@ fn cell(name: &str, wanted: i32) -> CellView {
         name: name.to_owned(),
         wanted,
         settled: true,
+        refused: None,
     }
 }
 
