@@ -1,14 +1,11 @@
 //! Answers that two parsers could read differently become 502, or break off where the client has read a part; whatever
 //! an origin says, its connection is not used again after it, and no answer is presented as complete that is not.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod support;
-
-use support::{
-    MALFORMED_CHUNKS, Proxy, accept, dial, open, origin, read_all, read_exact, read_head, status, untouched,
-};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::chunks::MALFORMED_CHUNKS;
+use crate::support::{Proxy, accept, dial, open, origin, read_all, read_exact, read_head, status, untouched};
 
 /// A request under way: the client, and the origin's side of it.
 async fn asked(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
