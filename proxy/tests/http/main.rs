@@ -6,4 +6,8 @@ mod support;
 
 mod answers;
 mod chunks;
+mod exchange;
+mod large;
+mod silence;
 mod strict;
+mod upgrades;

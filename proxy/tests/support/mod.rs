@@ -130,8 +130,13 @@ pub fn in_force_of(content: Content, insecure: &[&str]) -> InForce {
 
 /// Everything is allowed, and loopback is open.
 pub async fn open() -> Proxy {
+    open_with(Limits::default()).await
+}
+
+/// The same within limits.
+pub async fn open_with(limits: Limits) -> Proxy {
     let rules = allow(&["*"], &["0.0.0.0/0", "::/0"]);
-    start(in_force(rules, &["127.0.0.0/8", "::1/128"]), Limits::default()).await
+    start(in_force(rules, &["127.0.0.0/8", "::1/128"]), limits).await
 }
 
 pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
