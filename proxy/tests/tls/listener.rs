@@ -1,18 +1,15 @@
 //! The TLS listener: certificates that rotate, certificates of clients, and never a word in plain text.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod access;
-mod support;
 
 use std::sync::Arc;
 
-use access::{Ca, Leaf, World, certificate, handshake};
 use egressway_proxy::server::Limits;
 use rustls::ClientConfig;
-use support::{Proxy, accept, dial, origin, read_all, read_exact, start};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
+
+use crate::access::{Ca, Leaf, World, certificate, handshake};
+use crate::support::{Proxy, accept, dial, origin, read_all, read_exact, read_head, start, status};
 
 async fn connect(proxy: &Proxy, config: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     handshake(config, dial(proxy.address).await).await
@@ -20,22 +17,10 @@ async fn connect(proxy: &Proxy, config: &Arc<ClientConfig>) -> std::io::Result<T
 
 /// The head of the answer; empty where the connection ends before one.
 async fn ask(stream: &mut TlsStream<TcpStream>, request: &str) -> String {
-    let mut bytes = Vec::new();
     if stream.write_all(request.as_bytes()).await.is_err() {
         return String::new();
     }
-    while !bytes.ends_with(b"\r\n\r\n") {
-        let read = tokio::time::timeout(support::DEADLINE, stream.read_u8()).await;
-        match read.expect("no head arrives") {
-            Ok(byte) => bytes.push(byte),
-            Err(_) => break,
-        }
-    }
-    String::from_utf8(bytes).unwrap()
-}
-
-fn status(head: &str) -> u16 {
-    support::status(head)
+    read_head(stream).await
 }
 
 #[tokio::test]
@@ -87,7 +72,7 @@ async fn tunnels_and_requests_pass_and_plain_text_does_not() {
         let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: a\r\n\r\n");
         let answered = async {
             let mut server = accept(&origin).await;
-            support::read_head(&mut server).await;
+            read_head(&mut server).await;
             let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
             server.write_all(answer).await.unwrap();
         };
@@ -322,7 +307,7 @@ async fn a_kept_connection_is_asked_again_when_secrets_change() {
                 Some(stream) => stream,
                 None => accept(&origin).await,
             };
-            support::read_head(&mut stream).await;
+            read_head(&mut stream).await;
             stream
                 .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
                 .await

@@ -1,9 +1,4 @@
 //! Requests that the proxy signs: what the origin gets, and what is refused rather than sent unsigned.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-#[path = "support/pki.rs"]
-mod pki;
-mod support;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -11,13 +6,15 @@ use egressway_core::wire::document::{Content, Encoding, Limits as PolicyLimits, 
 use egressway_proxy::server::Limits;
 use egressway_proxy::signing::key::HmacKey;
 use egressway_proxy::signing::verify::{self, Problem};
-use pki::{HOST, documents, refs, rule, secret, with_content};
-use support::{DEADLINE, Proxy, accept, dial, origin, read_exact, read_head, start, status, untouched};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+use crate::pki::{HOST, documents, refs, rule, secret, with_content};
+use crate::support::{
+    DEADLINE, OK, Proxy, accept, dial, origin, read_exact, read_head, start, status, untouched,
+};
+
 const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 fn standard(names: &[&str]) -> Signing {
