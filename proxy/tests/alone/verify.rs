@@ -1,8 +1,9 @@
 //! `egressway-proxy verify` as a receiver's author calls it: exit code, one line, and never the key.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+
+use crate::alone::binary;
 
 const KEY: &str = "cAnArYcAnArY";
 const BODY: &str = "what do ya want for nothing?";
@@ -10,7 +11,7 @@ const BODY: &str = "what do ya want for nothing?";
 const SIGNATURE: &str = "ae7663bb589a2bf99bfdf3a45f51097cd7eec16ddebfc17a06740b896f8d5792";
 
 fn run(args: &[&str], body: &str) -> (i32, String) {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_egressway-proxy"))
+    let mut child = binary()
         .arg("verify")
         .args(args)
         .stdin(Stdio::piped())

@@ -1,22 +1,18 @@
 //! Every manifest among the examples is one that the binary takes, and the command lines' page has every flag.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::alone::{self, text};
 
 fn top() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
 fn run(args: &[&str]) -> (bool, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_egressway-proxy"))
-        .args(args)
-        .output()
-        .unwrap();
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    (output.status.success(), text)
+    let output = alone::run(args);
+    let said = text(&output.stdout) + &text(&output.stderr);
+    (output.status.success(), said)
 }
 
 #[test]
