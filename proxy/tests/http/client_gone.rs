@@ -1,16 +1,13 @@
 //! A client that goes away while it waits: the exchange with the origin ends with it, and whoever only has no more to
 //! say is served.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod access;
-mod support;
-
-use access::{Ca, World, handshake};
 use egressway_proxy::server::Limits;
-use support::{OK, Proxy, accept, dial, open, origin, read_all, read_exact, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::client::TlsStream;
+
+use crate::access::{Ca, World, handshake};
+use crate::support::{OK, Proxy, accept, dial, open, origin, read_all, read_exact, read_head, start, status};
 
 const GONE: &str = "\"egress.reason\":\"client_reset\"";
 
