@@ -2,18 +2,9 @@
 
 use std::time::Duration;
 
-use egressway_proxy::server::Limits;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{OK, Proxy, accept, dial, open_with, origin, read_all, read_exact, read_head, status};
-
-async fn idle_after(idle: Duration) -> Proxy {
-    open_with(Limits {
-        idle,
-        ..Limits::default()
-    })
-    .await
-}
+use crate::support::{OK, accept, dial, idle_after, origin, read_all, read_exact, read_head, status};
 
 #[tokio::test]
 async fn an_upload_that_moves_is_not_idle() {

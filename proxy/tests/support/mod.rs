@@ -133,6 +133,15 @@ pub async fn open() -> Proxy {
     open_with(Limits::default()).await
 }
 
+/// The same, with a limit of time for what does not move.
+pub async fn idle_after(idle: Duration) -> Proxy {
+    open_with(Limits {
+        idle,
+        ..Limits::default()
+    })
+    .await
+}
+
 /// The same within limits.
 pub async fn open_with(limits: Limits) -> Proxy {
     let rules = allow(&["*"], &["0.0.0.0/0", "::/0"]);

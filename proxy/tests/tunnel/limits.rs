@@ -1,16 +1,11 @@
 //! Limits of connections and of time, and what a client reads when it meets one.
 
-mod support;
-
 use std::time::Duration;
 
 use egressway_proxy::server::Limits;
-use support::{accept, allow, dial, in_force, origin, read_all, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
 
-async fn limited(limits: Limits) -> support::Proxy {
-    start(in_force(allow(&[], &["127.0.0.0/8"]), &["127.0.0.0/8"]), limits).await
-}
+use crate::support::{DEADLINE, accept, dial, open_with, origin, read_all, read_head, status};
 
 #[tokio::test]
 async fn a_place_that_becomes_free_is_taken_again() {
@@ -18,7 +13,7 @@ async fn a_place_that_becomes_free_is_taken_again() {
         connections: 2,
         ..Limits::default()
     };
-    let (proxy, origin) = (limited(limits).await, origin().await);
+    let (proxy, origin) = (open_with(limits).await, origin().await);
     let target = origin.local_addr().unwrap().to_string();
     let mut held = Vec::new();
     for _ in 0..2 {
@@ -34,7 +29,7 @@ async fn a_place_that_becomes_free_is_taken_again() {
     held.pop();
     proxy.logged(&["\"egress.reason\":\"completed\""]).await;
     // The line is written a moment before the place is free.
-    let retried = tokio::time::timeout(support::DEADLINE, async {
+    let retried = tokio::time::timeout(DEADLINE, async {
         loop {
             let (_client, head) = proxy.connect(&target).await;
             if status(&head) == 200 {
@@ -51,7 +46,7 @@ async fn a_connection_that_says_nothing_is_told_so_and_closed() {
         head_time: Duration::from_millis(100),
         ..Limits::default()
     };
-    let proxy = limited(limits).await;
+    let proxy = open_with(limits).await;
     for beginning in ["", "\r\n", "CONNECT a.example:443 HTTP/1.1\r\nHost: a"] {
         let answer = proxy.raw(beginning.as_bytes()).await;
         assert!(
@@ -67,7 +62,7 @@ async fn a_slow_head_does_not_get_time_for_each_byte() {
         head_time: Duration::from_millis(300),
         ..Limits::default()
     };
-    let proxy = limited(limits).await;
+    let proxy = open_with(limits).await;
     let mut client = dial(proxy.address).await;
     let mut pace = tokio::time::interval(Duration::from_millis(50));
     let drip = async {
@@ -92,7 +87,7 @@ async fn an_idle_connection_between_two_requests_is_closed_without_a_word() {
         keep_alive: Duration::from_millis(100),
         ..Limits::default()
     };
-    let (proxy, origin) = (limited(limits).await, origin().await);
+    let (proxy, origin) = (open_with(limits).await, origin().await);
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
     client
@@ -111,7 +106,7 @@ async fn an_idle_connection_between_two_requests_is_closed_without_a_word() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_when_the_pod_drains() {
-    let (proxy, origin) = (limited(Limits::default()).await, origin().await);
+    let (proxy, origin) = (open_with(Limits::default()).await, origin().await);
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
     client
@@ -128,7 +123,7 @@ async fn an_idle_connection_is_closed_when_the_pod_drains() {
     let silent = dial(proxy.address).await;
     proxy.stop.cancel();
     assert_eq!(read_all(&mut client).await, (vec![], true));
-    tokio::time::timeout(support::DEADLINE, proxy.task)
+    tokio::time::timeout(DEADLINE, proxy.task)
         .await
         .expect("a connection without a request keeps the pod")
         .unwrap();

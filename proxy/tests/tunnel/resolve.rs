@@ -1,5 +1,4 @@
 //! The resolver against a name server on a real socket: families, failures, silence, cache.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};

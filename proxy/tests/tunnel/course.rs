@@ -1,27 +1,17 @@
 //! Tunnels on real sockets: idle limits, slow readers, large transfers, cuts.
 
-mod support;
-
 use std::time::Duration;
 
-use egressway_proxy::server::Limits;
-use support::{
-    Proxy, accept, allow, dial, in_force, open, origin, read_all, read_exact, read_head, start, status,
-};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-async fn impatient(idle: Duration) -> Proxy {
-    let limits = Limits {
-        idle,
-        ..Limits::default()
-    };
-    start(in_force(allow(&[], &["127.0.0.0/8"]), &["127.0.0.0/8"]), limits).await
-}
+use crate::support::{
+    DEADLINE, accept, dial, idle_after, open, origin, read_all, read_exact, read_head, status,
+};
 
 #[tokio::test]
 async fn an_idle_tunnel_is_cut_visibly() {
-    let (proxy, origin) = (impatient(Duration::from_millis(100)).await, origin().await);
+    let (proxy, origin) = (idle_after(Duration::from_millis(100)).await, origin().await);
     let (mut client, _) = proxy.connect(&origin.local_addr().unwrap().to_string()).await;
     let mut server = accept(&origin).await;
     assert_eq!(read_all(&mut client).await, (vec![], false));
@@ -31,7 +21,7 @@ async fn an_idle_tunnel_is_cut_visibly() {
 
 #[tokio::test]
 async fn a_half_closed_tunnel_can_be_idle_too() {
-    let (proxy, origin) = (impatient(Duration::from_millis(100)).await, origin().await);
+    let (proxy, origin) = (idle_after(Duration::from_millis(100)).await, origin().await);
     let (mut client, _) = proxy.connect(&origin.local_addr().unwrap().to_string()).await;
     let mut server = accept(&origin).await;
     client.shutdown().await.unwrap();
@@ -41,7 +31,7 @@ async fn a_half_closed_tunnel_can_be_idle_too() {
 
 #[tokio::test]
 async fn a_tunnel_in_which_something_moves_is_not_idle() {
-    let (proxy, origin) = (impatient(Duration::from_secs(1)).await, origin().await);
+    let (proxy, origin) = (idle_after(Duration::from_secs(1)).await, origin().await);
     let (mut client, _) = proxy.connect(&origin.local_addr().unwrap().to_string()).await;
     let mut server = accept(&origin).await;
     let mut pace = tokio::time::interval(Duration::from_millis(340));
@@ -76,7 +66,7 @@ async fn large_transfers_arrive_whole_in_both_directions_at_once() {
             exchange(server, pattern.clone())
         )
     };
-    assert_eq!(timeout(support::DEADLINE, both).await.unwrap(), (true, true));
+    assert_eq!(timeout(DEADLINE, both).await.unwrap(), (true, true));
     let total = format!("\"egress.bytes_sent\":{BYTES},\"egress.bytes_received\":{BYTES}");
     proxy.logged(&["completed", &total]).await;
 }
@@ -136,7 +126,7 @@ async fn kill_cuts_what_is_open_and_says_so() {
     proxy.kill.cancel();
     assert_eq!(read_all(&mut client).await, (vec![], false));
     proxy.logged(&["killed"]).await;
-    timeout(support::DEADLINE, proxy.task)
+    timeout(DEADLINE, proxy.task)
         .await
         .expect("the server does not end")
         .unwrap();
@@ -154,7 +144,7 @@ async fn open_tunnels_are_listed_with_what_they_did() {
     server.write_all(b"answer").await.unwrap();
     read_exact(&mut client, 6).await;
     let (_second, _) = proxy.connect(&target.to_string()).await;
-    let listed = timeout(support::DEADLINE, async {
+    let listed = timeout(DEADLINE, async {
         loop {
             // A tunnel notes what it moved a moment after it did.
             match proxy.server.tunnels() {
@@ -171,7 +161,7 @@ async fn open_tunnels_are_listed_with_what_they_did() {
     assert_eq!((first.bytes_sent, listed[1].bytes_sent), (8, 0));
     drop((client, server));
     proxy.logged(&["completed", &first.id]).await;
-    let gone = timeout(support::DEADLINE, async {
+    let gone = timeout(DEADLINE, async {
         while proxy.server.tunnels().len() != 1 {
             tokio::task::yield_now().await;
         }

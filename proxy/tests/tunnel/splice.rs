@@ -1,7 +1,4 @@
 //! Long transfers, which the kernel moves through pipes: whole, bounded, with their ends; and without pipes as well.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -13,12 +10,13 @@ use egressway_proxy::state::State;
 use egressway_proxy::tunnel::live::Meter;
 use egressway_proxy::tunnel::pipe::{PIPES_MAX, Pipes};
 use egressway_proxy::tunnel::{self, Counters, Cuts, End, Means, Outcome, Side};
-use support::{DEADLINE, dial, read_all, read_exact};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::support::{DEADLINE, dial, read_all, read_exact};
 
 /// Above what makes a transfer a long one.
 const LONG: usize = 8 * 1024 * 1024;

@@ -1,13 +1,13 @@
 //! CONNECT on real sockets: bytes arrive whole, ends and resets pass, refusals are readable and close.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
 
 use egressway_core::wire::report::Phase;
 use egressway_proxy::server::Limits;
-use support::{accept, allow, dial, in_force, open, origin, read_all, read_exact, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
 use tokio::time::timeout;
+
+use crate::support::{
+    DEADLINE, accept, allow, dial, in_force, open, origin, read_all, read_exact, read_head, start, status,
+};
 
 #[tokio::test]
 async fn a_tunnel_carries_bytes_both_ways() {
@@ -208,7 +208,7 @@ async fn stop_refuses_new_requests_and_lets_tunnels_end() {
     client.write_all(b"goes on").await.unwrap();
     assert_eq!(read_exact(&mut server, 7).await, b"goes on");
     drop((client, server));
-    timeout(support::DEADLINE, proxy.task)
+    timeout(DEADLINE, proxy.task)
         .await
         .expect("the server does not end")
         .unwrap();
