@@ -1,14 +1,11 @@
 //! Enforce, Report and Open over real sockets: what passes, what the log says, what is counted.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-mod access;
-mod support;
-
-use access::World;
 use egressway_core::wire::document::{Action, Caps, Mode, PortRange, Rule};
 use egressway_core::wire::report::WouldDeny;
 use egressway_proxy::server::Limits;
-use support::{accept, allow, origin, start, status, untouched};
+
+use crate::access::World;
+use crate::support::{accept, allow, origin, start, status, untouched};
 
 fn world(mode: Mode) -> World {
     let mut world = World::open();

@@ -1,16 +1,13 @@
 //! Bounds that a policy sets: each refuses with its own code, and takes effect with the next request.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod access;
-mod support;
 
 use std::time::Duration;
 
-use access::World;
 use egressway_core::wire::document::{Limits as PolicyLimits, Timeouts};
 use egressway_proxy::server::Limits;
-use support::{Proxy, accept, dial, origin, read_all, read_head, start, status};
 use tokio::io::AsyncWriteExt as _;
+
+use crate::access::World;
+use crate::support::{Proxy, accept, dial, origin, read_all, read_head, start, status};
 
 fn limited(limits: PolicyLimits, timeouts: Timeouts) -> World {
     let mut world = World::open();

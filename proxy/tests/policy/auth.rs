@@ -1,20 +1,17 @@
 //! Clients by pod and by password, over real sockets: what they may do, what they are told, what changes under them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod access;
-mod support;
 
 use std::time::Duration;
 
-use access::{Signer, World, accounts, passwords};
 use egressway_core::wire::document::Http;
 use egressway_proxy::server::Limits;
-use support::{
-    DEADLINE, Proxy, accept, allow, dial, origin, read_exact, read_head, start, status, untouched,
-};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
+
+use crate::access::{Signer, World, accounts, passwords};
+use crate::support::{
+    DEADLINE, Proxy, accept, allow, dial, origin, read_exact, read_head, start, status, untouched,
+};
 
 fn basic(user: &str, password: &str) -> String {
     use base64::Engine as _;

@@ -1,12 +1,10 @@
 //! Nothing on the floor is dialled, whatever a policy allows and however an address is written or reached.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 
 use egressway_proxy::server::Limits;
-use support::{accept, allow, in_force, open, origin, start, status, untouched};
+
+use crate::support::{Proxy, accept, allow, in_force, open, origin, start, status, untouched};
 
 /// Written as a target: address, and the status it must get.
 const SPELLINGS: &[(&str, u16)] = &[
@@ -85,7 +83,7 @@ const SPELLINGS: &[(&str, u16)] = &[
     ("metadata.google.internal", 403),
 ];
 
-async fn strict() -> support::Proxy {
+async fn strict() -> Proxy {
     start(
         in_force(allow(&["*"], &["0.0.0.0/0", "::/0"]), &[]),
         Limits::default(),

@@ -1,13 +1,10 @@
 //! The PROXY protocol of load balancers: believed from listed sources, required from them, and from nobody else.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
 
-mod access;
-mod support;
-
-use access::World;
 use egressway_proxy::server::Limits;
-use support::{accept, dial, origin, read_all, read_head, start, status, untouched};
 use tokio::io::AsyncWriteExt as _;
+
+use crate::access::World;
+use crate::support::{accept, dial, origin, read_all, read_exact, read_head, start, status, untouched};
 
 fn behind(sources: &[&str]) -> World {
     let mut world = World::open()
@@ -29,7 +26,7 @@ async fn the_client_is_whom_a_listed_load_balancer_names() {
     client.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(status(&read_head(&mut client).await), 200);
     let mut server = accept(&origin).await;
-    assert_eq!(support::read_exact(&mut server, 5).await, b"early");
+    assert_eq!(read_exact(&mut server, 5).await, b"early");
     drop((client, server));
     let line = proxy.logged(&["\"egress.client_pod\":\"sender-1\""]).await;
     assert!(

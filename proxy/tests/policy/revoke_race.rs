@@ -1,12 +1,7 @@
 //! Documents that change while a tunnel is being opened: the tunnel is held to them, not to those it was decided by.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-mod access;
-mod support;
 
 use std::sync::Arc;
 
-use access::World;
 use egressway_core::wire::report::Phase;
 use egressway_proxy::access_log::{AccessLog, Place};
 use egressway_proxy::metrics::Metrics;
@@ -14,12 +9,14 @@ use egressway_proxy::resolve::Resolver;
 use egressway_proxy::server::{Limits, Server};
 use egressway_proxy::state::State;
 use prometheus_client::registry::Registry;
-use support::{DEADLINE, accept, allow, dial, origin, read_all, read_head, status};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::access::World;
+use crate::support::{DEADLINE, accept, allow, dial, origin, read_all, read_head, status};
 
 #[tokio::test]
 async fn a_policy_that_changes_during_the_look_up_cuts_the_tunnel() {
