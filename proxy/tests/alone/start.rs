@@ -115,11 +115,20 @@ fn flags_that_mean_nothing_are_refused() {
     ] {
         assert_eq!(run(args).status.code(), Some(2), "{args:?}");
     }
-    let version = text(&run(&["--version"]).stdout);
-    assert!(
-        version.contains(env!("CARGO_PKG_VERSION")) && version.contains("roots: webpki-roots "),
-        "{version}"
+}
+
+#[test]
+fn the_binary_says_its_version_and_refuses_what_it_does_not_know() {
+    let version = run(&["--version"]);
+    assert!(version.status.success());
+    let own = concat!(
+        "egressway-proxy ",
+        env!("CARGO_PKG_VERSION"),
+        " (roots: webpki-roots "
     );
+    let said = text(&version.stdout);
+    assert!(said.starts_with(own), "{said}");
+    assert_eq!(run(&["--no-such-flag"]).status.code(), Some(2));
 }
 
 #[tokio::test]

@@ -1,5 +1,5 @@
-//! What is kept of one connection for the next: sessions and connections, as long as name, certificate and roots are the
-//! same.
+//! What is kept of one connection for the next: sessions and connections, as long as name, certificate and roots are
+//! the same.
 
 use std::sync::Arc;
 

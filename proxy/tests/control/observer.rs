@@ -1,15 +1,10 @@
 //! The observer as users run it: a process that answers with the peer's address, whatever the request claims.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-#[path = "control/http.rs"]
-mod http;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use egressway_proxy::args::ObserverArgs;
 use egressway_proxy::observer::{self, Observer};
-use http::{body, get, raw, status};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -18,6 +13,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::http::{body, get, raw};
+use crate::support::{dial, status};
 
 fn args(listen: &[&str]) -> ObserverArgs {
     ObserverArgs {
@@ -116,7 +114,7 @@ async fn with_a_certificate_it_speaks_tls() {
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let stream = http::dial(addresses[0]).await;
+    let stream = dial(addresses[0]).await;
     let name = ServerName::try_from("seen.example").unwrap();
     let mut stream = TlsConnector::from(Arc::new(config))
         .connect(name, stream)

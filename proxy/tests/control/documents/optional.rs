@@ -1,41 +1,20 @@
 //! `clients.json` and `secrets.json` on disk: optional, atomic with the others, and never half in force.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-#[path = "control/mount.rs"]
-mod mount;
 
 use std::fs;
 use std::sync::Arc;
 
 use egressway_core::wire::document::{self, Clients, Secrets};
 use egressway_core::wire::names::{CLIENTS_KEY, SECRETS_KEY};
-use egressway_proxy::control_metrics::ControlMetrics;
-use egressway_proxy::documents::{BYTES_MAX, Documents};
-use egressway_proxy::state::State;
-use mount::{Files, Mount};
-use prometheus_client::registry::Registry;
+use egressway_proxy::documents::BYTES_MAX;
 
-struct Loaded {
-    mount: Mount,
-    state: Arc<State>,
-    documents: Documents,
-    registry: Registry,
-}
+use super::{Loaded, good};
+use crate::mount::{Files, Mount};
 
 impl Loaded {
-    fn new() -> Self {
+    fn plain() -> Self {
         let mount = Mount::empty();
-        mount.write_plain(&Files::allowing(1, &["good.example"]));
-        let state = State::new();
-        let mut registry = Registry::default();
-        let metrics = ControlMetrics::register(&mut registry, Arc::clone(&state));
-        let documents = Documents::new(mount.path(), "a".to_owned(), vec![], Arc::clone(&state), metrics);
-        Self {
-            mount,
-            state,
-            documents,
-            registry,
-        }
+        mount.write_plain(&good());
+        Self::new(mount)
     }
 
     fn write(&mut self, file: &str, text: impl AsRef<[u8]>) -> Option<String> {
@@ -71,7 +50,7 @@ fn clients(ip: &str) -> Clients {
 
 #[test]
 fn both_are_optional_and_their_digests_are_those_of_the_documents() {
-    let mut loaded = Loaded::new();
+    let mut loaded = Loaded::plain();
     loaded.documents.load();
     assert_eq!(loaded.hashes(), (String::new(), String::new()));
     let clients = clients("10.0.0.1");
@@ -105,7 +84,7 @@ fn both_are_optional_and_their_digests_are_those_of_the_documents() {
 
 #[test]
 fn a_broken_one_keeps_everything_that_was_in_force() {
-    let mut loaded = Loaded::new();
+    let mut loaded = Loaded::plain();
     loaded.write(CLIENTS_KEY, document::to_json(&clients("10.0.0.1")));
     let good = loaded.hashes();
     let long = vec![b' '; usize::try_from(BYTES_MAX).unwrap() + 1];
@@ -155,7 +134,6 @@ fn a_broken_one_keeps_everything_that_was_in_force() {
         loaded.write(CLIENTS_KEY, document::to_json(&clients("10.0.0.1")));
         assert_eq!(loaded.state.load_error(), None);
     }
-    let mut text = String::new();
-    prometheus_client::encoding::text::encode(&mut text, &loaded.registry).unwrap();
+    let text = loaded.metrics();
     assert!(text.contains("secrets_broken 0"), "{text}");
 }

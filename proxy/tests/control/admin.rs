@@ -1,10 +1,4 @@
 //! Probes and metrics: ready only with a policy and a verified address, alive always, and bounded.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-#[path = "control/http.rs"]
-mod http;
-#[path = "control/mount.rs"]
-mod mount;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,13 +10,15 @@ use egressway_proxy::admin::{Admin, LIMITS};
 use egressway_proxy::control_metrics::ControlMetrics;
 use egressway_proxy::endpoint::{Endpoint, HEAD_BYTES_MAX, Limits, text};
 use egressway_proxy::state::{Drain, InForce, State};
-use http::{body, dial, get, raw, status};
-use mount::policies;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::http::{DEADLINE, body, get, raw};
+use crate::mount::policies;
+use crate::support::{dial, status};
 
 struct Pod {
     address: SocketAddr,
@@ -187,7 +183,7 @@ async fn silent_clients_are_cut_and_never_lock_a_probe_out() {
     assert_eq!(status(&get(address, "/livez").await), 200);
     for mut stream in silent {
         let mut rest = Vec::new();
-        let _ = tokio::time::timeout(http::DEADLINE, stream.read_to_end(&mut rest))
+        let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut rest))
             .await
             .expect("cut");
     }

@@ -1,10 +1,4 @@
 //! Who gets the report, what stands in it, and that nobody else learns anything.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
-#[path = "control/http.rs"]
-mod http;
-#[path = "control/mount.rs"]
-mod mount;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -18,13 +12,15 @@ use egressway_proxy::control_metrics::ControlMetrics;
 use egressway_proxy::documents::Documents;
 use egressway_proxy::report::Reporter;
 use egressway_proxy::state::State;
-use http::{body, raw, status};
-use mount::{Files, Mount, policies, pool};
 use prometheus_client::registry::Registry;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::http::{body, get, raw};
+use crate::mount::{Files, Mount, policies, pool};
+use crate::support::status;
 
 const KEY: &[u8] = b"0123456789abcdef0123456789abcdef";
 const OTHER_KEY: &[u8] = b"fedcba9876543210fedcba9876543210";
@@ -165,8 +161,8 @@ async fn everybody_else_gets_the_same_refusal() {
         pod.ask(short, UID, &auth::sign(KEY, short, UID, Message::Request))
             .await,
         pod.ask(NONCE, UID, "").await,
-        http::get(pod.address, PATH).await,
-        http::get(pod.address, "/").await,
+        get(pod.address, PATH).await,
+        get(pod.address, "/").await,
     ];
     for answer in &answers {
         assert_eq!(
