@@ -1,6 +1,5 @@
 //! A process in a fleet, and an observer's, end when they are told to, and well.
 
-use std::io::BufRead as _;
 use std::path::Path;
 
 use rustix::process::Signal;
