@@ -60,5 +60,8 @@ async fn asked(proxy: &Proxy, origin: &TlsServer) -> String {
 
 fn assert_code(answer: &str, code: &str, expected: u16) {
     assert_eq!(status(answer), expected, "{answer}");
-    assert!(answer.contains(&format!("X-Egressway-Reason: {code}\r\n")), "{code}: {answer}");
+    assert!(
+        answer.contains(&format!("X-Egressway-Reason: {code}\r\n")),
+        "{code}: {answer}"
+    );
 }
