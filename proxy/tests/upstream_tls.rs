@@ -425,6 +425,9 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
     for field in [
         "X-Egressway-TLS: true",
         "x-egressway-tls: TRUE",
+        "X-Egressway-TLS: 1",
+        "X-Egressway-TLS: yes",
+        "X-Egressway-TLS: false\r\nX-Egressway-TLS: true",
         "X-WhSentry-TLS: yes",
         "X-WhSentry-TLS: 1",
     ] {
@@ -438,7 +441,8 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
     for field in [
         "",
         "X-Egressway-TLS: false\r\n",
-        "X-Egressway-TLS: 1\r\n",
+        "X-Egressway-TLS: 0\r\n",
+        "X-Egressway-TLS:\r\n",
         "X-WhSentry-TLS: 0\r\n",
         "X-WhSentry-TLS: False\r\n",
     ] {
