@@ -182,6 +182,14 @@ fn problems_name_their_field() {
             "is no field that a signature can stand in",
         ),
         (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}),
+            "one above 65535",
+        ),
+        (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "ports": [{"port": 1, "endPort": 70000}]}]}),
+            "one above 65535",
+        ),
+        (
             json!({"rules": rule, "timeouts": {"idle": "5"}}),
             "spec.timeouts.idle: \"5\" is no duration",
         ),
