@@ -78,7 +78,7 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
     else {
         return Err(BROKEN);
     };
-    if target.is_empty() || method.len() > METHOD_BYTES_MAX {
+    if target.is_empty() {
         return Err(BROKEN);
     }
     let version = match version.as_bytes() {
@@ -92,6 +92,9 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
         _ => return Err(BROKEN),
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BROKEN)?;
+    if method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Fault::MethodTooLong);
+    }
     Ok((method, target, version))
 }
 
