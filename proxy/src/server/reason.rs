@@ -505,7 +505,7 @@ impl Reason {
                 "Ask the platform team to open it in spec.caps of the EgressPool."
             }
             Self::Deny(Deny::PathAmbiguous) => {
-                "Send the path without dot segments, empty segments and encoded slashes."
+                "Send the path without dot segments, empty segments, encoded slashes and parameters (;)."
             }
             Self::Deny(Deny::ClientUnknown) => {
                 "Ask the owner of the EgressPolicy to name this client in spec.clients, or present a credential."
