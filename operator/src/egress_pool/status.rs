@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 
-use super::validate::{Promise, ValidPool};
+use super::validate::{CellState, Promise, ValidPool};
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
 
 /// States from the best to the worst.
@@ -182,15 +182,25 @@ fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]
         Err(problems) => Verdict::new(Kind::Accepted, false, Reason::InvalidPool, problems.to_string()),
     };
     let verified = verified(facts, egress_ips);
+    // A cell that is out of use may well have lost its nodes.
+    let disabled = |name: &str| {
+        let mut valid = facts.valid.iter().flat_map(|valid| &valid.cells);
+        valid.any(|cell| cell.name == name && cell.state == CellState::Disabled)
+    };
     let empty: Vec<&str> = cells
         .iter()
-        .filter(|cell| cell.nodes == 0)
+        .filter(|cell| cell.nodes == 0 && !disabled(&cell.name))
         .map(|cell| cell.name.as_str())
         .collect();
     let ready = if facts.valid.is_err() {
         Verdict::new(Kind::Ready, false, Reason::NotAccepted, accepted.message.clone())
     } else if empty.is_empty() {
-        Verdict::new(Kind::Ready, true, Reason::AsExpected, "every cell has nodes")
+        Verdict::new(
+            Kind::Ready,
+            true,
+            Reason::AsExpected,
+            "every cell in use has nodes",
+        )
     } else {
         let message = format!(
             "no node has the labels of cell {}: label nodes, or correct nodeSelector",

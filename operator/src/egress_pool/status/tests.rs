@@ -196,6 +196,18 @@ fn a_cell_without_nodes_is_named() {
 }
 
 #[test]
+fn a_cell_out_of_use_needs_no_nodes() {
+    for (state, expected) in [("Disabled", "True"), ("Draining", "False"), ("Active", "False")] {
+        let pool = pool(json!([
+            {"name": "a", "nodeSelector": {"zone": "a"}},
+            {"name": "gone", "nodeSelector": {"zone": "gone"}, "state": state},
+        ]));
+        let status = status(&pool, &[]);
+        assert_eq!(condition(&status, Kind::Ready).0, expected, "{state}");
+    }
+}
+
+#[test]
 fn the_same_facts_give_the_same_status() {
     let mut pool = two_cells();
     let first = status(&pool, &[]);
