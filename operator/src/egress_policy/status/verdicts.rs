@@ -100,8 +100,11 @@ fn programmed(facts: &Facts<'_>) -> Verdict {
             format!("{} of {all} pods are about to enforce the ACL", lagging.len()),
         )
     };
-    let silent = lagging.iter().filter(|pod| pod.unreachable);
+    let silent = lagging
+        .iter()
+        .filter(|pod| pod.unreachable && pod.trouble.is_none());
     let silent = name(silent.map(|pod| pod.name.as_str()));
+    message.push_str(&because(facts));
     if reason == Reason::PodsLagging && !silent.is_empty() {
         let next = "look for a network policy between the operator and the fleets, and at the pods' nodes";
         message.push_str(&format!(
@@ -215,7 +218,11 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     verdict(
         true,
         Reason::RollingOut,
-        format!("pods of cell {} roll out", name(rolling.into_iter())),
+        format!(
+            "pods of cell {} roll out{}",
+            name(rolling.into_iter()),
+            because(facts)
+        ),
     )
 }
 

@@ -80,3 +80,26 @@ fn a_pod_that_does_not_answer_is_told_from_one_that_answers_with_an_older_acl() 
         &["p1", "4752", "network policy"],
     );
 }
+
+/// One pod serves on, and the one that is to follow it dies: what is under way never ends by itself.
+#[test]
+fn a_rollout_that_cannot_end_says_why() {
+    let mut world = in_trouble(Trouble::Memory);
+    world.pods[0].running = true;
+    world.pods[0].unreachable = true;
+    let hash = world.hashes.policy.clone();
+    let sees = seen(PROMISED, &["one", "two"], true);
+    world.pods.push(pod("p2", "a", &hash, vec![sees]));
+    world.cells[0].settled = false;
+    world.now += PROPAGATION.as_secs() + 1;
+    let words = ["p1", "out of memory"];
+    let status = world.next();
+    check(&status, Kind::Progressing, "True", Reason::RollingOut, &words);
+    check(&status, Kind::Programmed, "False", Reason::PodsLagging, &words);
+    let programmed = find(&status.conditions, Kind::Programmed).unwrap();
+    assert!(
+        !programmed.message.contains("network policy"),
+        "{}",
+        programmed.message
+    );
+}
