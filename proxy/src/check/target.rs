@@ -83,6 +83,12 @@ mod tests {
                 Some("POST"),
                 Some("a.example:8080 POST /x/y port true"),
             ),
+            (
+                "http://a.example:/x",
+                None,
+                Some("a.example:80 GET /x port false"),
+            ),
+            ("a.example:", None, None),
             ("A.example.:443", None, Some("a.example:443 tunnel")),
             ("192.175.48.1:80", None, Some("192.175.48.1:80 tunnel")),
             (

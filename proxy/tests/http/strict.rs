@@ -50,6 +50,15 @@ async fn what_is_odd_but_clear_passes_and_is_framed_anew() {
             "\r\nGET http://O/ HTTP/1.1\r\nHost: a:81\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
         ),
+        // RFC 9112, 3.2.2: a proxy ignores the Host that it received, if it is one: an empty one is.
+        (
+            "GET http://O/ HTTP/1.1\r\nHost:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
+        ),
+        (
+            "GET http://O/ HTTP/1.1\r\nHost: evil.example:\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
+        ),
         (
             "get http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "get / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",

@@ -128,7 +128,7 @@ async fn what_a_client_says_in_the_proxys_fields_never_passes() {
         proxy(standard(&["key"]), &[("key", key(KEY))]).await,
         origin().await,
     );
-    let forged = "Content-Length: 2\r\nWebhook-Signature: v1,AAAA\r\nwebhook-signature: v1,BBBB\r\nWEBHOOK-TIMESTAMP: 1\r\n";
+    let forged = "Content-Length: 2\r\nWebhook-Signature: v1,AAAA\r\nwebhook-signature: v1,BBBB\r\nWEBHOOK-TIMESTAMP: 1\r\nWebhook_Signature: v1,CCCC\r\nwebhook_id: evt_2\r\n";
     for (more, id) in [
         ("Webhook-Id: evt_1\r\n", Some("evt_1")),
         ("webhook-id: a.b\r\n", None),
@@ -143,6 +143,8 @@ async fn what_a_client_says_in_the_proxys_fields_never_passes() {
         assert_eq!(check(KEY, &headers, &body), Ok(()), "{headers:?}");
         for name in ["webhook-signature", "webhook-timestamp", "webhook-id"] {
             assert_eq!(values(&headers, name).len(), 1, "{name} in {headers:?}");
+            let as_wsgi_has_it = name.replace('-', "_");
+            assert!(values(&headers, &as_wsgi_has_it).is_empty(), "{headers:?}");
         }
         let got = values(&headers, "webhook-id")[0];
         assert!(

@@ -140,6 +140,7 @@ fn settled() -> World {
                 id: identity(),
                 document,
                 withdrawn: false,
+                suspended: false,
                 shape: None,
             }),
             accepted: true,

@@ -19,7 +19,6 @@ async fn connect_is_held_to_the_same_grammar() {
         ),
         ("CONNECT ORIGIN HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
         ("CONNECT ORIGIN HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
-        ("CONNECT ORIGIN HTTP/1.1\r\nHost:\r\n\r\n", 400),
         ("CONNECT ORIGIN HTTP/1.1\nHost: ORIGIN\n\n", 400),
         (
             "CONNECT ORIGIN HTTP/1.1\r\nHost: ORIGIN\r\nContent-Length: 0, 0\r\n\r\n",
