@@ -25,6 +25,7 @@ mod hangup;
 mod key_pair;
 pub mod limits;
 pub mod listen;
+pub mod log_filter;
 pub mod metrics;
 pub mod observer;
 mod prepared;
