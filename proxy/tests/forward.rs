@@ -39,7 +39,7 @@ async fn hop_by_hop_fields_end_here() {
         for gone in [
             "x-hop",
             "keep-alive",
-            "te:",
+            "\nte:",
             "gzip",
             "http2-settings",
             "upgrade",
@@ -274,7 +274,7 @@ async fn fields_keep_their_order_and_spelling() {
         "POST /p%41th?q=%zz&[] HTTP/1.1\r\nHost: ORIGIN\r\nx-B: 1\r\nX-a: 2  3\r\ncookie: c=d\r\nx-b: \u{e4}\"4\r\n\
          empty: \r\nExpect: 100-Continue\r\nVia: 1.1 egressway-proxy\r\nContent-Length: 3\r\n\r\nabc"
     );
-    let answer = b"HTTP/1.1 299 odd  phrase\t\xe4\r\nx-B:1\r\nSet-Cookie: a\r\nX-a: 2\r\nset-cookie: b\r\nContent-Length: 2\r\n\r\nok";
+    let answer = b"HTTP/1.1 299 odd  phrase\t\xe4\r\nx-B:1\r\nSet-Cookie: a\r\ndaTE: then\r\nX-a: 2\r\nset-cookie: b\r\nContent-Length: 2\r\n\r\nok";
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap();
     let mut client = dial(proxy.address).await;
@@ -285,9 +285,39 @@ async fn fields_keep_their_order_and_spelling() {
     server.write_all(answer).await.unwrap();
     let (got, clean) = read_all(&mut client).await;
     let expected =
-        b"HTTP/1.1 299 odd  phrase\t\xe4\r\nx-B: 1\r\nSet-Cookie: a\r\nX-a: 2\r\nset-cookie: b\r\n\
+        b"HTTP/1.1 299 odd  phrase\t\xe4\r\nx-B: 1\r\nSet-Cookie: a\r\ndaTE: then\r\nX-a: 2\r\nset-cookie: b\r\n\
         Via: 1.1 egressway-proxy\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok";
     assert!(clean && got == expected, "{}", String::from_utf8_lossy(&got));
+}
+
+/// RFC 9110, 6.6.1: who receives an answer without a date and passes it on says when it came.
+#[tokio::test]
+async fn every_final_answer_has_one_date() {
+    let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let undated = "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 404 No\r\nConnection: date\r\nDate: then\r\n\r\n";
+    let (_, forwarded, _) = exchange(request, 0, undated.as_bytes()).await;
+    let (interim, forwarded) = forwarded.split_at(forwarded.find("HTTP/1.1 404").unwrap());
+    assert!(!interim.contains("Date"), "{interim}");
+    let proxy = open().await;
+    let refused = proxy.raw(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    let here = "OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n";
+    let answered = proxy.raw(here.as_bytes()).await;
+    for answer in [forwarded, &refused, &answered] {
+        let mut dates = answer.lines().filter_map(|line| line.strip_prefix("Date: "));
+        let date = dates.next().unwrap_or_else(|| panic!("no date: {answer}"));
+        assert_eq!(dates.next(), None, "{answer}");
+        let shape: String = date
+            .chars()
+            .map(|c| match c {
+                '0'..='9' => '0',
+                'a'..='z' => 'a',
+                'A'..='Z' => 'A',
+                other => other,
+            })
+            .collect();
+        assert_eq!(shape, "Aaa, 00 Aaa 0000 00:00:00 AAA", "{answer}");
+        assert!(date.ends_with(" GMT"), "{answer}");
+    }
 }
 
 #[tokio::test]
