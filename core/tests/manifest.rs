@@ -170,6 +170,26 @@ fn problems_name_their_field() {
             "is no field that a signature can stand in",
         ),
         (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "signing": {"scheme": "RSA-SHA256", "header": "HTTP2-Settings", "secretRefs": [{"name": "s"}]}}]}),
+            "is no field that a signature can stand in",
+        ),
+        (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "signing": {"scheme": "RSA-SHA256", "header": "X-WhSentry-TLS", "secretRefs": [{"name": "s"}]}}]}),
+            "is no field that a signature can stand in",
+        ),
+        (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "signing": {"scheme": "RSA-SHA256", "header": "Content_Length", "secretRefs": [{"name": "s"}]}}]}),
+            "is no field that a signature can stand in",
+        ),
+        (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "ports": [{"port": 70000}]}]}),
+            "one above 65535",
+        ),
+        (
+            json!({"rules": [{"name": "r", "hosts": ["a.example"], "ports": [{"port": 1, "endPort": 70000}]}]}),
+            "one above 65535",
+        ),
+        (
             json!({"rules": rule, "timeouts": {"idle": "5"}}),
             "spec.timeouts.idle: \"5\" is no duration",
         ),

@@ -4,6 +4,10 @@
 
 #[path = "reconcile/client_pods.rs"]
 mod client_pods;
+#[path = "reconcile/fail_closed.rs"]
+mod fail_closed;
+#[path = "reconcile/honest.rs"]
+mod honest;
 #[path = "reconcile/secrets.rs"]
 mod secrets;
 mod support;
@@ -173,6 +177,13 @@ fn secrets_hash(world: &World) -> String {
         .unwrap_or_default()
 }
 
+fn clients_hash(world: &World) -> String {
+    let config = world.get(&clients_path());
+    config
+        .map(|_| document::digest(&clients(world)))
+        .unwrap_or_default()
+}
+
 /// Every pod reports to enforce `hash` and to be seen at its cell's address.
 fn report(world: &World, hash: &str) {
     for (cell, ip) in [("a", "192.31.196.10"), ("b", "192.31.196.20")] {
@@ -200,7 +211,7 @@ fn report(world: &World, hash: &str) {
             policies: vec![in_force],
             floor_hash: String::new(),
             pool_hash: String::new(),
-            clients_hash: String::new(),
+            clients_hash: clients_hash(world),
             secrets_hash: secrets_hash(world),
             load_error: None,
             egress: Egress {

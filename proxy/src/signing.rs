@@ -104,16 +104,12 @@ impl Signer {
         Ok(Self(kind))
     }
 
-    /// Whether the proxy alone writes this field: what a client sent in it never passes.
+    /// Whether the proxy alone writes this field: what a client sent in it never passes, however it is spelt.
     #[must_use]
     pub fn owns(&self, name: &[u8]) -> bool {
         match &self.0 {
-            Kind::Standard(_) => [ID, TIMESTAMP, SIGNATURE]
-                .iter()
-                .any(|own| name.eq_ignore_ascii_case(own.as_bytes())),
-            Kind::Hmac { field, .. } | Kind::Rsa { field, .. } => {
-                name.eq_ignore_ascii_case(field.name.as_bytes())
-            }
+            Kind::Standard(_) => [ID, TIMESTAMP, SIGNATURE].iter().any(|own| is_same(name, own)),
+            Kind::Hmac { field, .. } | Kind::Rsa { field, .. } => is_same(name, &field.name),
         }
     }
 
@@ -138,6 +134,15 @@ impl Signer {
             Kind::Rsa { key, field } => vec![field.with(&key.sign(body)?)],
         })
     }
+}
+
+/// In any case, and with underscores for hyphens: servers behind CGI and WSGI cannot tell them apart.
+fn is_same(name: &[u8], own: &str) -> bool {
+    let folded = |byte: &u8| match byte {
+        b'_' => b'-',
+        byte => byte.to_ascii_lowercase(),
+    };
+    name.iter().map(folded).eq(own.as_bytes().iter().map(folded))
 }
 
 impl Field {

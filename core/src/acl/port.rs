@@ -10,13 +10,14 @@ impl PortSet {
     /// Builds the set.
     ///
     /// # Errors
-    /// Names the range that starts at 0 or ends before it starts.
+    /// Says that a range has a port that is none, or names the one that ends before it starts.
     pub fn new(ranges: &[PortRange]) -> Result<Self, String> {
         let mut set = Vec::with_capacity(ranges.len());
         for range in ranges {
             let end = range.end_port.unwrap_or(range.port);
-            if range.port == 0 {
-                return Err("port 0 cannot be a destination".to_owned());
+            // What stands in a manifest and is no port becomes 0 as well.
+            if range.port == 0 || end == 0 {
+                return Err("port 0, or one above 65535, cannot be a destination".to_owned());
             }
             if end < range.port {
                 return Err(format!("endPort {end} is below port {}", range.port));

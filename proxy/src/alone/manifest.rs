@@ -2,6 +2,8 @@
 //!
 //! It knows the shape of objects as `kubectl` prints them and nothing of what their specs mean.
 
+mod problem;
+
 use egressway_core::manifest::{PolicySpec, PoolSpec};
 use egressway_core::wire::names::API_GROUP;
 use serde::Deserialize;
@@ -86,15 +88,13 @@ impl Place<'_> {
         format!("{}:{}: {problem}", self.file, self.line)
     }
 
-    fn of(&self, error: &serde_saphyr::Error) -> String {
-        let within = error.location().map_or(1, |location| location.line());
-        let line = self.line + usize::try_from(within).unwrap_or(1).saturating_sub(1);
-        let mut options = serde_saphyr::RenderOptions::default();
-        options.snippets = serde_saphyr::SnippetMode::Off;
-        let text = error.render_with_options(options);
-        // The place stands in front of the line, where editors and people look for it.
-        let problem = text.split(" at line ").next().unwrap_or(&text);
-        format!("{}:{line}: {}", self.file, problem.replace('\n', " "))
+    fn of(&self, error: &serde_saphyr::Error, text: &str) -> String {
+        let (within, problem) = problem::of(error, text);
+        format!(
+            "{}:{}: {problem}",
+            self.file,
+            self.line + within.saturating_sub(1)
+        )
     }
 }
 
@@ -113,10 +113,11 @@ struct Head {
 
 fn kind(place: &Place<'_>, text: &str) -> Result<Kind, String> {
     let empty = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
-    if text.lines().all(|line| empty(line) || line.trim_end() == "---") {
+    let marker = |line: &str| ["---", "..."].contains(&line.trim_end());
+    if text.lines().all(|line| empty(line) || marker(line)) {
         return Ok(Kind::Nothing);
     }
-    let head: Head = serde_saphyr::from_str(text).map_err(|error| place.of(&error))?;
+    let head: Head = serde_saphyr::from_str(text).map_err(|error| place.of(&error, text))?;
     let expected = format!("{API_GROUP}/{VERSION}");
     match (head.api_version, head.kind.as_deref()) {
         (Some(version), Some(kind)) if version == expected => match kind {
@@ -153,27 +154,32 @@ struct Metadata {
     name: String,
     #[serde(default)]
     namespace: Option<String>,
-    #[serde(default, rename = "labels", alias = "annotations", alias = "generation")]
+    #[serde(default, rename = "labels")]
     _labels: Option<IgnoredAny>,
-    #[serde(
-        default,
-        rename = "creationTimestamp",
-        alias = "deletionTimestamp",
-        alias = "finalizers"
-    )]
-    _times: Option<IgnoredAny>,
-    #[serde(
-        default,
-        rename = "managedFields",
-        alias = "ownerReferences",
-        alias = "resourceVersion",
-        alias = "uid"
-    )]
-    _server: Option<IgnoredAny>,
+    #[serde(default, rename = "annotations")]
+    _annotations: Option<IgnoredAny>,
+    #[serde(default, rename = "finalizers")]
+    _finalizers: Option<IgnoredAny>,
+    #[serde(default, rename = "generation")]
+    _generation: Option<IgnoredAny>,
+    #[serde(default, rename = "creationTimestamp")]
+    _created: Option<IgnoredAny>,
+    #[serde(default, rename = "deletionTimestamp")]
+    _deleted: Option<IgnoredAny>,
+    #[serde(default, rename = "deletionGracePeriodSeconds")]
+    _grace: Option<IgnoredAny>,
+    #[serde(default, rename = "managedFields")]
+    _managed: Option<IgnoredAny>,
+    #[serde(default, rename = "ownerReferences")]
+    _owners: Option<IgnoredAny>,
+    #[serde(default, rename = "resourceVersion")]
+    _version: Option<IgnoredAny>,
+    #[serde(default, rename = "uid")]
+    _uid: Option<IgnoredAny>,
 }
 
 fn object<T: DeserializeOwned>(place: &Place<'_>, text: &str) -> Result<Named<T>, String> {
-    let object: Object<T> = serde_saphyr::from_str(text).map_err(|error| place.of(&error))?;
+    let object: Object<T> = serde_saphyr::from_str(text).map_err(|error| place.of(&error, text))?;
     let namespace = object.metadata.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
     for (field, name) in [
         ("metadata.name", &object.metadata.name),
@@ -224,3 +230,6 @@ fn documents(text: &str) -> Vec<(usize, &str)> {
     documents.push((start_line, text.get(start..).unwrap_or_default()));
     documents
 }
+
+#[cfg(test)]
+mod tests;

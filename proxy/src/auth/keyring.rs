@@ -17,6 +17,7 @@ use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{AnyOf, Verifier};
 use crate::signing::Signer;
+use crate::upstream_tls::roots::revocations;
 
 /// Key of a password, unless the policy names another.
 const PASSWORD: &str = "password";
@@ -171,7 +172,7 @@ impl Keys {
             let broken = [
                 certificate.and_then(|secret| keys.certified_key(secret).err()),
                 tls.and_then(|tls| tls.ca.as_deref())
-                    .and_then(|secret| keys.roots(secret).err()),
+                    .and_then(|secret| keys.roots(secret).and_then(|_| keys.revocations(secret)).err()),
             ];
             problems.extend(broken.into_iter().flatten().map(|problem| problem.to_string()));
             if let Some(signing) = &settings.signing
@@ -230,6 +231,14 @@ impl Keys {
             return Err(Problem::new(secret, "ca.crt holds no certificate"));
         }
         Ok(Arc::new(roots))
+    }
+
+    /// Whether the lists beside the roots of a destination's CA, if there are any, can be used.
+    fn revocations(&self, secret: &str) -> Result<(), Problem> {
+        let lists = self.data(secret, CA_CRL).map(str::as_bytes).map(revocations);
+        let lists = lists.transpose().map_err(|error| Problem::new(secret, error))?;
+        drop(lists);
+        Ok(())
     }
 
     /// How the listener speaks TLS; `None` where the policy has it speak none.

@@ -71,15 +71,15 @@ impl Signed {
     }
 }
 
-/// Whether the client asks the proxy for TLS: `X-Egressway-TLS: true`, or `X-WhSentry-TLS` with any value but `0` and
-/// `false`. Both end here in any case.
+/// Whether the client asks the proxy for TLS: `X-Egressway-TLS` or `X-WhSentry-TLS` with anything but nothing, `0` and
+/// `false`. Whoever writes `1` or `yes` means it, and what was to go over TLS must not go in the clear. Both end here in
+/// any case.
 pub(super) fn asks_for_tls(head: &Head) -> bool {
-    let is = |value: &[u8], word: &str| value.eq_ignore_ascii_case(word.as_bytes());
-    head.fields.all("x-egressway-tls").any(|value| is(value, "true"))
-        || head
-            .fields
-            .all("x-whsentry-tls")
-            .any(|value| !value.is_empty() && !is(value, "0") && !is(value, "false"))
+    let says_no = |value: &[u8]| value.is_empty() || value == b"0" || value.eq_ignore_ascii_case(b"false");
+    ["x-egressway-tls", "x-whsentry-tls"]
+        .into_iter()
+        .flat_map(|name| head.fields.all(name))
+        .any(|value| !says_no(value))
 }
 
 impl Server {

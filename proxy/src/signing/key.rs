@@ -12,6 +12,8 @@ use rustls::pki_types::pem::PemObject as _;
 
 /// In front of a secret of Standard Webhooks that is written in base64.
 pub const STANDARD_PREFIX: &str = "whsec_";
+/// In front of the keys of its asymmetric signatures.
+const ASYMMETRIC_PREFIXES: [&str; 2] = ["whsk_", "whpk_"];
 /// Smallest RSA key, and smallest that the library takes (NIST SP 800-131A).
 const RSA_BYTES_MIN: usize = 256;
 
@@ -47,6 +49,14 @@ pub enum Broken {
     /// `whsec_` and then something else.
     #[error("behind whsec_ stands no base64")]
     NotBase64,
+    /// `whsec_`, but not first: quotes, a space, or two secrets in one.
+    #[error("whsec_ does not stand first in the key: write the secret alone, without quotes")]
+    PrefixWithin,
+    /// A key of the other kind of Standard Webhooks.
+    #[error(
+        "whsk_ and whpk_ are keys of asymmetric signatures (v1a), which are not made; use a whsec_ secret"
+    )]
+    Asymmetric,
     /// No PEM, or of something else.
     #[error("the key is not PEM of a PKCS#8 or PKCS#1 private key")]
     NotPem,
@@ -74,12 +84,18 @@ impl HmacKey {
     /// A secret of Standard Webhooks: `whsec_` and base64, or any other text as it is.
     ///
     /// # Errors
-    /// Empty, or no base64 behind the prefix.
+    /// Empty, no base64 behind the prefix, or what was meant to be such a secret and is not: as text it would sign, and
+    /// no receiver would find the signature good.
     pub fn standard(text: &str) -> Result<Self, Broken> {
-        match line(text).strip_prefix(STANDARD_PREFIX) {
+        let text = line(text);
+        match text.strip_prefix(STANDARD_PREFIX) {
             Some(encoded) => {
                 let bytes = LENIENT.decode(encoded).map_err(|_| Broken::NotBase64)?;
                 Self::of(&bytes)
+            }
+            None if text.contains(STANDARD_PREFIX) => Err(Broken::PrefixWithin),
+            None if ASYMMETRIC_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) => {
+                Err(Broken::Asymmetric)
             }
             None => Self::raw(text),
         }

@@ -205,6 +205,8 @@ fn an_id_of_the_client_is_taken_if_it_can_be_one() {
         assert!(signer.owns(own.as_bytes()));
     }
     assert!(!signer.owns(b"webhook-other"));
+    // One field to whoever reads it behind CGI or WSGI.
+    assert!(signer.owns(b"Webhook_Signature") && !signer.owns(b"webhook_signatures"));
 }
 
 #[test]
@@ -213,11 +215,25 @@ fn keys_that_cannot_be_used_say_why_and_nothing_of_themselves() {
     let ec = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let cut = pem("PRIVATE KEY", CANARY.as_bytes());
     let whsec = format!("whsec_{CANARY}!");
+    let (quoted, asymmetric) = (format!("\"whsec_{CANARY}\""), format!("whsk_{CANARY}"));
     for (scheme, key, text, expected) in [
         (Scheme::HmacSha256, "secret", "", Broken::Empty),
         (Scheme::HmacSha256, "secret", "\r\n", Broken::Empty),
         (Scheme::StandardWebhooks, "secret", "whsec_", Broken::Empty),
         (Scheme::StandardWebhooks, "secret", &whsec, Broken::NotBase64),
+        (Scheme::StandardWebhooks, "secret", &quoted, Broken::PrefixWithin),
+        (
+            Scheme::StandardWebhooks,
+            "secret",
+            &asymmetric,
+            Broken::Asymmetric,
+        ),
+        (
+            Scheme::StandardWebhooks,
+            "secret",
+            "whpk_AAAA",
+            Broken::Asymmetric,
+        ),
         (Scheme::RsaSha256, "tls.key", CANARY, Broken::NotPem),
         (Scheme::RsaSha256, "tls.key", &cut, Broken::NotRsa),
         (Scheme::RsaSha256, "tls.key", &ec, Broken::NotRsa),

@@ -175,6 +175,18 @@ impl Failure {
                 | A::AccessDenied,
                 Met { has_one: true, .. },
             ) => Kind::ClientCertificateRefused,
+            // About the empty list of certificates that it got: Java says bad_certificate in every version.
+            (
+                A::BadCertificate
+                | A::UnsupportedCertificate
+                | A::CertificateUnknown
+                | A::UnknownCA
+                | A::AccessDenied,
+                Met {
+                    asked: true,
+                    has_one: false,
+                },
+            ) => Kind::ClientCertificateRequired,
             (_, _) => Kind::Alert,
         };
         Self {

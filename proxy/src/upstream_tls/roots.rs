@@ -20,6 +20,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
+use webpki::OwnedCertRevocationList;
 
 use super::x509;
 
@@ -53,6 +54,17 @@ pub enum Error {
     /// A certificate that cannot be a root.
     #[error("certificate {number} of the bundle cannot be a root: {reason}")]
     Certificate {
+        /// Counted from 1.
+        number: usize,
+        /// Why not.
+        reason: String,
+    },
+    /// Nothing in it revokes anything: a list that is being written, or something else.
+    #[error("ca.crl holds no revocation list; where nothing is revoked, leave it out")]
+    NoList,
+    /// PEM around something else.
+    #[error("ca.crl: list {number} cannot be read: {reason}")]
+    List {
         /// Counted from 1.
         number: usize,
         /// Why not.
@@ -95,11 +107,20 @@ impl Bundle {
     }
 }
 
-/// Certificates that were revoked, from PEM.
-pub(super) fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
-    CertificateRevocationListDer::pem_slice_iter(pem)
-        .map(|list| list.map_err(|error| Error::Pem(error.to_string())))
-        .collect()
+/// Certificates that were revoked, from PEM: all lists or none, and at least one, since a file that is cut short would
+/// otherwise bring revoked certificates back.
+pub(crate) fn revocations(pem: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, Error> {
+    let mut lists = Vec::new();
+    for (number, list) in (1..).zip(CertificateRevocationListDer::pem_slice_iter(pem)) {
+        let broken = |reason: String| Error::List { number, reason };
+        let list = list.map_err(|error| broken(error.to_string()))?;
+        OwnedCertRevocationList::from_der(&list).map_err(|error| broken(error.to_string()))?;
+        lists.push(list);
+    }
+    if lists.is_empty() {
+        return Err(Error::NoList);
+    }
+    Ok(lists)
 }
 
 /// The roots in force where a rule names none of its own.

@@ -168,6 +168,8 @@ fn makes(rule: &document::Rule, field: &str, problems: &mut Problems) {
 /// A field name that HTTP gives no meaning of its own on the way.
 fn is_free_field(name: &str) -> bool {
     const TAKEN: &[&str] = &[
+        "http2-settings",
+        "max-forwards",
         "connection",
         "content-length",
         "content-type",
@@ -185,7 +187,8 @@ fn is_free_field(name: &str) -> bool {
         "cookie",
         "user-agent",
     ];
-    let lower = name.to_ascii_lowercase();
+    // Servers behind CGI and WSGI read an underscore as a hyphen.
+    let lower = name.to_ascii_lowercase().replace('_', "-");
     let token = !name.is_empty()
         && name.len() <= 64
         && name
@@ -195,6 +198,7 @@ fn is_free_field(name: &str) -> bool {
         && !TAKEN.contains(&lower.as_str())
         && !lower.starts_with("proxy-")
         && !lower.starts_with("x-egressway-")
+        && !lower.starts_with("x-whsentry-")
 }
 
 fn http(http: &document::Http, field: &str, problems: &mut Problems) -> HttpMatch {

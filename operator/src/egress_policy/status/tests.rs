@@ -122,6 +122,7 @@ fn settled() -> World {
                 id,
                 document,
                 withdrawn: false,
+                suspended: false,
                 shape: None,
             }),
             accepted: true,

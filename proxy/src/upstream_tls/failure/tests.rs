@@ -25,6 +25,14 @@ fn alerts_mean_what_both_sides_did_before() {
             met(true, false),
             Kind::ClientCertificateRequired,
         ),
+        // Java's servers say so of a chain that is empty.
+        (
+            A::BadCertificate,
+            met(true, false),
+            Kind::ClientCertificateRequired,
+        ),
+        (A::AccessDenied, met(true, false), Kind::ClientCertificateRequired),
+        (A::BadCertificate, met(false, false), Kind::Alert),
         (A::UnknownCA, met(true, true), Kind::ClientCertificateRefused),
         (A::UnknownCA, met(false, false), Kind::Alert),
         (A::UnrecognisedName, met(false, false), Kind::Alert),
