@@ -498,7 +498,7 @@ impl Reason {
                 "Ask the owner of the EgressPolicy why spec.suspend is true."
             }
             Self::Deny(Deny::NameInternal | Deny::AddressInternal) => {
-                "This proxy is the way out of the cluster; reach in-cluster services directly (NO_PROXY)."
+                "Reach in-cluster services directly (NO_PROXY); spec.caps.internalDestinations of the EgressPool opens other private networks."
             }
             Self::Deny(Deny::AddressForbidden) => "No policy can open this address.",
             Self::Deny(Deny::DeniedByPool) => {
