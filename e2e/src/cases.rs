@@ -6,6 +6,7 @@ mod clients;
 mod credentials;
 mod egress_ips;
 mod input;
+mod kills;
 mod latency;
 mod lifecycle;
 mod observers;
@@ -189,7 +190,13 @@ pub fn all() -> Vec<Case> {
             name: "without_the_operator_the_data_plane_serves",
             needs: Needs::Lab,
             stand: Alone(EVERYWHERE),
-            run: |c| Box::pin(lifecycle::operator_killed(c)),
+            run: |c| Box::pin(kills::and_kept_away(c)),
+        },
+        Case {
+            name: "killing_the_operator_at_any_moment_changes_nothing",
+            needs: Needs::Lab,
+            stand: Alone(EVERYWHERE),
+            run: |c| Box::pin(kills::at_any_moment(c)),
         },
         Case {
             name: "a_settled_fleet_is_not_written",

@@ -75,13 +75,21 @@ impl Lab {
         Self { command }
     }
 
+    /// A lab command, not yet started; it dies with whoever holds it.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args(args).kill_on_drop(true);
+        command
+    }
+
     /// Runs a lab command and returns what it printed.
     ///
     /// # Errors
     /// The command failed.
     pub async fn run(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(&self.command)
-            .args(args)
+        let output = self
+            .command(args)
             .output()
             .await
             .with_context(|| format!("failed to run lab {args:?}"))?;
@@ -138,11 +146,10 @@ impl Lab {
     /// # Errors
     /// It does not start; the error has its words.
     pub async fn receiver(&self, args: &[&str]) -> Result<Receiver> {
-        let mut child = Command::new(&self.command)
-            .arg("receiver")
+        let mut child = self
+            .command(&["receiver"])
             .args(args)
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
         let mut out = BufReader::new(child.stdout.take().context("no stdout")?).lines();
         let ready = out.next_line().await?;
