@@ -10,6 +10,7 @@ mod kills;
 mod latency;
 mod lifecycle;
 mod observers;
+mod presets;
 mod report;
 mod rollout;
 mod ssrf;
@@ -113,6 +114,12 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Cluster,
             stand: Beside(BATCH),
             run: |c| Box::pin(lifecycle::heals(c)),
+        },
+        Case {
+            name: "the_webhook_presets_keep_what_they_promise",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(presets::hold(c)),
         },
         Case {
             name: "bad_input_that_one_object_cannot_show_becomes_a_condition",

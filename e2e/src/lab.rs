@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -97,6 +97,16 @@ impl Lab {
             bail!("lab {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The certificate of the CA that the servers outside have theirs from, PEM.
+    ///
+    /// # Errors
+    /// The lab is not up.
+    pub async fn internet_ca(&self) -> Result<String> {
+        let kubeconfig = self.run(&["kubeconfig"]).await?;
+        let file = Path::new(kubeconfig.trim()).with_file_name("internet-ca.crt");
+        std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
 
     /// Now, as the outside's clock has it.
