@@ -110,7 +110,9 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
             return withdraw(facts, Reason::MultipleDefaultPools, message, None);
         }
         PoolFact::NotFound(name) => {
-            let message = format!("spec.poolRef: there is no EgressPool {name}: create it, or name another");
+            let message = format!(
+                "spec.poolRef: there is no EgressPool {name}: create it; a policy keeps its pool, so for another pool make another policy"
+            );
             return withdraw(facts, Reason::PoolNotFound, message, None);
         }
     };

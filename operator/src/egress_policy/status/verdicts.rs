@@ -188,6 +188,14 @@ fn no_pods(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
             "no cell of the pool is Active: set one to Active".to_owned(),
         );
     }
+    if counted(facts).next().is_none() {
+        let next =
+            "if this lasts, look at the Deployments of the fleet and at the Events in the fleet namespace";
+        return verdict(
+            Reason::NoReadyPods,
+            format!("Kubernetes has made no pods yet: {next}"),
+        );
+    }
     let waiting = counted(facts).filter(|pod| pod.running).count();
     let next = "pods are starting; if this lasts, look at their logs in the fleet namespace";
     verdict(

@@ -187,6 +187,8 @@ fn a_pool_that_is_gone_leaves_the_pods_and_refuses_everything() {
     let valid = outcome.valid.unwrap();
     assert!(valid.withdrawn && valid.shape.is_none());
     assert_eq!(outcome.reason, Reason::PoolNotFound);
+    // poolRef is immutable: naming another pool would be no way out.
+    assert!(outcome.message.contains("another policy"), "{}", outcome.message);
 }
 
 #[test]

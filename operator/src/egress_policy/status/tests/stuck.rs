@@ -35,6 +35,8 @@ fn ready_says_what_keeps_pods_from_running() {
 fn ready_says_why_there_are_no_pods_at_all() {
     let mut world = settled();
     world.pods.clear();
+    let words = ["no pods yet", "Deployments", "fleet namespace"];
+    check(&world.next(), Kind::Ready, "False", Reason::NoReadyPods, &words);
     world.cells[0].refused = Some("exceeded quota: fleets".to_owned());
     let words = ["cell a", "exceeded quota: fleets", "fleet namespace"];
     check(&world.next(), Kind::Ready, "False", Reason::NoReadyPods, &words);
@@ -101,5 +103,21 @@ fn a_rollout_that_cannot_end_says_why() {
         !programmed.message.contains("network policy"),
         "{}",
         programmed.message
+    );
+}
+
+#[test]
+fn observers_are_not_blamed_where_no_pod_asks_them() {
+    let mut world = settled();
+    world.publish(1);
+    world.pods.clear();
+    let status = world.publish(1);
+    assert_eq!(states(&status), [format!("{PROMISED} Stale")]);
+    check(
+        &status,
+        Kind::EgressIpsVerified,
+        "Unknown",
+        Reason::NotYetObserved,
+        &["no pod", "Ready"],
     );
 }

@@ -62,6 +62,11 @@ pub(super) fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         .map(|entry| entry.ip.as_str())
         .collect();
     match (verified, unconfirmed) {
+        (0, 0) if counted(facts).next().is_none() => verdict(
+            Truth::Unknown,
+            Reason::NotYetObserved,
+            "there is no pod that could be observed, see Ready".to_owned(),
+        ),
         (0, 0) => {
             let rounds = counted(facts)
                 .filter_map(|pod| pod.report.as_ref())
