@@ -3,8 +3,6 @@
 //! The server in memory of the other tests merges by key as server-side apply does only for maps; here a status' lists
 //! are merged as the API server merges them, by key and by owner.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +13,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-#[allow(dead_code, reason = "shared with the other tests")]
-mod support;
-
-use support::World;
+use crate::support::World;
 
 const KEYED: [(&str, &str); 4] = [
     ("egressIPs", "ip"),

@@ -1,8 +1,6 @@
 //! A policy that somebody exported and applied again owns its finalizer together with that somebody: it must go all the
 //! same. Server-side apply takes away only what its own manager put in.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on fails")]
-
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -15,10 +13,7 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-#[allow(dead_code, reason = "shared with the other tests")]
-mod support;
-
-use support::World;
+use crate::support::World;
 
 /// The policy with its finalizers, each of which kubectl has applied.
 fn policy(finalizers: &Value) -> Value {
