@@ -94,7 +94,10 @@ pub struct EgressPolicySpec {
 #[serde(rename_all = "camelCase")]
 pub struct PoolRef {
     /// Name of the EgressPool.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")
+    )]
     pub name: String,
 }
 
