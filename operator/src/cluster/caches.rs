@@ -218,8 +218,15 @@ impl Writers {
         ));
         let w = Arc::clone(wakes);
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        let fleets = fleet_namespace.to_owned();
         tasks.spawn(reflect(namespaces, all(), self.namespaces, move |event| {
             each(event, |namespace| w.namespace_changed(&namespace.name_any()));
+            if let Event::Apply(namespace) | Event::Delete(namespace) = event
+                && namespace.name_any() == fleets
+            {
+                // It is back, or gone: what could not be written can be, or need not be any more.
+                w.everything();
+            }
         }));
         let w = Arc::clone(wakes);
         let mut nodes = HashMap::new();

@@ -14,11 +14,13 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
+use kube_runtime::reflector::ObjectRef;
 use serde_json::{Value, json};
 
 use super::condition::Reason;
 use super::observe::observe;
 use super::publish;
+use super::retry::Class;
 use super::status::{self, Facts};
 use super::validate::Validated;
 use super::{Error, object_key};
@@ -72,6 +74,22 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
     if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
         return Ok(Action::await_change());
     }
+    match end(policy, ctx).await {
+        // With the namespace went our rights in it: nobody can be asked, and nothing is left to be asked for.
+        Err(error) if error.class() == Class::Refused && !has_fleet_namespace(ctx) => {
+            tracing::warn!(policy = %object_key(policy), "the fleet namespace is gone, and the fleet with it");
+            gone(policy, ctx).await
+        }
+        outcome => outcome,
+    }
+}
+
+fn has_fleet_namespace(ctx: &Context) -> bool {
+    let fleets = ObjectRef::new(&ctx.settings.fleet_namespace);
+    ctx.caches.namespaces.get(&fleets).is_some()
+}
+
+async fn end(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     let uid = policy.uid().unwrap_or_default();
     // Deployments first: their pods get SIGTERM and drain, while Service and ACL are still there for them.
     sweep::<PodDisruptionBudget>(ctx, &uid).await?;
@@ -90,10 +108,16 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
     sweep::<ConfigMap>(ctx, &uid).await?;
     sweep::<Secret>(ctx, &uid).await?;
     sweep::<ServiceAccount>(ctx, &uid).await?;
+    tracing::info!(policy = %object_key(policy), "fleet deleted");
+    gone(policy, ctx).await
+}
+
+/// Nothing of the fleet is left.
+async fn gone(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
+    let uid = policy.uid().unwrap_or_default();
     ctx.reports.forget(&uid);
     ctx.metrics.certificates(&uid, &[]);
     release(policy, ctx).await?;
-    tracing::info!(policy = %object_key(policy), "fleet deleted");
     Ok(Action::await_change())
 }
 

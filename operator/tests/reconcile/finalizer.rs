@@ -13,7 +13,8 @@ use kube::Client;
 use kube::client::Body;
 use serde_json::{Value, json};
 
-use crate::support::World;
+use crate::POLICY;
+use crate::support::{FLEETS, World};
 
 /// The policy with its finalizers, each of which kubectl has applied.
 fn policy(finalizers: &Value) -> Value {
@@ -51,4 +52,27 @@ async fn a_finalizer_that_somebody_else_applied_too_goes_and_other_finalizers_st
     let before: EgressPolicy = serde_json::from_value(policy(&live.lock().unwrap())).unwrap();
     finalize(&before, &world.ctx).await.unwrap();
     assert_eq!(*live.lock().unwrap(), json!(["backup.example/kept"]));
+}
+
+#[tokio::test]
+async fn a_policy_goes_though_the_fleet_namespace_went_before_it_and_took_the_operators_rights_along() {
+    let fleets = format!("/api/v1/namespaces/{FLEETS}");
+    let mut world = crate::settled().await;
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FLEETS}});
+    world
+        .api
+        .lock()
+        .unwrap()
+        .objects
+        .insert(fleets.clone(), namespace);
+    world.edit(POLICY, |policy| {
+        policy["metadata"]["deletionTimestamp"] = json!("2027-01-01T00:00:00Z")
+    });
+    let budgets = format!("/apis/policy/v1/namespaces/{FLEETS}/poddisruptionbudgets");
+    world.api.lock().unwrap().refused = Some((budgets, 403));
+    crate::run(&mut world).await.unwrap_err();
+    assert!(world.get(POLICY).is_some(), "the fleet may be there");
+    world.api.lock().unwrap().objects.remove(&fleets);
+    crate::run(&mut world).await.unwrap();
+    assert!(world.get(POLICY).is_none());
 }
