@@ -1,7 +1,8 @@
 //! Paths in one normal form, for rules that name path prefixes.
 //!
 //! What servers read differently is no path at all here: dot segments, encoded slashes, dots and backslashes, empty
-//! segments; and where parameters (`;`) decide whether a prefix matches, it does not count as known. A rule that compares such a path would let one server serve what another would not.
+//! segments. A rule that compares such a path would let one server serve what another would not. The same is said of
+//! parameters (`;`) where they decide whether a prefix matches.
 
 use std::fmt;
 
@@ -16,7 +17,10 @@ pub struct Ambiguous;
 
 impl fmt::Display for Ambiguous {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("has dot segments, empty segments, encoded slashes or something else that servers read differently")
+        f.write_str(
+            "does not begin with a slash, or has dot segments, empty segments, encoded slashes or something else that \
+             servers read differently",
+        )
     }
 }
 

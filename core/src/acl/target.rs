@@ -191,7 +191,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Malformed> {
 }
 
 /// Lower case, Punycode, without the one trailing dot of an absolute name.
-fn normalize(text: &str) -> Result<String, Malformed> {
+pub(super) fn normalize(text: &str) -> Result<String, Malformed> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_ascii()
         && !text.split('.').any(|label| {

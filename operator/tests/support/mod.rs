@@ -138,7 +138,7 @@ impl State {
         }
         let mut object = before.clone().unwrap_or_else(|| json!({}));
         if status {
-            object["status"] = body["status"].clone();
+            merge_patch(&mut object["status"], &body["status"]);
         } else {
             let mut body = body.clone();
             if policy && body["metadata"]["finalizers"].is_array() {
@@ -174,6 +174,25 @@ fn merge(into: &mut Value, from: &Value) {
             }
         }
         (into, from) => *into = from.clone(),
+    }
+}
+
+/// RFC 7386: maps by key, a null takes a key away, everything else whole.
+fn merge_patch(into: &mut Value, from: &Value) {
+    match from {
+        Value::Object(from) => {
+            if !into.is_object() {
+                *into = json!({});
+            }
+            for (key, value) in from {
+                if value.is_null() {
+                    into.as_object_mut().unwrap().remove(key);
+                } else {
+                    merge_patch(&mut into[key], value);
+                }
+            }
+        }
+        from => *into = from.clone(),
     }
 }
 

@@ -489,7 +489,7 @@ impl Reason {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Deny(Deny::NoRuleMatches) => {
-                "Add the host and port to an Allow rule of the EgressPolicy, or ask its owner to."
+                "Add the host and port to an Allow rule of the EgressPolicy, or ask its owner to. A rule with http is for plain requests of its methods and paths alone."
             }
             Self::Deny(Deny::DeniedByRule { .. } | Deny::AddressDeniedByRule { .. }) => {
                 "A Deny rule beats every Allow rule; ask the owner of the EgressPolicy."
@@ -498,7 +498,7 @@ impl Reason {
                 "Ask the owner of the EgressPolicy why spec.suspend is true."
             }
             Self::Deny(Deny::NameInternal | Deny::AddressInternal) => {
-                "This proxy is the way out of the cluster; reach in-cluster services directly (NO_PROXY)."
+                "Reach in-cluster services directly (NO_PROXY); spec.caps.internalDestinations of the EgressPool opens other private networks."
             }
             Self::Deny(Deny::AddressForbidden) => "No policy can open this address.",
             Self::Deny(Deny::DeniedByPool) => {

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 
 use egressway_core::acl::{Policy, Target};
 use http::StatusCode;
+use jiff::Timestamp;
 
 use super::head::FIELDS_MAX;
+use super::hop::http_date;
 use super::id::Id;
 use super::reason::{Fault, Reason};
 use crate::auth::challenges;
@@ -68,6 +70,10 @@ impl Refusal<'_> {
             self.id,
             text.len(),
         );
+        // RFC 9110, 6.6.1: whoever has a clock says when.
+        if let Some(now) = http_date(Timestamp::now()) {
+            let _ = write!(reply, "Date: {now}\r\n");
+        }
         if self.reason.is_temporary() {
             let _ = write!(reply, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
         }

@@ -49,6 +49,19 @@ async fn forward_adds_the_credential_to_each_request() {
     drop(server);
     assert_eq!(text(&read_all(&mut client).await.0), refusal);
 
+    // An empty line before the request is a habit of old clients, as the proxy itself knows.
+    let mut client = dial(own).await;
+    client
+        .write_all(b"\r\nGET http://a.example/ HTTP/1.1\r\nHost: a.example\r\n\r\n")
+        .await
+        .unwrap();
+    let head = read_head(&mut accept(&upstream).await).await;
+    assert!(
+        head.starts_with("GET http://a.example/ HTTP/1.1\r\nProxy-Authorization: Basic YXBwOm9uZQ==\r\n"),
+        "{head}"
+    );
+    drop(client);
+
     // A request on a connection that the client would keep: one exchange, then the end; a new token each time.
     fs::write(&token, "two").unwrap();
     let mut client = dial(own).await;

@@ -12,6 +12,7 @@ mod ask;
 mod check;
 mod examples;
 mod forward;
+mod log;
 mod reload;
 mod serve;
 mod start;

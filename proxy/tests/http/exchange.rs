@@ -70,7 +70,8 @@ async fn a_client_need_not_wait_for_100() {
 async fn interim_answers_reach_those_who_know_them() {
     let interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n\
         HTTP/1.1 103 Early Hints\r\nLink: </a>\r\nProxy-Foo: a\r\nConnection: x-hop\r\nX-Hop: a\r\n\r\nHTTP/1.1 199 Odd\r\n\r\n";
-    let answer = [&interim[..], OK].concat();
+    let last = b"HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 2\r\n\r\nok";
+    let answer = [&interim[..], last].concat();
     let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let (_, got, clean) = exchange(request, 0, &answer).await;
     let via = "Via: 1.1 egressway-proxy\r\n";
@@ -80,7 +81,7 @@ async fn interim_answers_reach_those_who_know_them() {
         format!(
             "HTTP/1.1 100 Continue\r\n{via}\r\nHTTP/1.1 102 Processing\r\n{via}\r\n\
              HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n{via}\r\nHTTP/1.1 199 Odd\r\n{via}\r\n\
-             HTTP/1.1 200 OK\r\n{via}Content-Length: 2\r\nConnection: close\r\n\r\nok"
+             HTTP/1.1 200 OK\r\nDate: then\r\n{via}Content-Length: 2\r\nConnection: close\r\n\r\nok"
         )
     );
     let (_, got, clean) = exchange("GET http://ORIGIN/ HTTP/1.0\r\n\r\n", 0, &answer).await;

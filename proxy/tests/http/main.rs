@@ -9,6 +9,7 @@ mod support;
 mod answers;
 mod chunks;
 mod client_gone;
+mod dates;
 mod exchange;
 mod fields;
 mod framing;

@@ -7,6 +7,8 @@ mod ready;
 mod secrets;
 mod would_deny;
 
+mod stuck;
+
 use egressway_core::wire::document;
 use egressway_core::wire::report::{Egress, PolicyInForce, Seen, VERSION};
 use serde_json::{Value, json};
@@ -67,6 +69,7 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
         ready: true,
         terminating: false,
         unschedulable: None,
+        trouble: None,
         report: Some(Report {
             version: VERSION,
             build: "test".to_owned(),
@@ -99,6 +102,7 @@ fn cell(name: &str, wanted: i32) -> CellView {
         name: name.to_owned(),
         wanted,
         settled: true,
+        refused: None,
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Bytes that no head contains are refused here, before anything is split: no later step has to think of them.
 
+use bytes::{Buf as _, BytesMut};
+
 use super::FIELDS_MAX;
 use crate::server::reason::Fault;
 
@@ -88,6 +90,16 @@ impl Scan {
             Fault::HeadTooLarge
         }
     }
+}
+
+/// Takes away the one empty line that old clients send before a request (RFC 9112, 2.2); false while there are too few
+/// bytes to say whether there is one.
+pub fn past_empty_line(buffer: &mut BytesMut) -> bool {
+    if buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+        return true;
+    }
+    buffer.len() >= 2
 }
 
 #[cfg(test)]
