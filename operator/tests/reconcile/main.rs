@@ -8,10 +8,12 @@ mod support;
 mod client_pods;
 mod deletion;
 mod fail_closed;
+mod finalizer;
 mod heals;
 mod honest;
 mod pools;
 mod secrets;
+mod status_by_hand;
 mod taken;
 
 use std::collections::BTreeMap;
