@@ -287,16 +287,21 @@ impl Proxy {
     }
 }
 
+/// A request under way, in which ORIGIN stands for the origin: the client and the origin's side of it, where the head is
+/// still to be read.
+pub async fn under_way(proxy: &Proxy, origin: &TcpListener, request: &str) -> (TcpStream, TcpStream) {
+    let authority = origin.local_addr().unwrap().to_string();
+    let mut client = dial(proxy.address).await;
+    let request = request.replace("ORIGIN", &authority);
+    client.write_all(request.as_bytes()).await.unwrap();
+    (client, accept(origin).await)
+}
+
 /// Sends a request through the proxy and lets the origin answer; what the origin got, and what the client got.
 pub async fn exchange(request: &str, body_bytes: usize, answer: &[u8]) -> (String, String, bool) {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap().to_string();
-    let mut client = dial(proxy.address).await;
-    client
-        .write_all(request.replace("ORIGIN", &authority).as_bytes())
-        .await
-        .unwrap();
-    let mut server = accept(&origin).await;
+    let (mut client, mut server) = under_way(&proxy, &origin, request).await;
     let mut got = read_head(&mut server).await;
     got.push_str(&String::from_utf8(read_exact(&mut server, body_bytes).await).unwrap());
     // Nothing else will be asked.
