@@ -5,26 +5,18 @@ use std::time::Duration;
 use egressway_core::wire::document::Http;
 use egressway_proxy::server::Limits;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 use crate::access::{Signer, World, accounts, passwords};
 use crate::support::{
-    DEADLINE, Proxy, accept, allow, dial, origin, read_exact, read_head, start, status, untouched,
+    DEADLINE, accept, allow, connect, dial, origin, read_exact, read_head, start, status, untouched,
 };
 
 fn basic(user: &str, password: &str) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     format!("Proxy-Authorization: Basic {text}\r\n")
-}
-
-async fn connect(proxy: &Proxy, target: &str, field: &str) -> (TcpStream, String) {
-    let mut stream = dial(proxy.address).await;
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n{field}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let head = read_head(&mut stream).await;
-    (stream, head)
 }
 
 fn by_password() -> World {
@@ -45,7 +37,7 @@ async fn a_password_opens_and_its_absence_is_a_challenge() {
     let proxy = start(by_password().in_force(), Limits::default()).await;
     let (origin, target) = origin_and_target().await;
     for (user, password) in [("", "s3cret"), ("any body", "s3cret"), ("u", "n3xt:with colon")] {
-        let (_, head) = connect(&proxy, &target, &basic(user, password)).await;
+        let (_, head) = connect(proxy.address, &target, &basic(user, password)).await;
         assert_eq!(status(&head), 200, "{user} {password}: {head}");
     }
     for _ in 0..3 {
@@ -72,7 +64,7 @@ async fn a_password_opens_and_its_absence_is_a_challenge() {
             "credentials_invalid",
         ),
     ] {
-        let (_, head) = connect(&proxy, &target, &field).await;
+        let (_, head) = connect(proxy.address, &target, &field).await;
         assert!(
             status(&head) == 407
                 && head.contains(&format!("X-Egressway-Reason: {code}\r\n"))
@@ -93,7 +85,7 @@ async fn a_password_opens_and_its_absence_is_a_challenge() {
         format!("{}{}", basic("u", "s3cret"), basic("u", "s3cret")),
         format!("Proxy-Authorization: Basic {}\r\n", "a".repeat(9000)),
     ] {
-        let (_, head) = connect(&proxy, &target, &field).await;
+        let (_, head) = connect(proxy.address, &target, &field).await;
         assert!(
             status(&head) == 400 && head.contains("malformed_request"),
             "{head}"
@@ -167,7 +159,7 @@ async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
     let good = one.token("payments/sender", audience);
     let bearer = |token: &str| format!("Proxy-Authorization: Bearer {token}\r\n");
     for field in [basic("payments/webhooks", &good), basic("", &good), bearer(&good)] {
-        let (_, head) = connect(&proxy, &target, &field).await;
+        let (_, head) = connect(proxy.address, &target, &field).await;
         assert_eq!(status(&head), 200, "{head}");
         accept(&origin).await;
     }
@@ -183,7 +175,7 @@ async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
         ),
         (basic("payments/webhooks", "no-token"), ""),
     ] {
-        let (_, head) = connect(&proxy, &target, &field).await;
+        let (_, head) = connect(proxy.address, &target, &field).await;
         assert!(
             status(&head) == 407
                 && head.contains("credentials_invalid")
@@ -198,13 +190,22 @@ async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
     proxy.state.set_in_force(world.in_force());
     let next = two.token("payments/sender", audience);
     for token in [&good, &next] {
-        assert_eq!(status(&connect(&proxy, &target, &bearer(token)).await.1), 200);
+        assert_eq!(
+            status(&connect(proxy.address, &target, &bearer(token)).await.1),
+            200
+        );
         accept(&origin).await;
     }
     world.issuer = Some(Signer::issuer(&[&two]));
     proxy.state.set_in_force(world.in_force());
-    assert_eq!(status(&connect(&proxy, &target, &bearer(&good)).await.1), 407);
-    assert_eq!(status(&connect(&proxy, &target, &bearer(&next)).await.1), 200);
+    assert_eq!(
+        status(&connect(proxy.address, &target, &bearer(&good)).await.1),
+        407
+    );
+    assert_eq!(
+        status(&connect(proxy.address, &target, &bearer(&next)).await.1),
+        200
+    );
     accept(&origin).await;
 }
 
@@ -264,7 +265,7 @@ async fn pods_are_known_by_their_address_and_rules_can_be_theirs() {
     world.content.rules[0].clients = vec!["sender".to_owned()];
     let proxy = start(world.in_force(), Limits::default()).await;
     let (origin, target) = origin_and_target().await;
-    let (mut client, head) = connect(&proxy, &target, "").await;
+    let (mut client, head) = connect(proxy.address, &target, "").await;
     assert_eq!(status(&head), 200);
     let mut server = accept(&origin).await;
     // The pod goes; its tunnels are those of a client that the policy still has.
@@ -283,7 +284,7 @@ async fn pods_are_known_by_their_address_and_rules_can_be_theirs() {
         "{line}"
     );
     assert!(client.read_u8().await.is_err());
-    let (_, head) = connect(&proxy, &target, "").await;
+    let (_, head) = connect(proxy.address, &target, "").await;
     assert!(status(&head) == 403 && head.contains("no_rule_matches"), "{head}");
 }
 
@@ -293,7 +294,7 @@ async fn a_pod_that_asks_before_the_table_lists_it_is_waited_for() {
     let proxy = start(world.in_force(), Limits::default()).await;
     let (origin, target) = origin_and_target().await;
     let began = Instant::now();
-    let asked = connect(&proxy, &target, "");
+    let asked = connect(proxy.address, &target, "");
     tokio::pin!(asked);
     // A change that does not list it does not end the waiting.
     tokio::select! {
@@ -316,7 +317,7 @@ async fn a_pod_that_asks_before_the_table_lists_it_is_waited_for() {
     accept(&origin).await;
     proxy.state.set_in_force(world.in_force());
     let began = Instant::now();
-    let (_, head) = connect(&proxy, &target, "").await;
+    let (_, head) = connect(proxy.address, &target, "").await;
     assert!(
         status(&head) == 403 && head.contains("client_unknown") && !head.contains("Proxy-Authenticate"),
         "{head}"

@@ -242,6 +242,15 @@ pub async fn read_exact<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> V
     bytes
 }
 
+/// CONNECT with these fields; the stream and the answer's head.
+pub async fn connect(proxy: SocketAddr, target: &str, fields: &str) -> (TcpStream, String) {
+    let mut stream = dial(proxy).await;
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: ignored.example\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    (stream, head)
+}
+
 impl Proxy {
     /// Sends raw bytes and reads until the proxy closes.
     pub async fn raw(&self, bytes: &[u8]) -> String {
@@ -253,11 +262,7 @@ impl Proxy {
 
     /// CONNECT; the stream and the answer's head.
     pub async fn connect(&self, target: &str) -> (TcpStream, String) {
-        let mut stream = dial(self.address).await;
-        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: ignored.example\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let head = read_head(&mut stream).await;
-        (stream, head)
+        connect(self.address, target, "").await
     }
 
     /// Waits until the access log has a line with all of these texts.
