@@ -1,20 +1,14 @@
 //! A policy that somebody exported and applied again owns its finalizer together with that somebody: it must go all the
 //! same. Server-side apply takes away only what its own manager put in.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use egressway_core::wire::names::FINALIZER;
 use egressway_crds::EgressPolicy;
 use egressway_operator::egress_policy::finalize::finalize;
-use http::{Method, Request, Response};
-use http_body_util::BodyExt as _;
-use kube::Client;
-use kube::client::Body;
-use serde_json::{Value, json};
+use http::Method;
 
-use crate::POLICY;
-use crate::support::{FLEETS, World};
+use super::*;
 
 /// The policy with its finalizers, each of which kubectl has applied.
 fn policy(finalizers: &Value) -> Value {
@@ -28,27 +22,16 @@ fn policy(finalizers: &Value) -> Value {
 async fn a_finalizer_that_somebody_else_applied_too_goes_and_other_finalizers_stay() {
     let live = Arc::new(Mutex::new(json!([FINALIZER, "backup.example/kept"])));
     let server = Arc::clone(&live);
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let server = Arc::clone(&server);
-        async move {
-            let (head, body) = request.into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
-            let mut live = server.lock().unwrap();
-            let answer = if head.method == Method::PATCH {
-                let body: Value = serde_json::from_slice(&body).unwrap();
-                let applied = head.headers["content-type"] == "application/apply-patch+yaml";
-                if !applied {
-                    *live = body["metadata"]["finalizers"].clone();
-                }
-                policy(&live)
-            } else {
-                json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []})
-            };
-            Ok::<_, Infallible>(Response::new(Body::from(answer.to_string().into_bytes())))
+    let world = World::answered_by(move |head, body| {
+        let mut live = server.lock().unwrap();
+        if head.method != Method::PATCH {
+            return json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": []});
         }
+        if head.headers["content-type"] != "application/apply-patch+yaml" {
+            *live = body["metadata"]["finalizers"].clone();
+        }
+        policy(&live)
     });
-    let mut world = World::new(&[]);
-    Arc::get_mut(&mut world.ctx).unwrap().client = Client::new(service, "system");
     let before: EgressPolicy = serde_json::from_value(policy(&live.lock().unwrap())).unwrap();
     finalize(&before, &world.ctx).await.unwrap();
     assert_eq!(*live.lock().unwrap(), json!(["backup.example/kept"]));
@@ -57,7 +40,7 @@ async fn a_finalizer_that_somebody_else_applied_too_goes_and_other_finalizers_st
 #[tokio::test]
 async fn a_policy_goes_though_the_fleet_namespace_went_before_it_and_took_the_operators_rights_along() {
     let fleets = format!("/api/v1/namespaces/{FLEETS}");
-    let mut world = crate::settled().await;
+    let mut world = settled().await;
     let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FLEETS}});
     world
         .api
@@ -70,9 +53,9 @@ async fn a_policy_goes_though_the_fleet_namespace_went_before_it_and_took_the_op
     });
     let budgets = format!("/apis/policy/v1/namespaces/{FLEETS}/poddisruptionbudgets");
     world.api.lock().unwrap().refused = Some((budgets, 403));
-    crate::run(&mut world).await.unwrap_err();
+    run(&mut world).await.unwrap_err();
     assert!(world.get(POLICY).is_some(), "the fleet may be there");
     world.api.lock().unwrap().objects.remove(&fleets);
-    crate::run(&mut world).await.unwrap();
+    run(&mut world).await.unwrap();
     assert!(world.get(POLICY).is_none());
 }

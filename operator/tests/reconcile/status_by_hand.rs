@@ -3,17 +3,11 @@
 //! The server in memory of the other tests merges by key as server-side apply does only for maps; here a status' lists
 //! are merged as the API server merges them, by key and by owner.
 
-use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use egressway_crds::{EgressPolicy, EgressPolicyStatus};
-use http::{Request, Response};
-use http_body_util::BodyExt as _;
-use kube::Client;
-use kube::client::Body;
-use serde_json::{Value, json};
 
-use crate::support::World;
+use super::*;
 
 const KEYED: [(&str, &str); 4] = [
     ("egressIPs", "ip"),
@@ -63,27 +57,19 @@ async fn what_somebody_wrote_into_a_status_goes_and_conditions_of_others_stay() 
             "metadata": {"name": "webhooks", "namespace": "payments", "uid": "u", "generation": 1},
             "spec": {"rules": []}, "status": status})
     };
-    let service = tower::service_fn(move |request: Request<Body>| {
-        let (live, writes) = (Arc::clone(&server), Arc::clone(&count));
-        async move {
-            let (head, body) = request.into_parts();
-            let body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
-            let mut live = live.lock().unwrap();
-            if head.uri.path().ends_with("/status") {
-                *writes.lock().unwrap() += 1;
-                let content_type = head.headers["content-type"].to_str().unwrap();
-                patch(&mut live, content_type, &body["status"]);
-            }
-            let answer = object(&live).to_string().into_bytes();
-            Ok::<_, Infallible>(Response::new(Body::from(answer)))
+    let world = World::answered_by(move |head, body| {
+        let mut live = server.lock().unwrap();
+        if head.uri.path().ends_with("/status") {
+            *count.lock().unwrap() += 1;
+            let content_type = head.headers["content-type"].to_str().unwrap();
+            patch(&mut live, content_type, &body["status"]);
         }
+        object(&live)
     });
-    let mut world = World::new(&[]);
-    Arc::get_mut(&mut world.ctx).unwrap().client = Client::new(service, "system");
     let next: EgressPolicyStatus = serde_json::from_value(ours.clone()).unwrap();
     for _ in 0..3 {
         let policy: EgressPolicy = serde_json::from_value(object(&live.lock().unwrap())).unwrap();
-        egressway_operator::egress_policy::publish::write(&world.ctx, &policy, &next)
+        egress_policy::publish::write(&world.ctx, &policy, &next)
             .await
             .unwrap();
     }

@@ -13,6 +13,7 @@ use egressway_operator::egress_policy::retry::Failures;
 use egressway_operator::events::Events;
 use egressway_operator::metrics::Metrics;
 use egressway_operator::reports::Reports;
+use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
@@ -112,6 +113,25 @@ impl World {
             writers,
         };
         world.sync();
+        world
+    }
+
+    /// An empty world whose every call is answered so, for what this server does not tell apart: request and body in,
+    /// body out.
+    pub(crate) fn answered_by(answer: impl Fn(&Parts, &Value) -> Value + Send + Sync + 'static) -> Self {
+        let answer = Arc::new(answer);
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let answer = Arc::clone(&answer);
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                let body = serde_json::from_slice(&body).unwrap_or_default();
+                let answer = answer(&head, &body).to_string().into_bytes();
+                Ok::<_, Infallible>(Response::new(Body::from(answer)))
+            }
+        });
+        let mut world = Self::new(&[]);
+        Arc::get_mut(&mut world.ctx).unwrap().client = Client::new(service, "system");
         world
     }
 

@@ -1,6 +1,7 @@
 //! One entry as a line: JSON with OpenTelemetry's keys, JSON with the Elastic Common Schema's, or text for people.
 
 mod ecs;
+mod fields;
 mod json;
 mod names;
 mod text;
@@ -23,8 +24,8 @@ impl Format {
     /// Appends a line. Writing plain fields to memory cannot fail.
     pub(super) fn append(self, line: &mut Vec<u8>, entry: &Entry, place: &Place) -> std::io::Result<()> {
         match self {
-            Self::Json => serde_json::to_writer(&mut *line, &json::Line::new(entry, place))?,
-            Self::Ecs => serde_json::to_writer(&mut *line, &ecs::Line::new(entry, place))?,
+            Self::Json => serde_json::to_writer(&mut *line, &json::Line(entry, place))?,
+            Self::Ecs => serde_json::to_writer(&mut *line, &ecs::Line(entry, place))?,
             Self::Text => text::append(line, entry)?,
         }
         line.push(b'\n');

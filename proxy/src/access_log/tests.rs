@@ -2,6 +2,9 @@
 
 use std::sync::mpsc;
 
+use egressway_core::acl::compile;
+use egressway_core::wire::document;
+
 use super::*;
 
 fn entry() -> Entry {
@@ -78,6 +81,80 @@ fn other_formats_have_the_same_facts() {
             r#""destination.ip":"2620:4f:8000::1","destination.port":443,"destination.bytes":2,"#,
             r#""http.request.method":"CONNECT","http.response.status_code":502,"rule.name":"partners","#,
             r#""error.type":"connection_refused"}"#,
+            "\n"
+        )
+    );
+}
+
+/// Whatever a line may say, said.
+fn whole() -> Entry {
+    let client = |name: &str| document::Client {
+        name: name.to_owned(),
+        pods: true,
+        auth: None,
+    };
+    let content = document::Content {
+        clients: vec![client("sender"), client("batch")],
+        ..document::Content::default()
+    };
+    let policies = document::Policies {
+        version: document::VERSION,
+        policies: vec![document::Policy::seal("payments", "webhooks", 7, content)],
+    };
+    let policy = compile::policies(&policies).unwrap().remove(0);
+    Entry {
+        balancer: Some("192.0.2.9:99".parse().unwrap()),
+        clients: policy.caller(["sender", "batch"]),
+        client_pod: Some(Arc::from("sender-1")),
+        mode: Mode::Report,
+        target: Some(Target::parse("a.example:443").unwrap()),
+        policy: Some(policy),
+        end: Some("completed"),
+        detail: Some("a \"quoted\" word".into()),
+        dns: Some(Duration::from_micros(2500)),
+        ..entry()
+    }
+}
+
+#[test]
+fn a_line_can_say_all_of_it() {
+    let place = Place {
+        pod: Some("pod-1".to_owned()),
+        node: Some("node-1".to_owned()),
+    };
+    assert_eq!(
+        written(Format::Json, &whole(), &place),
+        concat!(
+            r#"{"timestamp":"1970-01-01T00:00:00Z","client.address":"192.0.2.1","client.port":1234,"#,
+            r#""egress.balancer":"192.0.2.9:99","egress.client":"sender,batch","#,
+            r#""egress.client_pod":"sender-1","server.address":"a.example","server.port":443,"#,
+            r#""network.peer.address":"2620:4f:8000::1","http.request.method":"CONNECT","#,
+            r#""http.response.status_code":502,"error.type":"connection_refused","#,
+            r#""error.message":"a \"quoted\" word","egress.id":"00000000000a","#,
+            r#""egress.decision":"error","egress.reason":"connection_refused","egress.end":"completed","#,
+            r#""egress.mode":"Report","egress.policy":"payments/webhooks","egress.generation":7,"#,
+            r#""egress.rule":"partners","egress.bytes_sent":1,"egress.bytes_received":2,"#,
+            r#""egress.duration_ms":1.5,"egress.dns_ms":2.5,"egress.connect_ms":1.0,"#,
+            r#""k8s.pod.name":"pod-1","k8s.node.name":"node-1"}"#,
+            "\n"
+        )
+    );
+    assert_eq!(
+        written(Format::Ecs, &whole(), &place),
+        concat!(
+            r#"{"@timestamp":"1970-01-01T00:00:00Z","log.level":"error","message":"egress request","#,
+            r#""ecs.version":"8.11.0","service.name":"egressway-proxy","event.kind":"event","#,
+            r#""event.category":["network"],"event.type":["connection","error"],"event.action":"error","#,
+            r#""event.outcome":"failure","event.reason":"connection_refused","event.id":"00000000000a","#,
+            r#""event.duration":1500000,"source.ip":"192.0.2.1","source.port":1234,"source.bytes":1,"#,
+            r#""user.name":"sender,batch","egress.client_pod":"sender-1","#,
+            r#""egress.balancer":"192.0.2.9:99","egress.end":"completed","egress.mode":"Report","#,
+            r#""destination.domain":"a.example","destination.ip":"2620:4f:8000::1","#,
+            r#""destination.port":443,"destination.bytes":2,"http.request.method":"CONNECT","#,
+            r#""http.response.status_code":502,"rule.name":"partners","#,
+            r#""rule.ruleset":"payments/webhooks","rule.version":"7","error.type":"connection_refused","#,
+            r#""error.message":"a \"quoted\" word","orchestrator.resource.name":"pod-1","#,
+            r#""host.name":"node-1"}"#,
             "\n"
         )
     );

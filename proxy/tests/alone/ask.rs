@@ -6,19 +6,11 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
 use crate::alone::{eventually, text};
-use crate::support::{dial, read_all, read_head, status};
+use crate::support::{self, dial, read_all, status};
 
 /// CONNECT; the stream and the answer's head.
 pub(crate) async fn connect(proxy: SocketAddr, target: &str) -> (TcpStream, String) {
-    connect_with(proxy, target, "").await
-}
-
-pub(crate) async fn connect_with(proxy: SocketAddr, target: &str, fields: &str) -> (TcpStream, String) {
-    let mut stream = dial(proxy).await;
-    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{fields}\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let head = read_head(&mut stream).await;
-    (stream, head)
+    support::connect(proxy, target, "").await
 }
 
 pub(crate) async fn get(address: SocketAddr, request: &str) -> String {

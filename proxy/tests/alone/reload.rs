@@ -6,8 +6,8 @@ use std::os::unix::fs::symlink;
 use rustix::process::Signal;
 
 use crate::alone::{Alone, LOOPBACK, eventually, policy, replace};
-use crate::ask::{answered, connect, connect_with, get};
-use crate::support::{origin, status};
+use crate::ask::{answered, connect, get};
+use crate::support::{self, origin, status};
 
 #[tokio::test]
 async fn every_way_to_replace_the_file_is_noticed() {
@@ -87,7 +87,7 @@ async fn passwords_come_from_files_and_rotate() {
         use base64::Engine as _;
         let pair = base64::engine::general_purpose::STANDARD.encode(format!("u:{password}"));
         status(
-            &connect_with(
+            &support::connect(
                 proxy.proxy,
                 &target,
                 &format!("Proxy-Authorization: Basic {pair}\r\n"),

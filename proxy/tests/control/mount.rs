@@ -1,5 +1,5 @@
 //! A mounted ConfigMap in a temporary directory, swapped the way a kubelet swaps it.
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each binary uses its part")]
 
 use std::fs;
 use std::os::unix::fs::symlink;

@@ -5,15 +5,12 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::chunks::MALFORMED_CHUNKS;
-use crate::support::{Proxy, accept, dial, open, origin, read_all, read_exact, read_head, status, untouched};
+use crate::support::{Proxy, open, origin, read_all, read_exact, read_head, status, under_way, untouched};
 
 /// A request under way: the client, and the origin's side of it.
 async fn asked(proxy: &Proxy, origin: &TcpListener) -> (TcpStream, TcpStream) {
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\nX-Tag: 1\r\n\r\n");
-    client.write_all(request.as_bytes()).await.unwrap();
-    let mut server = accept(origin).await;
+    let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nX-Tag: 1\r\n\r\n";
+    let (client, mut server) = under_way(proxy, origin, request).await;
     read_head(&mut server).await;
     (client, server)
 }

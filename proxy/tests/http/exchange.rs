@@ -5,8 +5,8 @@ use egressway_proxy::server::Limits;
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::{
-    OK, accept, allow, dial, exchange, in_force, open, open_with, origin, quiet, read_all, read_exact,
-    read_head, status, untouched,
+    OK, allow, exchange, in_force, open, open_with, origin, quiet, read_all, read_exact, read_head, status,
+    under_way, untouched,
 };
 
 #[tokio::test]
@@ -24,13 +24,8 @@ async fn an_answer_that_breaks_off_is_never_presented_as_complete() {
 #[tokio::test]
 async fn expect_100_continue_is_passed_on() {
     let (proxy, origin) = (open().await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let head = format!(
-        "POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
-    let mut server = accept(&origin).await;
+    let head = "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n";
+    let (mut client, mut server) = under_way(&proxy, &origin, head).await;
     assert!(
         read_head(&mut server)
             .await
@@ -96,11 +91,8 @@ async fn an_answer_before_the_end_of_the_request_closes_both_connections() {
     for expect in ["", "Expect: 100-continue\r\n"] {
         let (proxy, origin) = (open().await, origin().await);
         let authority = origin.local_addr().unwrap();
-        let mut client = dial(proxy.address).await;
-        let head =
-            format!("POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n{expect}\r\n");
-        client.write_all(head.as_bytes()).await.unwrap();
-        let mut server = accept(&origin).await;
+        let head = format!("POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n{expect}\r\n");
+        let (mut client, mut server) = under_way(&proxy, &origin, &head).await;
         read_head(&mut server).await;
         server
             .write_all(b"HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n")
@@ -130,11 +122,8 @@ async fn a_request_under_way_ends_with_its_permission_and_with_the_pod() {
     for (answer, begun) in [("", false), ("HTTP/1.1 200 OK\r\n\r\nhalf", true)] {
         for revoked in [true, false] {
             let (proxy, origin) = (open().await, origin().await);
-            let authority = origin.local_addr().unwrap();
-            let mut client = dial(proxy.address).await;
-            let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n");
-            client.write_all(request.as_bytes()).await.unwrap();
-            let mut server = accept(&origin).await;
+            let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\n\r\n";
+            let (mut client, mut server) = under_way(&proxy, &origin, request).await;
             read_head(&mut server).await;
             server.write_all(answer.as_bytes()).await.unwrap();
             if begun {
@@ -220,12 +209,8 @@ async fn an_answer_past_the_limit_is_refused_or_broken_off() {
         ("GET", "HTTP/1.1 200 OK\r\n\r\nhe", "llo", "0\r\n\r\n", true),
     ] {
         let origin = origin().await;
-        let authority = origin.local_addr().unwrap();
-        let mut client = dial(proxy.address).await;
-        let request =
-            format!("{method} http://{authority}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut server = accept(&origin).await;
+        let request = format!("{method} http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        let (mut client, mut server) = under_way(&proxy, &origin, &request).await;
         read_head(&mut server).await;
         server.write_all(first.as_bytes()).await.unwrap();
         let mut got = String::new();

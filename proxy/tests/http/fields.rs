@@ -2,7 +2,7 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{OK, accept, dial, exchange, open, origin, read_all, read_head, status};
+use crate::support::{OK, exchange, open, origin, read_all, read_head, status, under_way};
 
 #[tokio::test]
 async fn the_origin_gets_origin_form_and_a_host_from_the_target() {
@@ -96,11 +96,8 @@ async fn fields_keep_their_order_and_spelling() {
     );
     let answer = b"HTTP/1.1 299 odd  phrase\t\xe4\r\nx-B:1\r\nSet-Cookie: a\r\ndaTE: then\r\nX-a: 2\r\nset-cookie: b\r\nContent-Length: 2\r\n\r\nok";
     let (proxy, origin) = (open().await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    client.write_all(request.as_bytes()).await.unwrap();
-    let mut server = accept(&origin).await;
+    let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let (mut client, mut server) = under_way(&proxy, &origin, request).await;
     read_head(&mut server).await;
     server.write_all(answer).await.unwrap();
     let (got, clean) = read_all(&mut client).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWriteExt as _};
 use tokio::time::timeout;
 
-use crate::support::{DEADLINE, accept, dial, open, origin, read_exact, read_head, status};
+use crate::support::{DEADLINE, accept, dial, open, origin, read_exact, read_head, status, under_way};
 
 #[tokio::test]
 async fn large_bodies_pass_unchanged_both_ways() {
@@ -58,11 +58,8 @@ async fn large_bodies_pass_unchanged_both_ways() {
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_the_origin() {
     let (proxy, origin) = (open().await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let request = format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n");
-    client.write_all(request.as_bytes()).await.unwrap();
-    let mut server = accept(&origin).await;
+    let request = "GET http://ORIGIN/ HTTP/1.1\r\nHost: a\r\n\r\n";
+    let (_client, mut server) = under_way(&proxy, &origin, request).await;
     read_head(&mut server).await;
     server
         .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")

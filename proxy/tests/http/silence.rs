@@ -4,16 +4,13 @@ use std::time::Duration;
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{OK, accept, dial, idle_after, origin, read_all, read_exact, read_head, status};
+use crate::support::{OK, idle_after, origin, read_all, read_exact, read_head, status, under_way};
 
 #[tokio::test]
 async fn an_upload_that_moves_is_not_idle() {
     let (proxy, origin) = (idle_after(Duration::from_secs(1)).await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let head = format!("POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n");
-    client.write_all(head.as_bytes()).await.unwrap();
-    let mut server = accept(&origin).await;
+    let head = "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n";
+    let (mut client, mut server) = under_way(&proxy, &origin, head).await;
     read_head(&mut server).await;
     // Twice the idle limit in all, a third of it between two bytes.
     let mut pace = tokio::time::interval(Duration::from_millis(340));
@@ -59,10 +56,8 @@ async fn whoever_says_nothing_is_to_blame() {
     ] {
         let origin = origin().await;
         let authority = origin.local_addr().unwrap();
-        let mut client = dial(proxy.address).await;
-        let request = format!("PUT http://{authority}/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut server = accept(&origin).await;
+        let request = format!("PUT http://ORIGIN/ HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+        let (mut client, mut server) = under_way(&proxy, &origin, &request).await;
         read_head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
         let (_, clean) = read_all(&mut client).await;
@@ -81,11 +76,8 @@ async fn whoever_reads_nothing_is_to_blame() {
         let origin = origin().await;
         let authority = origin.local_addr().unwrap();
         let length = if upload { body.len() } else { 0 };
-        let mut client = dial(proxy.address).await;
-        let request =
-            format!("PUT http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
-        client.write_all(request.as_bytes()).await.unwrap();
-        let mut server = accept(&origin).await;
+        let request = format!("PUT http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n");
+        let (mut client, mut server) = under_way(&proxy, &origin, &request).await;
         read_head(&mut server).await;
         let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
         let sent = if upload {

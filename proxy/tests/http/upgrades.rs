@@ -2,18 +2,14 @@
 
 use tokio::io::AsyncWriteExt as _;
 
-use crate::support::{accept, dial, exchange, open, origin, quiet, read_exact, read_head, status};
+use crate::support::{accept, dial, exchange, open, origin, quiet, read_exact, read_head, status, under_way};
 
 #[tokio::test]
 async fn upgrades_become_tunnels() {
     let (proxy, origin) = (open().await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    let head = format!(
-        "GET http://{authority}/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-    );
-    client.write_all(head.as_bytes()).await.unwrap();
-    let mut server = accept(&origin).await;
+    let head =
+        "GET http://ORIGIN/ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let (mut client, mut server) = under_way(&proxy, &origin, head).await;
     let got = read_head(&mut server).await.to_ascii_lowercase();
     assert!(
         got.contains("connection: upgrade") && got.contains("upgrade: websocket"),

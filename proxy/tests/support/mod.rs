@@ -1,5 +1,5 @@
 //! A proxy on real sockets, with a scripted resolver, and origins that do as they are told.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each binary uses its part")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::HashMap;
@@ -242,6 +242,15 @@ pub async fn read_exact<S: AsyncRead + Unpin>(stream: &mut S, count: usize) -> V
     bytes
 }
 
+/// CONNECT with these fields; the stream and the answer's head.
+pub async fn connect(proxy: SocketAddr, target: &str, fields: &str) -> (TcpStream, String) {
+    let mut stream = dial(proxy).await;
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: ignored.example\r\n{fields}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    (stream, head)
+}
+
 impl Proxy {
     /// Sends raw bytes and reads until the proxy closes.
     pub async fn raw(&self, bytes: &[u8]) -> String {
@@ -253,11 +262,7 @@ impl Proxy {
 
     /// CONNECT; the stream and the answer's head.
     pub async fn connect(&self, target: &str) -> (TcpStream, String) {
-        let mut stream = dial(self.address).await;
-        let request = format!("CONNECT {target} HTTP/1.1\r\nHost: ignored.example\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let head = read_head(&mut stream).await;
-        (stream, head)
+        connect(self.address, target, "").await
     }
 
     /// Waits until the access log has a line with all of these texts.
@@ -287,16 +292,21 @@ impl Proxy {
     }
 }
 
+/// A request under way, in which ORIGIN stands for the origin: the client and the origin's side of it, where the head is
+/// still to be read.
+pub async fn under_way(proxy: &Proxy, origin: &TcpListener, request: &str) -> (TcpStream, TcpStream) {
+    let authority = origin.local_addr().unwrap().to_string();
+    let mut client = dial(proxy.address).await;
+    let request = request.replace("ORIGIN", &authority);
+    client.write_all(request.as_bytes()).await.unwrap();
+    (client, accept(origin).await)
+}
+
 /// Sends a request through the proxy and lets the origin answer; what the origin got, and what the client got.
 pub async fn exchange(request: &str, body_bytes: usize, answer: &[u8]) -> (String, String, bool) {
     let (proxy, origin) = (open().await, origin().await);
     let authority = origin.local_addr().unwrap().to_string();
-    let mut client = dial(proxy.address).await;
-    client
-        .write_all(request.replace("ORIGIN", &authority).as_bytes())
-        .await
-        .unwrap();
-    let mut server = accept(&origin).await;
+    let (mut client, mut server) = under_way(&proxy, &origin, request).await;
     let mut got = read_head(&mut server).await;
     got.push_str(&String::from_utf8(read_exact(&mut server, body_bytes).await).unwrap());
     // Nothing else will be asked.

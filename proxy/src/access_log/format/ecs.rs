@@ -1,104 +1,21 @@
-//! The Elastic Common Schema's names, as its logging libraries write them: one flat object with dots in the keys. What it has no
-//! name for keeps ours.
-
-use std::net::{IpAddr, SocketAddr};
+//! The Elastic Common Schema's names, as its logging libraries write them: one flat object with dots in the keys. What
+//! it has no name for keeps ours.
 
 use egressway_core::acl::{Host, Target};
-use egressway_core::wire::document::{Mode, Scheme};
-use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::super::{Entry, Place};
-use super::names::{ClientNames, PolicyName, text};
-use crate::server::id::Id;
+use super::fields::Fields;
+use super::names::{PolicyName, Text};
 
 /// The version whose names these are.
 const VERSION: &str = "8.11.0";
 
-#[derive(Serialize)]
-pub(super) struct Line<'a> {
-    #[serde(rename = "@timestamp")]
-    timestamp: Timestamp,
-    #[serde(rename = "log.level")]
-    level: &'static str,
-    message: &'static str,
-    #[serde(rename = "ecs.version")]
-    version: &'static str,
-    #[serde(rename = "service.name")]
-    service: &'static str,
-    #[serde(rename = "event.kind")]
-    kind: &'static str,
-    #[serde(rename = "event.category")]
-    category: [&'static str; 1],
-    #[serde(rename = "event.type")]
-    types: [&'static str; 2],
-    #[serde(rename = "event.action")]
-    action: &'static str,
-    #[serde(rename = "event.outcome")]
-    outcome: &'static str,
-    #[serde(rename = "event.reason")]
-    reason: &'static str,
-    #[serde(rename = "event.id", serialize_with = "text")]
-    id: Id,
-    #[serde(rename = "event.duration")]
-    duration_ns: u64,
-    #[serde(rename = "source.ip")]
-    source_ip: IpAddr,
-    #[serde(rename = "source.port")]
-    source_port: u16,
-    #[serde(rename = "source.bytes")]
-    source_bytes: u64,
-    #[serde(rename = "user.name", skip_serializing_if = "Option::is_none")]
-    clients: Option<ClientNames<'a>>,
-    #[serde(rename = "egress.client_pod", skip_serializing_if = "Option::is_none")]
-    client_pod: Option<&'a str>,
-    #[serde(rename = "egress.balancer", skip_serializing_if = "Option::is_none")]
-    balancer: Option<SocketAddr>,
-    #[serde(rename = "egress.end", skip_serializing_if = "Option::is_none")]
-    end: Option<&'static str>,
-    #[serde(rename = "egress.mode", skip_serializing_if = "Option::is_none")]
-    mode: Option<Mode>,
-    #[serde(rename = "destination.domain", skip_serializing_if = "Option::is_none")]
-    destination_domain: Option<&'a str>,
-    #[serde(rename = "destination.ip", skip_serializing_if = "Option::is_none")]
-    destination_ip: Option<IpAddr>,
-    #[serde(rename = "destination.port", skip_serializing_if = "Option::is_none")]
-    destination_port: Option<u16>,
-    #[serde(rename = "destination.bytes")]
-    destination_bytes: u64,
-    #[serde(rename = "tls.version_protocol", skip_serializing_if = "Option::is_none")]
-    tls: Option<&'static str>,
-    #[serde(rename = "tls.version", skip_serializing_if = "Option::is_none")]
-    tls_version: Option<&'static str>,
-    #[serde(rename = "tls.resumed", skip_serializing_if = "Option::is_none")]
-    tls_resumed: Option<bool>,
-    #[serde(rename = "egress.signature", skip_serializing_if = "Option::is_none")]
-    signature: Option<Scheme>,
-    #[serde(rename = "http.request.method", skip_serializing_if = "Option::is_none")]
-    method: Option<&'a str>,
-    #[serde(rename = "http.response.status_code", skip_serializing_if = "Option::is_none")]
-    status: Option<u16>,
-    #[serde(rename = "rule.name", skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
-    #[serde(rename = "rule.ruleset", skip_serializing_if = "Option::is_none")]
-    policy: Option<PolicyName<'a>>,
-    #[serde(rename = "rule.version", skip_serializing_if = "Option::is_none")]
-    generation: Option<String>,
-    #[serde(rename = "error.type", skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(rename = "error.message", skip_serializing_if = "Option::is_none")]
-    detail: Option<&'a str>,
-    #[serde(
-        rename = "orchestrator.resource.name",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pod: Option<&'a str>,
-    #[serde(rename = "host.name", skip_serializing_if = "Option::is_none")]
-    node: Option<&'a str>,
-}
+pub(super) struct Line<'a>(pub(super) &'a Entry, pub(super) &'a Place);
 
-impl<'a> Line<'a> {
-    pub(super) fn new(entry: &'a Entry, place: &'a Place) -> Self {
+impl Serialize for Line<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(entry, place) = self;
         let (level, kind, outcome) = match entry.decision {
             "allow" => ("info", "allowed", "success"),
             "deny" => ("warn", "denied", "failure"),
@@ -106,54 +23,51 @@ impl<'a> Line<'a> {
             "report" => ("warn", "allowed", "success"),
             _ => ("error", "error", "failure"),
         };
-        let host = entry.target.as_ref().map(Target::host);
-        let (domain, written) = match host {
+        let (domain, written) = match entry.target.as_ref().map(Target::host) {
             Some(Host::Name(name)) => (Some(name.as_str()), None),
             Some(Host::Address(ip)) => (None, Some(*ip)),
             None => (None, None),
         };
-        Self {
-            timestamp: entry.time,
-            level,
-            message: "egress request",
-            version: VERSION,
-            service: "egressway-proxy",
-            kind: "event",
-            category: ["network"],
-            types: ["connection", kind],
-            action: entry.decision,
-            outcome,
-            reason: entry.reason,
-            id: entry.id,
-            duration_ns: u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX),
-            source_ip: entry.client.ip().to_canonical(),
-            source_port: entry.client.port(),
-            source_bytes: entry.bytes_sent,
-            clients: entry.client_names(),
-            client_pod: entry.client_pod.as_deref(),
-            balancer: entry.balancer,
-            end: entry.end,
-            mode: Some(entry.mode).filter(|mode| *mode != Mode::Enforce),
-            destination_domain: domain,
-            destination_ip: entry.peer.or(written),
-            destination_port: entry.target.as_ref().map(Target::port),
-            destination_bytes: entry.bytes_received,
-            tls: entry.tls.map(|_| "tls"),
-            tls_version: entry.tls.map(|tls| tls.version),
-            tls_resumed: entry.tls.map(|tls| tls.resumed),
-            signature: entry.signature,
-            method: entry.method.as_deref(),
-            status: entry.status,
-            rule: entry.rule.as_deref(),
-            policy: entry.policy.as_deref().map(PolicyName),
-            generation: entry
-                .policy
-                .as_ref()
-                .map(|policy| policy.generation().to_string()),
-            error: (entry.decision == "error").then_some(entry.reason),
-            detail: entry.detail.as_deref(),
-            pod: place.pod.as_deref(),
-            node: place.node.as_deref(),
-        }
+        let mut line = Fields::begin(serializer)?;
+        line.put("@timestamp", entry.time)?;
+        line.put("log.level", level)?;
+        line.put("message", "egress request")?;
+        line.put("ecs.version", VERSION)?;
+        line.put("service.name", "egressway-proxy")?;
+        line.put("event.kind", "event")?;
+        line.put("event.category", ["network"])?;
+        line.put("event.type", ["connection", kind])?;
+        line.put("event.action", entry.decision)?;
+        line.put("event.outcome", outcome)?;
+        line.put("event.reason", entry.reason)?;
+        line.put("event.id", Text(entry.id))?;
+        let nanoseconds = u64::try_from(entry.duration.as_nanos()).unwrap_or(u64::MAX);
+        line.put("event.duration", nanoseconds)?;
+        line.put("source.ip", entry.client.ip().to_canonical())?;
+        line.put("source.port", entry.client.port())?;
+        line.put("source.bytes", entry.bytes_sent)?;
+        line.put_known("user.name", entry.client_names())?;
+        line.put_known("egress.client_pod", entry.client_pod.as_deref())?;
+        line.put_known("egress.balancer", entry.balancer)?;
+        line.put_known("egress.end", entry.end)?;
+        line.put_known("egress.mode", entry.unusual_mode())?;
+        line.put_known("destination.domain", domain)?;
+        line.put_known("destination.ip", entry.peer.or(written))?;
+        line.put_known("destination.port", entry.target.as_ref().map(Target::port))?;
+        line.put("destination.bytes", entry.bytes_received)?;
+        line.put_known("tls.version_protocol", entry.tls.map(|_| "tls"))?;
+        line.put_known("tls.version", entry.tls.map(|tls| tls.version))?;
+        line.put_known("tls.resumed", entry.tls.map(|tls| tls.resumed))?;
+        line.put_known("egress.signature", entry.signature)?;
+        line.put_known("http.request.method", entry.method.as_deref())?;
+        line.put_known("http.response.status_code", entry.status)?;
+        line.put_known("rule.name", entry.rule.as_deref())?;
+        line.put_known("rule.ruleset", entry.policy.as_deref().map(PolicyName))?;
+        line.put_known("rule.version", entry.generation().map(Text))?;
+        line.put_known("error.type", entry.error())?;
+        line.put_known("error.message", entry.detail.as_deref())?;
+        line.put_known("orchestrator.resource.name", place.pod.as_deref())?;
+        line.put_known("host.name", place.node.as_deref())?;
+        line.end()
     }
 }

@@ -1,8 +1,9 @@
-//! Names that every format writes alike.
+//! Names and facts that every format writes alike.
 
 use std::fmt;
 
-use egressway_core::acl::{Caller, Policy};
+use egressway_core::acl::{Caller, Host, Policy};
+use egressway_core::wire::document::Mode;
 use serde::{Serialize, Serializer};
 
 use super::super::Entry;
@@ -20,6 +21,19 @@ impl Entry {
     pub(super) fn client_names(&self) -> Option<ClientNames<'_>> {
         let policy = self.policy.as_deref().filter(|_| self.clients.is_known());
         policy.map(|policy| ClientNames(policy, self.clients))
+    }
+
+    /// Enforce goes without saying.
+    pub(super) fn unusual_mode(&self) -> Option<Mode> {
+        Some(self.mode).filter(|mode| *mode != Mode::Enforce)
+    }
+
+    pub(super) fn generation(&self) -> Option<i64> {
+        self.policy.as_ref().map(|policy| policy.generation())
+    }
+
+    pub(super) fn error(&self) -> Option<&'static str> {
+        (self.decision == "error").then_some(self.reason)
     }
 }
 
@@ -48,6 +62,23 @@ impl Serialize for PolicyName<'_> {
     }
 }
 
-pub(super) fn text<S: Serializer>(text: &impl fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(text)
+/// An address goes without the brackets that it has in a target.
+pub(super) struct HostName<'a>(pub(super) &'a Host);
+
+impl Serialize for HostName<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Host::Name(name) => serializer.serialize_str(name),
+            Host::Address(ip) => serializer.collect_str(ip),
+        }
+    }
+}
+
+/// As it is displayed.
+pub(super) struct Text<T>(pub(super) T);
+
+impl<T: fmt::Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
 }

@@ -1,5 +1,4 @@
 //! What users copy and read is true: examples are accepted, and the manual of conditions knows every reason.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

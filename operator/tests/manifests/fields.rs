@@ -1,5 +1,4 @@
 //! The API's schema and core's strict reading of specs have the same fields: none is accepted and ignored.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 

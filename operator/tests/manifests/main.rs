@@ -1,0 +1,5 @@
+//! Manifests as people write them: those that they copy are accepted, and no field is accepted and ignored.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod documents;
+mod fields;
