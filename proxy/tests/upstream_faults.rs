@@ -5,6 +5,8 @@
 mod pki;
 mod support;
 
+#[path = "upstream_faults/port.rs"]
+mod port;
 #[path = "upstream_faults/revocation.rs"]
 mod revocation;
 
