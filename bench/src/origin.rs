@@ -98,7 +98,10 @@ where
         let serve = serve.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream));
+                // Otherwise an answer behind a handshake's last flight waits 40 ms for the client's delayed ACK.
+                if stream.set_nodelay(true).is_ok() {
+                    tokio::spawn(serve(stream));
+                }
             }
         });
     }

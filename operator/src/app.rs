@@ -143,7 +143,7 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
 async fn collect_orphans(ctx: Arc<Context>) {
     loop {
         tokio::time::sleep(ORPHANS).await;
-        if let Err(error) = orphans::collect(&ctx).await {
+        if let Err(error) = egress_policy::within(orphans::collect(&ctx)).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "failed to delete a fleet whose policy is gone"

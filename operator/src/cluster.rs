@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! ClusterRole
-//!   egressway.dev           egresspolicies           get, list, watch, patch   patch: finalizer, spec.poolRef (default pool)
-//!   egressway.dev           egresspools              get, list, watch
+//!   egressway.dev           egresspolicies           list, watch, patch        patch: finalizer, spec.poolRef (default pool)
+//!   egressway.dev           egresspools              list, watch
 //!   egressway.dev           egresspolicies/status    patch
 //!   egressway.dev           egresspools/status       patch
 //!   egressway.dev           egresspolicies/finalizers update                   only for OwnerReferencesPermissionEnforcement
@@ -41,3 +41,4 @@ pub mod orphans;
 pub mod prune;
 pub mod subset;
 pub mod tenant_secrets;
+pub mod trouble;

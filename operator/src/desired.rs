@@ -179,7 +179,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
         clients: inputs
             .clients
-            .map(|clients| clients::config_map(id, clients, settings)),
+            .map(|clients| clients::config_map(id, clients, &hashes.selectors, settings)),
         service: service::service(id, settings),
         network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
         cells,

@@ -28,15 +28,21 @@ use self::condition::Reason;
 use self::observe::Observed;
 use self::publish::Outcome;
 use self::retry::Class;
+use self::status::CellView;
 use self::validate::{PoolFact, ValidPolicy};
 use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
 use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Inputs, clients, desired};
+use crate::desired::{Cell, Desired, Inputs, clients, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
+/// Longest run. Each call waits for the API server, and a dead connection tells nobody: what is not done by then is
+/// done by the next run. Reading as many Secrets as a policy may name takes 39 s when none of them is answered.
+const RUN_MAX: Duration = Duration::from_secs(60);
+/// A namespace that is not known yet wakes its policies once it is; this is for when nobody does.
+const NAMESPACE_AGAIN: Duration = Duration::from_secs(5);
 /// Field manager of `spec.poolRef`, apart from the others so that no other apply takes it back.
 const POOL_MANAGER: &str = "egressway-operator-default-pool";
 
@@ -84,6 +90,9 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The API server left a call unanswered.
+    #[error("the API server did not answer in time: a run ends after {} s", RUN_MAX.as_secs())]
+    Late,
     /// The system gives no randomness for a report key.
     #[error("failed to draw a report key: {0}")]
     Random(getrandom::Error),
@@ -131,7 +140,7 @@ impl Error {
                 }
             }
             Self::Taken { .. } => Class::Refused,
-            Self::Random(_) => Class::Unavailable,
+            Self::Late | Self::Random(_) => Class::Unavailable,
         }
     }
 
@@ -140,7 +149,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Taken { .. } => Reason::NameConflict,
-            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Random(_) => {
+            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Late | Self::Random(_) => {
                 Reason::ApplyFailed
             }
         }
@@ -176,12 +185,22 @@ pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, 
             return Ok(Action::requeue(RESYNC));
         }
     };
-    let outcome = run(policy, &ctx).await;
+    let outcome = within(run(policy, &ctx)).await;
     let object = object_key(policy);
     if outcome.is_ok() {
         ctx.failures.reset(&object);
     }
     outcome
+}
+
+/// A run that ends, answered or not.
+///
+/// # Errors
+/// Its own, and that it took too long.
+pub async fn within<T>(run: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(RUN_MAX, run)
+        .await
+        .unwrap_or(Err(Error::Late))
 }
 
 async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
@@ -191,7 +210,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
         finalize::claim(policy, ctx).await?;
     }
-    let observed = observe::observe(ctx, policy).await?;
+    let mut observed = observe::observe(ctx, policy).await?;
     if policy.spec.pool_ref.is_none()
         && let PoolFact::Found(pool) = observed.pool_fact(policy)
     {
@@ -200,7 +219,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             .await
             .map(|()| Action::requeue(RESYNC));
     }
-    let validated = observed.validate(policy);
+    let Some(validated) = observed.validate(policy) else {
+        return Ok(Action::requeue(NAMESPACE_AGAIN));
+    };
     let mut hashes = None;
     let mut failure = None;
     let mut left_out = false;
@@ -224,7 +245,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         };
         let wanted = desired(valid, &inputs);
         hashes = Some(wanted.hashes.clone());
+        let cells = under_way(&wanted);
         failure = apply::apply(ctx, &valid.id, wanted).await.err();
+        observed.applied(ctx, &valid.id.uid, &cells, |cell| valid.id.cell(cell));
         secrets = Some(resolution);
     }
     let again = secrets.as_ref().map_or(RESYNC, look_again);
@@ -242,6 +265,23 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             observed.next_look(ctx, policy).unwrap_or(RESYNC).min(again),
         )),
     }
+}
+
+/// The cells as they are right after they were written: pods come and go, and none is there yet.
+fn under_way(wanted: &Desired) -> Vec<CellView> {
+    let cells = wanted.cells.iter().flatten();
+    let view = |cell: &Cell| CellView {
+        name: cell.name.clone(),
+        wanted: cell
+            .deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(0),
+        settled: false,
+        refused: None,
+    };
+    cells.map(view).collect()
 }
 
 /// What the proxies need of the tenant's Secrets, as those are now.

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::cluster::caches::{Policy, Pool};
 use crate::context::{Context, pool_name};
-use crate::egress_policy::{Error, retry};
+use crate::egress_policy::{Error, retry, within};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -27,6 +27,10 @@ const RESYNC: Duration = Duration::from_secs(600);
 /// The API server's.
 pub async fn reconcile(guard: Arc<Pool>, ctx: Arc<Context>) -> Result<Action, Error> {
     let _timer = ctx.metrics.reconcile("egresspool");
+    within(run(&guard, &ctx)).await
+}
+
+async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
     let pool = match &guard.0 {
         Ok(pool) => pool,
         Err(error) => {

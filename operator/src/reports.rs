@@ -125,6 +125,14 @@ impl Reports {
         self.changed.notify_one();
     }
 
+    /// What an operator before this one has left to the pods of a policy, told before the first [`Self::want`]: a table
+    /// of client pods, and what it was made from.
+    pub fn left(&self, policy_uid: &str, selectors: String, table: String) {
+        let mut inner = self.lock();
+        let selection = inner.selections.entry(policy_uid.to_owned());
+        selection.or_insert_with(|| Selection::left(selectors, table));
+    }
+
     /// What the pods of a policy should have, and since when.
     #[must_use]
     pub fn wanted(&self, policy_uid: &str) -> Option<Wanted> {
@@ -328,8 +336,11 @@ pub(crate) mod tests {
             reports.followed("pod", "policy")
         };
         let follows = || reports.follows("pod", "policy");
+        let left = |selectors: &str| reports.left("policy", selectors.to_owned(), "0".to_owned());
+        left("a");
         let first = want("a", "1");
-        assert!(!answer("0") && follows(), "as it was found");
+        left("b");
+        assert!(answer("0") && follows(), "as it was found");
         let churn = want("a", "2");
         assert!(follows() && churn.since == first.since && churn.selected_at == first.selected_at);
         let edit = want("b", "3");

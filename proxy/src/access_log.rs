@@ -10,7 +10,6 @@ mod format;
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{mem, thread};
@@ -18,6 +17,8 @@ use std::{mem, thread};
 use egressway_core::acl::{Caller, Policy, Target};
 use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
+use tracing::{info, warn};
 
 pub use self::file::LogFile;
 pub use self::format::Format;
@@ -126,7 +127,8 @@ struct Queue {
     filled: Condvar,
     /// The writer has nothing to do.
     emptied: Condvar,
-    lost: AtomicU64,
+    /// Lines that are in no log.
+    dropped: Counter,
 }
 
 #[derive(Debug, Default)]
@@ -141,20 +143,28 @@ struct Waiting {
 }
 
 impl AccessLog {
-    /// Logs JSON to a writer, which may block for as long as it likes.
+    /// Logs JSON to a writer, which may block for as long as it likes; what is lost is counted for nobody.
     ///
     /// # Errors
     /// The writer thread could not be started.
     pub fn to_writer(writer: Box<dyn Write + Send>, place: Place) -> std::io::Result<Self> {
-        Self::new(writer, place, Format::Json)
+        Self::new(writer, place, Format::Json, Counter::default())
     }
 
-    /// Logs to a writer in a format.
+    /// Logs to a writer in a format, and counts the lines that are lost.
     ///
     /// # Errors
     /// The writer thread could not be started.
-    pub fn new(writer: Box<dyn Write + Send>, place: Place, format: Format) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue::default());
+    pub fn new(
+        writer: Box<dyn Write + Send>,
+        place: Place,
+        format: Format,
+        dropped: Counter,
+    ) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue {
+            dropped,
+            ..Queue::default()
+        });
         let handle = Handle {
             queue: Arc::clone(&queue),
             place,
@@ -167,16 +177,16 @@ impl AccessLog {
         Ok(Self(Arc::new(handle)))
     }
 
-    /// Queues a line; returns how many were lost since the last call, this one included.
-    #[must_use = "lost lines are counted in a metric"]
-    pub fn record(&self, entry: &Entry) -> u64 {
+    /// Queues a line.
+    pub fn record(&self, entry: &Entry) {
         let Handle { queue, place, format } = &*self.0;
-        let refused = LINE.with_borrow_mut(|line| {
+        LINE.with_borrow_mut(|line| {
             line.clear();
             // Writing plain fields to memory cannot fail; if it did, an unfinished line would be a lost one.
-            u64::from(format.append(line, entry, place).is_err() || !queue.push(line))
+            if format.append(line, entry, place).is_err() || !queue.push(line) {
+                queue.dropped.inc();
+            }
         });
-        refused + queue.lost.swap(0, Ordering::Relaxed)
     }
 
     /// Waits until everything is written, at most this long: at the end of the process, whose last lines say what was
@@ -225,11 +235,24 @@ impl Queue {
     }
 
     fn write_all(&self, mut writer: Box<dyn Write + Send>) {
-        let mut batch = Vec::new();
+        let (mut batch, mut failing) = (Vec::new(), false);
         while let Some(lines) = self.take(&mut batch) {
-            if writer.write_all(&batch).and_then(|()| writer.flush()).is_err() {
-                self.lost.fetch_add(lines, Ordering::Relaxed);
+            let written = writer.write_all(&batch).and_then(|()| writer.flush());
+            match &written {
+                Ok(()) if failing => info!("the access log is written again"),
+                Ok(()) => {}
+                Err(error) => {
+                    self.dropped.inc_by(lines);
+                    // Once, and not for each line of a disk that is full for hours.
+                    if !failing {
+                        warn!(
+                            error = error as &dyn std::error::Error,
+                            "failed to write the access log; its lines are lost, and counted, until it can be written"
+                        );
+                    }
+                }
             }
+            failing = written.is_err();
             if batch.capacity() > BUFFER_BYTES_KEPT {
                 batch = Vec::new();
             }

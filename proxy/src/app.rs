@@ -171,7 +171,8 @@ impl App {
                     .with_context(|| format!("failed to open {}", file.display()))?,
             ),
         };
-        let log = AccessLog::new(writer, place, args.log_format).context("failed to start the access log")?;
+        let log = AccessLog::new(writer, place, args.log_format, metrics.log_lines_dropped.clone())
+            .context("failed to start the access log")?;
 
         let (stop, kill, end) = (
             CancellationToken::new(),

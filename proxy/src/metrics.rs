@@ -73,7 +73,7 @@ pub struct Metrics {
     pub bytes_sent: Counter,
     /// Bytes from destinations to clients.
     pub bytes_received: Counter,
-    /// Lines that the access log dropped because its reader was too slow or gone.
+    /// Lines that the access log lost because its reader was too slow or gone, or its file could not be written.
     pub log_lines_dropped: Counter,
     /// Connections that the kernel could not hand over (out of file descriptors, mostly).
     pub accept_errors: Counter,
@@ -140,7 +140,7 @@ impl Metrics {
         registry.register("bytes", "Bytes relayed, seen from the client", bytes);
         registry.register(
             "log_lines_dropped",
-            "Access log lines dropped because the log's reader was too slow or gone",
+            "Access log lines lost because the log's reader was too slow or gone, or its file could not be written",
             metrics.log_lines_dropped.clone(),
         );
         registry.register(

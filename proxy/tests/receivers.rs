@@ -1,5 +1,5 @@
-//! The receivers of the documentation, run on signatures of ours: what stands there is what is tested. A language that is
-//! not on this machine is left out, aloud.
+//! The receivers of the documentation, run on signatures of ours: what stands there is what is tested. A language that
+//! is not on this machine is left out, aloud.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -97,7 +97,11 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if super::target::ends_in_number(name) {
         return Err("is an address; use cidrs");
     }
-    super::target::check_dns_name(name)
+    super::target::check_dns_name(name)?;
+    match super::target::normalize(name) {
+        Ok(normal) if normal == name => Ok(()),
+        Ok(_) | Err(_) => Err("has a label that begins with xn-- and is no Punycode"),
+    }
 }
 
 #[cfg(test)]
@@ -147,6 +151,12 @@ mod tests {
             "127.1",
             "a@b.com",
             "*.1.2.3.4",
+            // No target in normal form is spelled so: such a pattern would match nothing, silently.
+            "xn--a.example",
+            "*.xn--a.example",
+            "xn--.example",
+            "xn--abc-.example",
+            "xn--80akhbyknj4f-.example",
             &format!("{}.com", "x".repeat(64)),
             &"a.".repeat(127),
         ] {

@@ -1,7 +1,8 @@
 //! Paths in one normal form, for rules that name path prefixes.
 //!
 //! What servers read differently is no path at all here: dot segments, encoded slashes, dots and backslashes, empty
-//! segments. A rule that compares such a path would let one server serve what another would not.
+//! segments. A rule that compares such a path would let one server serve what another would not. The same is said of
+//! parameters (`;`) where they decide whether a prefix matches.
 
 use std::fmt;
 
@@ -16,7 +17,10 @@ pub struct Ambiguous;
 
 impl fmt::Display for Ambiguous {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("has dot segments, empty segments, encoded slashes or something else that servers read differently")
+        f.write_str(
+            "does not begin with a slash, or has dot segments, empty segments, encoded slashes or something else that \
+             servers read differently",
+        )
     }
 }
 
@@ -29,6 +33,32 @@ impl Path {
             Some(rest) => prefix.0.ends_with('/') || rest.is_empty() || rest.starts_with('/'),
             None => false,
         }
+    }
+}
+
+impl Path {
+    /// The same with every segment's parameters cut off, as many servers do before they look at a path.
+    fn without_parameters(&self) -> Self {
+        let segment = |segment: &str| {
+            let end = [segment.find(';'), segment.find("%3B")]
+                .into_iter()
+                .flatten()
+                .min();
+            segment
+                .get(..end.unwrap_or(segment.len()))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        Self(self.0.split('/').map(segment).collect::<Vec<_>>().join("/"))
+    }
+
+    /// Whether a server may read it as lying under `prefix`, although it [does not](Self::is_under) as it is written:
+    /// `/a;b/c` is `/a/c` to one and not to another (RFC 3986, 3.3).
+    #[must_use]
+    pub fn may_be_under(&self, prefix: &Self) -> bool {
+        let parameters = |path: &Self| path.0.contains(';') || path.0.contains("%3B");
+        (parameters(self) || parameters(prefix))
+            && self.without_parameters().is_under(&prefix.without_parameters())
     }
 }
 
@@ -134,6 +164,29 @@ mod tests {
             "/a#b",
         ] {
             assert_eq!(normalize(text), Err(Ambiguous), "{text}");
+        }
+    }
+
+    #[test]
+    fn parameters_make_a_path_doubtful_where_they_decide() {
+        for (path, prefix, is, may_be) in [
+            ("/admin;x", "/admin", false, true),
+            ("/admin;x=1/a", "/admin", false, true),
+            ("/admin%3bx", "/admin", false, true),
+            ("/admin%3Bx;y/a", "/admin/", false, true),
+            ("/a;x/b;y/c", "/a/b", false, true),
+            ("/administrator;x", "/admin", false, false),
+            ("/x;/admin", "/admin", false, false),
+            ("/x;=/admin/y", "/admin", false, false),
+            ("/admin/a;x", "/admin", true, true),
+            ("/a;v=1/x", "/a;v=1/", true, true),
+            ("/a;v=2/x", "/a;v=1/", false, true),
+            ("/a/x", "/a;v=1/", false, true),
+            ("/admin", "/admin", true, false),
+        ] {
+            let (path, prefix) = (normalize(path).unwrap(), normalize(prefix).unwrap());
+            assert_eq!(path.is_under(&prefix), is, "{path} under {prefix}");
+            assert_eq!(path.may_be_under(&prefix), may_be, "{path} under {prefix}");
         }
     }
 

@@ -75,6 +75,7 @@ impl HttpMatch {
         }
         match path::normalize(asked.path) {
             Ok(path) if self.prefixes.iter().any(|prefix| path.is_under(prefix)) => Fit::Yes,
+            Ok(path) if self.prefixes.iter().any(|prefix| path.may_be_under(prefix)) => Fit::Ambiguous,
             Ok(_) => Fit::No,
             Err(_) => Fit::Ambiguous,
         }

@@ -31,7 +31,7 @@ pub enum Malformed {
     /// Nothing before the port.
     #[error("the host is empty")]
     EmptyHost,
-    /// No `:port`.
+    /// No `:port`, or nothing behind the colon.
     #[error("the port is missing")]
     NoPort,
     /// Not 1 to 65535 in plain digits.
@@ -68,7 +68,7 @@ impl Target {
         })
     }
 
-    /// Parses `host` or `host:port`; without a port `default_port` (from the scheme) is taken.
+    /// Parses `host` or `host:port`; without a port, or with an empty one, `default_port` (from the scheme) is taken.
     ///
     /// # Errors
     /// What is wrong with the text.
@@ -177,8 +177,11 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Malformed> {
     if host.contains(':') && !host.starts_with('[') {
         return Err(Malformed::BadIpv6);
     }
-    let Some(port) = port else { return Ok((host, None)) };
-    if port.is_empty() || port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit()) {
+    // A colon with nothing behind it is no port (RFC 3986, 3.2.3).
+    let Some(port) = port.filter(|port| !port.is_empty()) else {
+        return Ok((host, None));
+    };
+    if port.len() > 5 || !port.bytes().all(|b| b.is_ascii_digit()) {
         return Err(Malformed::BadPort);
     }
     match port.parse() {
@@ -188,7 +191,7 @@ fn split_port(authority: &str) -> Result<(&str, Option<u16>), Malformed> {
 }
 
 /// Lower case, Punycode, without the one trailing dot of an absolute name.
-fn normalize(text: &str) -> Result<String, Malformed> {
+pub(super) fn normalize(text: &str) -> Result<String, Malformed> {
     let text = text.strip_suffix('.').unwrap_or(text);
     if text.is_ascii()
         && !text.split('.').any(|label| {
@@ -293,7 +296,10 @@ mod tests {
             ("", Malformed::NoPort),
             (":80", Malformed::EmptyHost),
             ("a", Malformed::NoPort),
-            ("a:", Malformed::BadPort),
+            ("a:", Malformed::NoPort),
+            ("[::1]:", Malformed::NoPort),
+            (":", Malformed::NoPort),
+            ("a::", Malformed::BadIpv6),
             ("a:0", Malformed::BadPort),
             ("a:65536", Malformed::BadPort),
             ("a:+80", Malformed::BadPort),
@@ -327,9 +333,12 @@ mod tests {
         assert_eq!(Target::parse_with_default("a.example", 80).unwrap().port(), 80);
         assert_eq!(Target::parse_with_default("[::1]", 80).unwrap().port(), 80);
         assert_eq!(Target::parse_with_default("[::1]:8080", 80).unwrap().port(), 8080);
-        assert_eq!(
-            Target::parse_with_default("a.example:", 80),
-            Err(Malformed::BadPort)
-        );
+        // RFC 3986, 3.2.3: a port may be empty, and is then none.
+        for authority in ["a.example:", "[2620:4f:8000::1]:"] {
+            assert_eq!(Target::parse_with_default(authority, 80).unwrap().port(), 80);
+            let (target, written) = Target::parse_optional_port(authority, 80).unwrap();
+            assert_eq!((target.port(), written), (80, false));
+        }
+        assert_eq!(Target::parse_with_default(":", 80), Err(Malformed::EmptyHost));
     }
 }

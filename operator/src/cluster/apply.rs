@@ -119,6 +119,18 @@ pub async fn current<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<
     }
 }
 
+/// Whether the cache has not seen yet what was written last.
+#[must_use]
+pub fn is_behind<K: Object>(ctx: &Context, name: &str) -> bool {
+    let key = ObjectRef::new(name).within(&ctx.settings.fleet_namespace);
+    let cached = K::store(&ctx.caches).get(&key);
+    let version = cached
+        .as_deref()
+        .and_then(|cached| cached.meta().resource_version.clone());
+    let written = ctx.memory.get(&kind::<K>(), name);
+    written.is_some_and(|written| !at_least(version.as_deref(), &written.resource_version))
+}
+
 async fn live<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<K>>, Error> {
     let found = api::<K>(ctx)
         .get_opt(name)

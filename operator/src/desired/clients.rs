@@ -12,6 +12,7 @@ use egressway_core::wire::{document, names};
 use egressway_crds::EgressPolicySpec;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,8 @@ use crate::context::Settings;
 pub const PODS_MAX: usize = 5000;
 /// Most bytes of the document: a ConfigMap holds 1 MiB.
 pub const BYTES_MAX: usize = 900 * 1024;
+/// Annotation: digest of what the table was made from. The next operator knows by it what the pods have.
+const SELECTORS: &str = "egressway.dev/selectors-hash";
 /// Most bytes of a policy's selectors, which are kept beside its ACL.
 const SELECTORS_BYTES_MAX: usize = 32 * 1024;
 
@@ -83,7 +86,10 @@ impl Sources {
 }
 
 /// What Kubernetes itself demands of a selector: one that breaks it must not select more than was meant.
-fn sound(selector: &LabelSelector) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with which requirement.
+pub fn sound(selector: &LabelSelector) -> Result<(), String> {
     for requirement in selector.match_expressions.iter().flatten() {
         let (key, operator) = (&requirement.key, requirement.operator.as_str());
         let values = requirement
@@ -181,10 +187,17 @@ fn within(pods: Vec<document::ClientPod>, bytes_max: usize) -> (Vec<document::Cl
 
 /// The ConfigMap.
 #[must_use]
-pub fn config_map(id: &Identity, clients: &document::Clients, settings: &Settings) -> ConfigMap {
+pub fn config_map(
+    id: &Identity,
+    clients: &document::Clients,
+    selectors: &str,
+    settings: &Settings,
+) -> ConfigMap {
     let name = names::clients_name(&id.fleet());
+    let mut metadata = labels::metadata(name, labels::labels(id), settings);
+    metadata.annotations = Some(labels::map([(SELECTORS, selectors)]));
     ConfigMap {
-        metadata: labels::metadata(name, labels::labels(id), settings),
+        metadata,
         data: Some([(names::CLIENTS_KEY.to_owned(), document::to_json(clients))].into()),
         ..ConfigMap::default()
     }
@@ -193,8 +206,18 @@ pub fn config_map(id: &Identity, clients: &document::Clients, settings: &Setting
 /// The issuer that a live ConfigMap names.
 #[must_use]
 pub fn issuer(config_map: &ConfigMap) -> Option<document::Issuer> {
-    let json = config_map.data.as_ref()?.get(names::CLIENTS_KEY)?;
-    serde_json::from_str::<document::Clients>(json).ok()?.issuer
+    live(config_map)?.issuer
+}
+
+/// Digests of what the table in a live ConfigMap was made from, and of the table.
+#[must_use]
+pub fn left(config_map: &ConfigMap) -> Option<(String, String)> {
+    let selectors = config_map.annotations().get(SELECTORS)?;
+    Some((selectors.clone(), document::digest(&live(config_map)?)))
+}
+
+fn live(config_map: &ConfigMap) -> Option<document::Clients> {
+    serde_json::from_str(config_map.data.as_ref()?.get(names::CLIENTS_KEY)?).ok()
 }
 
 #[cfg(test)]

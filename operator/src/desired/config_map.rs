@@ -11,7 +11,7 @@ use super::labels;
 use crate::context::Settings;
 use crate::egress_policy::validate::{Accepted, ValidPolicy};
 
-/// Annotation: `suspended` in the policy's document is the pool's doing, not the policy's.
+/// Annotation: `suspended` in the policy's document is the pool's doing alone, not the policy's.
 const WITHDRAWN: &str = "egressway.dev/withdrawn";
 
 /// Key of what the accepted policy's clients are told apart by; of no use to proxies, see [`sources`].
@@ -33,7 +33,11 @@ pub fn config_map(
     let mut metadata = labels::metadata(policy.id.fleet(), labels::labels(&policy.id), settings);
     metadata.annotations = Some(labels::map([(
         WITHDRAWN,
-        if policy.withdrawn { "true" } else { "false" },
+        if policy.withdrawn && !policy.suspended {
+            "true"
+        } else {
+            "false"
+        },
     )]));
     let data = [
         (names::POLICIES_KEY, document::to_json(&policies)),

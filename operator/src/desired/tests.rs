@@ -51,6 +51,7 @@ fn valid(policy_spec: serde_json::Value, pool_spec: serde_json::Value) -> ValidP
         policy: &policy(policy_spec),
         pool: PoolFact::Found(&pool(pool_spec)),
         namespace_labels: &BTreeMap::new(),
+        fleet: false,
         accepted: None,
     });
     outcome.valid.unwrap_or_else(|| panic!("{}", outcome.message))

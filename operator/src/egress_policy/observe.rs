@@ -19,10 +19,11 @@ use super::Error;
 use super::status::verdicts::PROPAGATION;
 use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
-use crate::cluster::apply::current;
+use crate::cluster::apply::{current, is_behind};
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
+use crate::cluster::trouble::Trouble;
 use crate::context::Context;
 use crate::desired::{clients, config_map, secret};
 use crate::egress_pool::validate::ValidPool;
@@ -57,7 +58,8 @@ pub struct Observed {
     pub valid_pool: Option<ValidPool>,
     pool: Option<Arc<Pool>>,
     defaults: usize,
-    namespace_labels: BTreeMap<String, String>,
+    /// `None` while the namespace is not known yet: a policy can be heard of before its namespace.
+    namespace_labels: Option<BTreeMap<String, String>>,
     accepted: Option<validate::Accepted>,
     key: Option<String>,
 }
@@ -80,6 +82,14 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), 0),
         None => default_pool(ctx),
     };
+    if ctx.reports.wanted(&uid).is_none()
+        && let Some((selectors, table)) = own_clients(ctx, &fleet, &uid)
+            .await?
+            .as_deref()
+            .and_then(clients::left)
+    {
+        ctx.reports.left(&uid, selectors, table);
+    }
     let namespace_ref = ObjectRef::new(&namespace);
     Ok(Observed {
         now: (ctx.now)(),
@@ -103,8 +113,7 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
             .caches
             .namespaces
             .get(&namespace_ref)
-            .map(|ns| ns.labels().clone())
-            .unwrap_or_default(),
+            .map(|ns| ns.labels().clone()),
         accepted: config
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
@@ -118,11 +127,14 @@ async fn issuer(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<d
     if let Some(issuer) = ctx.issuers.last() {
         return Ok(Some(issuer));
     }
+    let config = own_clients(ctx, fleet, policy_uid).await?;
+    Ok(config.as_deref().and_then(clients::issuer))
+}
+
+/// The live ConfigMap of a fleet's client pods.
+async fn own_clients(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<Arc<ConfigMap>>, Error> {
     let config = current::<ConfigMap>(ctx, &names::clients_name(fleet)).await?;
-    Ok(config
-        .filter(|config| belongs(config.as_ref(), policy_uid))
-        .as_deref()
-        .and_then(clients::issuer))
+    Ok(config.filter(|config| belongs(config.as_ref(), policy_uid)))
 }
 
 fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
@@ -145,15 +157,17 @@ impl Observed {
         }
     }
 
-    /// Validates the policy against it.
+    /// Validates the policy against it; `None` while its namespace is not known, because a selector may well match a
+    /// namespace that has no labels.
     #[must_use]
-    pub fn validate(&self, policy: &EgressPolicy) -> Validated {
-        validate::validate(&Facts {
+    pub fn validate(&self, policy: &EgressPolicy) -> Option<Validated> {
+        Some(validate::validate(&Facts {
             policy,
             pool: self.pool_fact(policy),
-            namespace_labels: &self.namespace_labels,
+            namespace_labels: self.namespace_labels.as_ref()?,
             accepted: self.accepted.clone(),
-        })
+            fleet: !self.pods.is_empty() || !self.cells.is_empty(),
+        }))
     }
 
     /// The report key: the one there is, or a new one.
@@ -209,6 +223,25 @@ impl Observed {
         Some(wait.saturating_add(Duration::from_secs(1)))
     }
 
+    /// Looks at the Deployments again, now that these are applied. The cache knows nothing yet of what was written a
+    /// moment ago, and that nothing is under way must not be said of it.
+    pub fn applied(
+        &mut self,
+        ctx: &Context,
+        policy_uid: &str,
+        wanted: &[CellView],
+        name: impl Fn(&str) -> String,
+    ) {
+        self.cells = cells(ctx, policy_uid);
+        for cell in wanted {
+            if is_behind::<Deployment>(ctx, &name(&cell.name)) {
+                self.cells.retain(|cached| cached.name != cell.name);
+                self.cells.push(cell.clone());
+            }
+        }
+        self.cells.sort_by(|a, b| a.name.cmp(&b.name));
+    }
+
     /// Whether a pod that runs has not been asked yet.
     #[must_use]
     pub fn too_early(&self, ctx: &Context) -> bool {
@@ -248,6 +281,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
     if matches!(phase, "Succeeded" | "Failed") {
         return None;
     }
+    let trouble = Trouble::of(&status);
     let conditions = status.conditions.unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
     let unschedulable = find("PodScheduled").filter(|c| c.reason.as_deref() == Some("Unschedulable"));
@@ -268,6 +302,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         ready: find("Ready").is_some_and(|condition| condition.status == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         unschedulable: unschedulable.and_then(|condition| condition.message.clone()),
+        trouble,
         report: answered.report,
         unreachable: answered.unreachable,
         asked: answered.asked,
@@ -291,10 +326,20 @@ fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
                 .and_then(|spec| spec.replicas)
                 .unwrap_or(0),
             settled: settled(deployment),
+            refused: refused(deployment),
         })
         .collect();
     cells.sort_by(|a, b| a.name.cmp(&b.name));
     cells
+}
+
+/// What the API server says to the pods that a Deployment's controller would make: a quota, an admission policy.
+fn refused(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    failure.message.clone()
 }
 
 /// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).

@@ -34,6 +34,8 @@ pub struct ValidPolicy {
     pub document: document::Policy,
     /// The pool has withdrawn its permission; the document refuses everything because of that.
     pub withdrawn: bool,
+    /// The document refuses everything because the policy says so, and goes on to when the pool permits again.
+    pub suspended: bool,
     /// What the fleet looks like; `None` leaves the pods as they are.
     pub shape: Option<Shape>,
 }
@@ -71,6 +73,8 @@ pub struct Facts<'a> {
     pub namespace_labels: &'a BTreeMap<String, String>,
     /// What was accepted last, if there is a fleet.
     pub accepted: Option<Accepted>,
+    /// Whether there is a fleet, known or not what it enforces.
+    pub fleet: bool,
 }
 
 /// The outcome.
@@ -166,6 +170,7 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
             let message = format!("generation {} is in force", document.generation);
             let valid = ValidPolicy {
                 id: identity(facts),
+                suspended: document.content.suspended,
                 document,
                 withdrawn: false,
                 shape,
@@ -291,6 +296,7 @@ fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>
     let generation = facts.policy.metadata.generation.unwrap_or(0);
     let valid = facts.accepted.clone().map(|Accepted(document)| ValidPolicy {
         id: identity(facts),
+        suspended: document.content.suspended,
         document,
         withdrawn: false,
         shape,
@@ -311,9 +317,12 @@ fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>
     }
 }
 
-/// Refused by the pool: a fleet that exists refuses everything from now on.
+/// Refused by the pool: a fleet that exists refuses everything from now on, also where what it enforces is lost.
 fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
-    let valid = facts.accepted.clone().map(|Accepted(last)| {
+    let last = facts.accepted.clone().map(|Accepted(last)| last);
+    let last = last.or_else(|| facts.fleet.then(|| nothing(facts)));
+    let valid = last.map(|last| {
+        let suspended = last.content.suspended;
         let content = document::Content {
             suspended: true,
             ..last.content
@@ -323,6 +332,7 @@ fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Sh
             id: identity(facts),
             document,
             withdrawn: true,
+            suspended,
             shape,
         }
     });
@@ -336,6 +346,13 @@ fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Sh
         reason,
         message,
     }
+}
+
+/// A document without a rule: nobody gets anywhere.
+fn nothing(facts: &Facts<'_>) -> document::Policy {
+    let id = identity(facts);
+    let generation = facts.policy.metadata.generation.unwrap_or(0);
+    document::Policy::seal(&id.namespace, &id.name, generation, document::Content::default())
 }
 
 fn identity(facts: &Facts<'_>) -> Identity {

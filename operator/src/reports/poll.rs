@@ -16,7 +16,7 @@ use kube::{Api, Client, ResourceExt as _};
 use kube_runtime::reflector::ObjectRef;
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Reports, Wanted, ask};
@@ -44,6 +44,8 @@ const PENDING_FOR: Duration = Duration::from_secs(20);
 const NUDGE_FIRST: Duration = Duration::from_millis(50);
 /// Between two nudges at first. A kubelet takes 0.2 s from nudge to file.
 const NUDGE: Duration = Duration::from_millis(300);
+/// Time for one nudge: it is repeated anyway, and must not take a place for ever.
+const NUDGE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a pod is behind at most for a pace of nudges, and the pace. A pod that refuses its documents would be written for
 /// ever; a kubelet comes by itself after a minute or two.
 const NUDGE_PACES: [(Duration, Duration); 2] = [
@@ -328,15 +330,18 @@ impl Poller {
         );
         let (name, uid) = (target.name.clone(), target.uid.clone());
         async move {
-            let patch =
-                json!({"metadata": {"uid": uid, "annotations": {names::CONFIG_HASH_ANNOTATION: value}}});
-            let patched = api
-                .patch_metadata(&name, &PatchParams::default(), &Patch::Merge(&patch))
-                .await;
-            match patched {
-                Ok(_) => {}
-                Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
-                Err(error) => {
+            let patch = Patch::Merge(
+                json!({"metadata": {"uid": uid, "annotations": {names::CONFIG_HASH_ANNOTATION: value}}}),
+            );
+            let params = PatchParams::default();
+            match timeout(NUDGE_WITHIN, api.patch_metadata(&name, &params, &patch)).await {
+                Ok(Ok(_)) => {}
+                Ok(Err(kube::Error::Api(status))) if status.is_not_found() || status.is_conflict() => {}
+                Err(_) => tracing::warn!(
+                    pod = name,
+                    "failed to nudge a pod: the API server does not answer"
+                ),
+                Ok(Err(error)) => {
                     tracing::warn!(
                         pod = name,
                         error = &error as &dyn std::error::Error,

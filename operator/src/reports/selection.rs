@@ -13,17 +13,25 @@ const TABLES_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub(super) struct Selection {
     selectors: Option<String>,
-    /// How often they have changed since this operator runs. It takes the pods that it finds as they are.
+    /// How often they have changed since this operator runs, its start included: what a pod has had before nobody knows.
     changes: u64,
     tables: VecDeque<String>,
 }
 
 impl Selection {
+    /// As an operator before this one has left it: a table, and what it was made from.
+    pub(super) fn left(selectors: String, table: String) -> Self {
+        Self {
+            selectors: Some(selectors),
+            changes: 1,
+            tables: [table].into(),
+        }
+    }
+
     /// A table is to be had; true where the selectors that it is made from are others than before.
     pub(super) fn write(&mut self, selectors: &str, table: &str) -> bool {
-        let before = self.selectors.as_deref();
-        let changed = before.is_some_and(|before| before != selectors);
-        if before != Some(selectors) {
+        let changed = self.selectors.as_deref() != Some(selectors);
+        if changed {
             self.selectors = Some(selectors.to_owned());
             self.tables.clear();
         }
@@ -55,10 +63,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_there_before_the_operator_is_followed() {
-        let mut selection = Selection::default();
-        assert!(!selection.write("a", "1"));
-        assert!(selection.is_followed(0, None) && selection.is_followed(0, Some("0")));
+    fn what_an_operator_before_this_one_has_left_is_followed_while_the_selectors_are_the_same() {
+        let left = || Selection::left("a".to_owned(), "1".to_owned());
+        let mut same = left();
+        assert!(!same.write("a", "2"));
+        let follows = ["0", "1", "2"].map(|table| same.is_followed(0, Some(table)));
+        assert_eq!(follows, [false, true, true]);
+        let mut edited = left();
+        assert!(edited.write("b", "2"), "while no operator ran");
+        let follows = ["0", "1", "2"].map(|table| edited.is_followed(0, Some(table)));
+        assert_eq!(follows, [false, false, true]);
+        let mut nothing = Selection::default();
+        assert!(nothing.write("a", "1"));
+        let follows = ["0", "1"].map(|table| nothing.is_followed(0, Some(table)));
+        assert_eq!(follows, [false, true]);
     }
 
     #[test]
@@ -70,11 +88,11 @@ mod tests {
         assert!(selection.is_followed(0, Some("2")));
         assert_eq!(
             (selection.followed("1"), selection.followed("2")),
-            (None, Some(1))
+            (None, Some(2))
         );
         // Back to the selectors of before: who has not followed that has not followed.
         assert!(selection.write("a", "1"));
-        assert!(!selection.is_followed(1, Some("2")) && selection.is_followed(1, Some("1")));
+        assert!(!selection.is_followed(2, Some("2")) && selection.is_followed(2, Some("1")));
     }
 
     #[test]
@@ -85,7 +103,7 @@ mod tests {
         for table in 1..=TABLES_MAX {
             assert!(!selection.write("b", &table.to_string()));
         }
-        assert!(selection.is_followed(1, Some("0")), "it has followed once");
+        assert!(selection.is_followed(2, Some("0")), "it has followed once");
         assert!(
             selection.is_followed(0, Some("1")) && !selection.is_followed(0, Some("0")),
             "as many are remembered as there is room for"

@@ -85,6 +85,12 @@ mod tests {
                 Some("POST"),
                 Some("a.example:8080 POST /x/y port true"),
             ),
+            (
+                "http://a.example:/x",
+                None,
+                Some("a.example:80 GET /x port false"),
+            ),
+            ("a.example:", None, None),
             ("HTTPS://A.example", None, Some("a.example:443 tunnel")),
             ("Http://a.example/", None, Some("a.example:80 GET / port false")),
             ("A.example.:443", None, Some("a.example:443 tunnel")),

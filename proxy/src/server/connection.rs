@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::{Buf as _, BytesMut};
+use bytes::BytesMut;
 use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::head::{Head, Scan, Section};
+use super::head::{Head, Scan, Section, past_empty_line};
 use super::listener::{Source, may_speak_plainly};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
@@ -269,13 +269,7 @@ impl Connection {
         }
         let (mut scan, mut started) = (Scan::default(), false);
         loop {
-            // One empty line before a request is a known habit of old clients (RFC 9112, 2.2).
-            if !started && self.buffer.len() >= 2 {
-                started = true;
-                if self.buffer.starts_with(b"\r\n") {
-                    self.buffer.advance(2);
-                }
-            }
+            started = started || past_empty_line(&mut self.buffer);
             if started && let Some(end) = scan.advance(&self.buffer, Section::Request, limits.head_bytes)? {
                 return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
             }

@@ -8,6 +8,7 @@ use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use egressway_core::acl::{Target, VettedAddr};
 use futures::FutureExt as _;
 use http::Method;
@@ -21,6 +22,7 @@ use super::Server;
 use super::connection::{Connection, Next, Upgraded};
 use super::head::Head;
 use super::held::NotHeld;
+use super::hop;
 use super::origin::Origin;
 use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
@@ -31,9 +33,9 @@ use super::terms::failure;
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
 
-/// The answer to an OPTIONS that may travel no further (RFC 9110, 7.6.2).
+/// The answer to an OPTIONS that may travel no further (RFC 9110, 7.6.2), without its date and end.
 const OPTIONS_HERE: &[u8] =
-    b"HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+    b"HTTP/1.1 200 OK\r\nAllow: CONNECT, DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT\r\nContent-Length: 0\r\nConnection: close\r\n";
 
 impl Connection {
     /// Serves one request.
@@ -194,7 +196,10 @@ impl Connection {
         if let Err(reason) = greeted.await {
             return Next::Refused(Box::new(request), reason);
         }
-        let status = self.stream.write_all(OPTIONS_HERE).await.is_ok().then_some(200);
+        let mut answer = BytesMut::from(OPTIONS_HERE);
+        hop::print_date(&mut answer);
+        answer.extend_from_slice(b"\r\n");
+        let status = self.stream.write_all(&answer).await.is_ok().then_some(200);
         let ending = Ending {
             end: End::Completed,
             status,

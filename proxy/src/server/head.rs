@@ -14,7 +14,7 @@ pub(in crate::server) use fields::is_token;
 pub use fields::{Fields, tokens};
 pub use request::Head;
 pub use response::ResponseHead;
-pub use scan::{Scan, Section};
+pub use scan::{Scan, Section, past_empty_line};
 
 /// Most fields of a head. Go allows any number, nginx and hyper 100; webhooks carry a dozen.
 pub const FIELDS_MAX: usize = 100;

@@ -7,6 +7,8 @@
 use std::fmt::Write as _;
 
 use bytes::BytesMut;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 
 use super::head::{Fields, Version, tokens};
 
@@ -134,6 +136,18 @@ pub(super) fn print(out: &mut BytesMut, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// RFC 9110, 6.6.1: when an answer was made, or received without a word about that.
+pub(super) fn print_date(out: &mut BytesMut) {
+    if let Some(now) = http_date(Timestamp::now()) {
+        print(out, b"Date", now.as_bytes());
+    }
+}
+
+/// RFC 9110, 5.6.7; `None` outside of the years 0 to 9999, which no clock shows.
+pub(super) fn http_date(time: Timestamp) -> Option<String> {
+    DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok()
 }
 
 /// RFC 9110, 7.6.3: the received version and a pseudonym, behind what others said.

@@ -43,6 +43,8 @@ pub enum Fault {
     ClientRateLimited,
     /// The message cannot be framed or breaks HTTP's grammar; the text says where.
     MalformedRequest(&'static str),
+    /// The request line alone is longer than a head may be.
+    TargetTooLong,
     /// The head is too long or has too many fields.
     HeadTooLarge,
     /// The head did not arrive in time.
@@ -53,6 +55,8 @@ pub enum Fault {
     TransferCodingUnsupported,
     /// An expectation other than `100-continue`.
     ExpectationUnsupported,
+    /// Longer than any method that there is.
+    MethodTooLong,
     /// TRACE through a proxy would send credentials back.
     MethodUnsupported,
     /// The target is not `host:port` in one unambiguous spelling.
@@ -95,7 +99,7 @@ pub enum Fault {
 
 impl Fault {
     /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
-    pub const EXAMPLES: [Self; 33] = [
+    pub const EXAMPLES: [Self; 35] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -106,11 +110,13 @@ impl Fault {
         Self::RateLimited,
         Self::ClientRateLimited,
         Self::MalformedRequest("example"),
+        Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::HeadTimeout,
         Self::VersionUnsupported,
         Self::TransferCodingUnsupported,
         Self::ExpectationUnsupported,
+        Self::MethodTooLong,
         Self::MethodUnsupported,
         Self::MalformedTarget(Malformed::EmptyHost),
         Self::SchemeUnsupported,
@@ -224,6 +230,13 @@ impl Fault {
                 what,
                 "The message breaks HTTP/1.1's grammar (RFC 9112); the client has to be repaired.",
             ),
+            Self::TargetTooLong => Row(
+                "target_too_long",
+                StatusCode::URI_TOO_LONG,
+                "http_request_error",
+                "the request line is longer than limits.headBytes",
+                "Send a shorter URL, its data in a body, or have limits.headBytes of the EgressPolicy raised.",
+            ),
             Self::HeadTooLarge => Row(
                 "head_too_large",
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -258,6 +271,13 @@ impl Fault {
                 "http_request_error",
                 "the only expectation is 100-continue",
                 "Send Expect: 100-continue, or no Expect.",
+            ),
+            Self::MethodTooLong => Row(
+                "method_too_long",
+                StatusCode::NOT_IMPLEMENTED,
+                "http_request_error",
+                "the method is longer than 32 bytes",
+                "Send a method that is registered (RFC 9110, 9); case counts.",
             ),
             Self::MethodUnsupported => Row(
                 "method_unsupported",
@@ -478,14 +498,14 @@ impl Reason {
                 "Ask the owner of the EgressPolicy why spec.suspend is true."
             }
             Self::Deny(Deny::NameInternal | Deny::AddressInternal) => {
-                "This proxy is the way out of the cluster; reach in-cluster services directly (NO_PROXY)."
+                "Reach in-cluster services directly (NO_PROXY); spec.caps.internalDestinations of the EgressPool opens other private networks."
             }
             Self::Deny(Deny::AddressForbidden) => "No policy can open this address.",
             Self::Deny(Deny::DeniedByPool) => {
                 "Ask the platform team to open it in spec.caps of the EgressPool."
             }
             Self::Deny(Deny::PathAmbiguous) => {
-                "Send the path without dot segments, empty segments and encoded slashes."
+                "Send the path without dot segments, empty segments, encoded slashes and parameters (;)."
             }
             Self::Deny(Deny::ClientUnknown) => {
                 "Ask the owner of the EgressPolicy to name this client in spec.clients, or present a credential."

@@ -7,8 +7,10 @@ use std::fmt::Write as _;
 
 use egressway_core::acl::{Policy, Target};
 use http::StatusCode;
+use jiff::Timestamp;
 
 use super::head::FIELDS_MAX;
+use super::hop::http_date;
 use super::id::Id;
 use super::reason::{Fault, Reason};
 use crate::auth::challenges;
@@ -68,6 +70,10 @@ impl Refusal<'_> {
             self.id,
             text.len(),
         );
+        // RFC 9110, 6.6.1: whoever has a clock says when.
+        if let Some(now) = http_date(Timestamp::now()) {
+            let _ = write!(reply, "Date: {now}\r\n");
+        }
         if self.reason.is_temporary() {
             let _ = write!(reply, "Retry-After: {RETRY_AFTER_SECONDS}\r\n");
         }
@@ -89,6 +95,9 @@ impl Refusal<'_> {
     /// What happened, with the bound that was in force.
     fn sentence(&self) -> String {
         match self.reason {
+            Reason::Fault(Fault::TargetTooLong) => {
+                format!("the request line is longer than {} bytes", self.limits.head_bytes)
+            }
             Reason::Fault(Fault::HeadTooLarge) => format!(
                 "the head is longer than {} bytes or has more than {FIELDS_MAX} fields",
                 self.limits.head_bytes
@@ -104,8 +113,12 @@ impl Refusal<'_> {
     pub fn phrase(&self) -> String {
         let lead = match self.reason {
             Reason::Deny(_) => "Egress denied by ",
-            Reason::Fault(_) if self.reason.status().is_client_error() => "Bad proxy request",
-            Reason::Fault(_) => "Egress failed",
+            // What the client has to do otherwise, whatever class its status is of.
+            Reason::Fault(_) => match self.reason.proxy_status() {
+                "http_request_error" => "Bad proxy request",
+                "http_request_denied" => "Egress refused",
+                _ => "Egress failed",
+            },
         };
         let mut policy = match (self.reason, self.policy) {
             (Reason::Deny(_), Some(policy)) => format!("{}/{}", policy.namespace(), policy.name()),
@@ -223,6 +236,17 @@ mod tests {
             phrase(&policy, "a.example:443", &Fault::ConnectionRefused.into()),
             "Egress failed: a.example:443, the destination refused the connection (id 123456789abc)"
         );
+        for (fault, lead) in [
+            (Fault::VersionUnsupported, "Bad proxy request: "),
+            (Fault::TransferCodingUnsupported, "Bad proxy request: "),
+            (Fault::HeadTimeout, "Bad proxy request: "),
+            (Fault::RateLimited, "Egress refused: "),
+            (Fault::MethodUnsupported, "Egress refused: "),
+            (Fault::Draining, "Egress failed: "),
+        ] {
+            let phrase = phrase(&policy, "a.example:443", &fault.into());
+            assert!(phrase.starts_with(lead), "{phrase}");
+        }
     }
 
     #[test]

@@ -1,29 +1,22 @@
 //! Raw HTTP in both directions: a client that asks once, and servers that answer as they are told.
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::task::AbortOnDropHandle;
 
-/// Longer than anything here takes on a loaded machine.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+use crate::support::dial;
 
-#[expect(clippy::disallowed_methods, reason = "a client in a test")]
-pub async fn dial(address: SocketAddr) -> TcpStream {
-    timeout(DEADLINE, TcpStream::connect(address))
-        .await
-        .unwrap()
-        .unwrap()
-}
+/// Longer than anything here takes on a loaded machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Sends raw bytes and reads to the end.
-pub async fn raw(address: SocketAddr, request: &[u8]) -> String {
+pub(crate) async fn raw(address: SocketAddr, request: &[u8]) -> String {
     let mut stream = dial(address).await;
     let _ = stream.write_all(request).await;
     let mut answer = Vec::new();
@@ -34,7 +27,7 @@ pub async fn raw(address: SocketAddr, request: &[u8]) -> String {
 }
 
 /// GET: the whole answer.
-pub async fn get(address: SocketAddr, path: &str) -> String {
+pub(crate) async fn get(address: SocketAddr, path: &str) -> String {
     raw(
         address,
         format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes(),
@@ -42,33 +35,29 @@ pub async fn get(address: SocketAddr, path: &str) -> String {
     .await
 }
 
-pub fn status(answer: &str) -> u16 {
-    answer.get(9..12).and_then(|code| code.parse().ok()).unwrap_or(0)
-}
-
-pub fn body(answer: &str) -> &str {
+pub(crate) fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 /// A 200 with this body.
-pub fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 /// A server whose answer can be changed while it runs. An empty answer is silence.
-pub struct Scripted {
-    pub address: SocketAddr,
+pub(crate) struct Scripted {
+    pub(crate) address: SocketAddr,
     answer: Arc<Mutex<Vec<u8>>>,
     heads: Arc<Mutex<Vec<String>>>,
     _task: AbortOnDropHandle<()>,
 }
 
 impl Scripted {
-    pub async fn start(answer: Vec<u8>) -> Self {
+    pub(crate) async fn start(answer: Vec<u8>) -> Self {
         Self::start_on("127.0.0.1:0", answer, None).await
     }
 
-    pub async fn start_on(address: &str, answer: Vec<u8>, tls: Option<TlsAcceptor>) -> Self {
+    pub(crate) async fn start_on(address: &str, answer: Vec<u8>, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (answer, heads) = (Arc::new(Mutex::new(answer)), Arc::new(Mutex::new(Vec::new())));
@@ -98,16 +87,16 @@ impl Scripted {
         }
     }
 
-    pub fn says(&self, answer: Vec<u8>) {
+    pub(crate) fn says(&self, answer: Vec<u8>) {
         *self.answer.lock().unwrap() = answer;
     }
 
     /// Heads of all requests so far.
-    pub fn heads(&self) -> Vec<String> {
+    pub(crate) fn heads(&self) -> Vec<String> {
         self.heads.lock().unwrap().clone()
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}/", self.address)
     }
 }

@@ -66,8 +66,10 @@ fn rule(
     field: &str,
     problems: &mut Problems,
 ) -> Rule {
-    if rule.hosts.is_empty() == rule.cidrs.is_empty() {
-        problems.push(field, "needs either hosts or cidrs");
+    match (rule.hosts.is_empty(), rule.cidrs.is_empty()) {
+        (true, true) => problems.push(field, "needs hosts or cidrs"),
+        (false, false) => problems.push(field, "has both hosts and cidrs: write a rule for each"),
+        (true, false) | (false, true) => {}
     }
     if rule.ports.is_empty() {
         problems.push(field, "has no ports");

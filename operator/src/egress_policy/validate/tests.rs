@@ -36,6 +36,7 @@ fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) ->
         policy,
         pool,
         namespace_labels: &labels,
+        fleet: accepted.is_some(),
         accepted,
     })
 }

@@ -78,7 +78,7 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
     else {
         return Err(BROKEN);
     };
-    if target.is_empty() || method.len() > METHOD_BYTES_MAX {
+    if target.is_empty() {
         return Err(BROKEN);
     }
     let version = match version.as_bytes() {
@@ -92,13 +92,19 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
         _ => return Err(BROKEN),
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BROKEN)?;
+    if method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Fault::MethodTooLong);
+    }
     Ok((method, target, version))
 }
 
+/// It has to be there, once and well-formed, and is then never read: the target decides (RFC 9112, 3.2 and 3.2.2). An
+/// empty one is well-formed: it says that the target has no authority, whatever the target says.
 fn check_host(facts: &Facts<'_>, version: Version) -> Result<(), Fault> {
     match (facts.hosts, version) {
         (0, Version::Http10) => Ok(()),
         (0, Version::Http11) => Err(Fault::MalformedRequest("Host is missing")),
+        (1, _) if facts.host.is_empty() => Ok(()),
         (1, _) => match std::str::from_utf8(facts.host).map(|host| Target::parse_with_default(host, 80)) {
             Ok(Ok(_)) if facts.host.is_ascii() => Ok(()),
             _ => Err(Fault::MalformedRequest("Host is malformed")),

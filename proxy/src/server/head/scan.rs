@@ -2,6 +2,8 @@
 //!
 //! Bytes that no head contains are refused here, before anything is split: no later step has to think of them.
 
+use bytes::{Buf as _, BytesMut};
+
 use super::FIELDS_MAX;
 use crate::server::reason::Fault;
 
@@ -29,7 +31,8 @@ impl Scan {
     /// its empty line included.
     ///
     /// # Errors
-    /// A byte that no head contains, or more than `bytes_max` bytes or [`FIELDS_MAX`] fields.
+    /// A byte that no head contains, or more than `bytes_max` bytes or [`FIELDS_MAX`] fields, or a request line that alone
+    /// has so many.
     pub fn advance(
         &mut self,
         bytes: &[u8],
@@ -48,10 +51,10 @@ impl Scan {
                         let empty = self.at == self.line_start;
                         self.at += 2;
                         self.line_start = self.at;
-                        self.lines += 1;
                         if self.at > bytes_max {
-                            return Err(Fault::HeadTooLarge);
+                            return Err(self.too_long(section));
                         }
+                        self.lines += 1;
                         if empty {
                             return Ok(Some(self.at));
                         }
@@ -74,10 +77,29 @@ impl Scan {
             self.at += 1;
         }
         if self.at >= bytes_max {
-            return Err(Fault::HeadTooLarge);
+            return Err(self.too_long(section));
         }
         Ok(None)
     }
+
+    /// RFC 9112, 3: a request line that alone is too long is told apart.
+    fn too_long(&self, section: Section) -> Fault {
+        if section == Section::Request && self.lines == 0 {
+            Fault::TargetTooLong
+        } else {
+            Fault::HeadTooLarge
+        }
+    }
+}
+
+/// Takes away the one empty line that old clients send before a request (RFC 9112, 2.2); false while there are too few
+/// bytes to say whether there is one.
+pub fn past_empty_line(buffer: &mut BytesMut) -> bool {
+    if buffer.starts_with(b"\r\n") {
+        buffer.advance(2);
+        return true;
+    }
+    buffer.len() >= 2
 }
 
 #[cfg(test)]
@@ -101,6 +123,25 @@ mod tests {
         let scan = |max| Scan::default().advance(text, Section::Request, max);
         assert_eq!(scan(text.len()), Ok(Some(text.len())));
         assert_eq!(scan(text.len() - 1), Err(Fault::HeadTooLarge));
+    }
+
+    #[test]
+    fn a_request_line_that_fills_the_head_is_the_targets_fault() {
+        let text = b"GET http://a.example/ HTTP/1.1\r\nHost: a\r\n\r\n";
+        let line = 32;
+        for (max, section, expected) in [
+            (line - 1, Section::Request, Fault::TargetTooLong),
+            (line - 8, Section::Request, Fault::TargetTooLong),
+            (line, Section::Request, Fault::HeadTooLarge),
+            (line - 1, Section::Response, Fault::HeadTooLarge),
+        ] {
+            let whole = Scan::default().advance(text, section, max);
+            assert_eq!(whole, Err(expected), "{max}");
+            let mut scan = Scan::default();
+            let first = scan.advance(&text[..max], section, max);
+            let both = first.and_then(|_| scan.advance(text, section, max));
+            assert_eq!(both, whole, "{max}, in two parts");
+        }
     }
 
     #[test]

@@ -223,7 +223,9 @@ impl Answer {
         self.closes = rules.request.closes || self.early || (chunks && encoding == Encoding::Raw);
         let out = self.flow.begin(body, encoding, rules.bytes_max);
         print_start(out, &head);
-        print_fields(out, &head, rules.name);
+        if !print_fields(out, &head, rules.name) {
+            hop::print_date(out);
+        }
         match (body, encoding) {
             // About a body that is not sent (RFC 9110, 8.6): never with 204.
             (Framing::None, _) => {
@@ -282,11 +284,15 @@ fn print_start(out: &mut BytesMut, head: &ResponseHead) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn print_fields(out: &mut BytesMut, head: &ResponseHead, name: &str) {
+/// What goes on, and `Via`; whether a date was among it.
+fn print_fields(out: &mut BytesMut, head: &ResponseHead, name: &str) -> bool {
+    let mut dated = false;
     for (name, value) in EndToEnd::of(&head.fields).iter() {
+        dated |= name.eq_ignore_ascii_case(b"date");
         hop::print(out, name, value);
     }
     hop::print_via(out, head.version, name);
+    dated
 }
 
 fn print_length(out: &mut BytesMut, length: u64) {

@@ -1,0 +1,391 @@
+//! Clients by pod and by password, over real sockets: what they may do, what they are told, what changes under them.
+
+use std::time::Duration;
+
+use egressway_core::wire::document::Http;
+use egressway_proxy::server::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
+
+use crate::access::{Signer, World, accounts, passwords};
+use crate::support::{
+    DEADLINE, Proxy, accept, allow, dial, origin, read_exact, read_head, start, status, untouched,
+};
+
+fn basic(user: &str, password: &str) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+    format!("Proxy-Authorization: Basic {text}\r\n")
+}
+
+async fn connect(proxy: &Proxy, target: &str, field: &str) -> (TcpStream, String) {
+    let mut stream = dial(proxy.address).await;
+    let request = format!("CONNECT {target} HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let head = read_head(&mut stream).await;
+    (stream, head)
+}
+
+fn by_password() -> World {
+    World::open()
+        .client("legacy", false, Some(passwords(&["old", "new"])))
+        .password("old", "s3cret")
+        .password("new", "n3xt:with colon")
+}
+
+async fn origin_and_target() -> (TcpListener, String) {
+    let origin = origin().await;
+    let target = origin.local_addr().unwrap().to_string();
+    (origin, target)
+}
+
+#[tokio::test]
+async fn a_password_opens_and_its_absence_is_a_challenge() {
+    let proxy = start(by_password().in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    for (user, password) in [("", "s3cret"), ("any body", "s3cret"), ("u", "n3xt:with colon")] {
+        let (_, head) = connect(&proxy, &target, &basic(user, password)).await;
+        assert_eq!(status(&head), 200, "{user} {password}: {head}");
+    }
+    for _ in 0..3 {
+        accept(&origin).await;
+    }
+    proxy
+        .logged(&["\"egress.client\":\"legacy\"", "\"egress.decision\":\"allow\""])
+        .await;
+    for (field, code) in [
+        (String::new(), "credentials_missing"),
+        (basic("u", "wrong"), "credentials_invalid"),
+        (basic("u", ""), "credentials_invalid"),
+        (basic("s3cret", "u"), "credentials_invalid"),
+        (
+            "Proxy-Authorization: Basic !!\r\n".to_owned(),
+            "credentials_invalid",
+        ),
+        (
+            "Proxy-Authorization: Negotiate abc\r\n".to_owned(),
+            "credentials_invalid",
+        ),
+        (
+            "Proxy-Authorization: Bearer s3cret\r\n".to_owned(),
+            "credentials_invalid",
+        ),
+    ] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert!(
+            status(&head) == 407
+                && head.contains(&format!("X-Egressway-Reason: {code}\r\n"))
+                && head.contains(
+                    "Proxy-Authenticate: Basic realm=\"egressway payments/webhooks\", charset=\"UTF-8\"\r\n"
+                )
+                && !head.contains("Bearer"),
+            "{field}: {head}"
+        );
+        proxy
+            .logged(&[
+                &format!("\"egress.reason\":\"{code}\""),
+                "\"egress.decision\":\"deny\"",
+            ])
+            .await;
+    }
+    for field in [
+        format!("{}{}", basic("u", "s3cret"), basic("u", "s3cret")),
+        format!("Proxy-Authorization: Basic {}\r\n", "a".repeat(9000)),
+    ] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert!(
+            status(&head) == 400 && head.contains("malformed_request"),
+            "{head}"
+        );
+    }
+    assert!(untouched(&origin).await);
+}
+
+#[tokio::test]
+async fn a_forwarded_request_is_asked_for_its_credential_each_time_and_the_origin_never_sees_it() {
+    let proxy = start(by_password().in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let mut client = dial(proxy.address).await;
+    let field = basic("u", "s3cret");
+    let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut server = accept(&origin).await;
+    let seen = read_head(&mut server).await;
+    assert!(!seen.to_ascii_lowercase().contains("proxy-"), "{seen}");
+    server
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 204);
+    // The same connection, and no credential.
+    let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: a\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 407);
+}
+
+#[tokio::test]
+async fn what_the_proxy_answers_itself_is_not_for_strangers() {
+    let ask = |field: &str| {
+        format!("OPTIONS http://a.example/ HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n{field}\r\n")
+    };
+    let proxy = start(by_password().in_force(), Limits::default()).await;
+    for (field, expected) in [
+        (String::new(), 407),
+        (basic("u", "wrong"), 407),
+        (basic("u", "s3cret"), 200),
+    ] {
+        let answer = proxy.raw(ask(&field).as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{field}: {answer}");
+    }
+    proxy
+        .logged(&[
+            "OPTIONS",
+            "\"egress.client\":\"legacy\"",
+            "\"egress.decision\":\"allow\"",
+        ])
+        .await;
+    let pods = World::open()
+        .client("sender", true, None)
+        .pod("other", "127.0.0.1", &[]);
+    let proxy = start(pods.in_force(), Limits::default()).await;
+    let answer = proxy.raw(ask("").as_bytes()).await;
+    assert!(
+        status(&answer) == 403 && answer.contains("client_unknown"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn a_token_of_a_service_account_is_taken_as_password_and_by_itself() {
+    let (one, two) = (Signer::new("one"), Signer::new("two"));
+    let audience = "egressway.dev/payments/webhooks";
+    let mut world = World::open().client("token", false, Some(accounts(&["payments/sender"])));
+    world.issuer = Some(Signer::issuer(&[&one]));
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let good = one.token("payments/sender", audience);
+    let bearer = |token: &str| format!("Proxy-Authorization: Bearer {token}\r\n");
+    for field in [basic("payments/webhooks", &good), basic("", &good), bearer(&good)] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert_eq!(status(&head), 200, "{head}");
+        accept(&origin).await;
+    }
+    for (field, why) in [
+        (bearer(&one.token("payments/other", audience)), ""),
+        (
+            bearer(&one.token("payments/sender", "egressway.dev/payments/other")),
+            "another audience",
+        ),
+        (
+            bearer(&two.token("payments/sender", audience)),
+            "none of the issuer's",
+        ),
+        (basic("payments/webhooks", "no-token"), ""),
+    ] {
+        let (_, head) = connect(&proxy, &target, &field).await;
+        assert!(
+            status(&head) == 407
+                && head.contains("credentials_invalid")
+                && head.contains("Proxy-Authenticate: Basic realm=")
+                && head.contains("Proxy-Authenticate: Bearer realm=\"egressway payments/webhooks\"\r\n"),
+            "{head}"
+        );
+        proxy.logged(&["credentials_invalid", why]).await;
+    }
+    // Keys rotate: both are known for a while, then the old one is forgotten, and what it signed with it.
+    world.issuer = Some(Signer::issuer(&[&one, &two]));
+    proxy.state.set_in_force(world.in_force());
+    let next = two.token("payments/sender", audience);
+    for token in [&good, &next] {
+        assert_eq!(status(&connect(&proxy, &target, &bearer(token)).await.1), 200);
+        accept(&origin).await;
+    }
+    world.issuer = Some(Signer::issuer(&[&two]));
+    proxy.state.set_in_force(world.in_force());
+    assert_eq!(status(&connect(&proxy, &target, &bearer(&good)).await.1), 407);
+    assert_eq!(status(&connect(&proxy, &target, &bearer(&next)).await.1), 200);
+    accept(&origin).await;
+}
+
+#[tokio::test]
+async fn rules_for_requests_see_method_and_path_and_are_asked_again() {
+    let mut world = World::open();
+    world.content.rules[1].http = Some(Http {
+        methods: vec!["POST".to_owned()],
+        path_prefixes: vec!["/hooks/".to_owned()],
+    });
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    for (request, code) in [
+        (format!("GET http://{target}/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}/other?/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}?/hooks/a"), "no_rule_matches"),
+        (format!("POST http://{target}/hooks/../a"), "path_ambiguous"),
+        (format!("CONNECT {target}"), "no_rule_matches"),
+    ] {
+        let answer = proxy
+            .raw(format!("{request} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await;
+        assert!(
+            status(&answer) == 403 && answer.contains(code),
+            "{request}: {answer}"
+        );
+    }
+    assert!(untouched(&origin).await);
+    let mut client = dial(proxy.address).await;
+    let request = format!("POST http://{target}/hooks/a?q HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let mut server = accept(&origin).await;
+    assert!(
+        read_head(&mut server)
+            .await
+            .starts_with("POST /hooks/a?q HTTP/1.1\r\n")
+    );
+    // Still permitted under a policy that names a shorter prefix; no longer under one that names another.
+    for (prefix, goes_on) in [("/", true), ("/other/", false)] {
+        let mut next = world.clone();
+        next.content.rules[1].http.as_mut().unwrap().path_prefixes = vec![prefix.to_owned()];
+        proxy.state.set_in_force(next.in_force());
+        let ended = tokio::time::timeout(Duration::from_millis(200), server.read_u8()).await;
+        assert_eq!(ended.is_err(), goes_on, "{prefix}");
+    }
+    let line = proxy.logged(&["policy_revoked"]).await;
+    assert!(!line.contains("/hooks"), "{line}");
+}
+
+#[tokio::test]
+async fn pods_are_known_by_their_address_and_rules_can_be_theirs() {
+    let mut world = World::open()
+        .client("sender", true, None)
+        .client("batch", true, None)
+        .pod("sender-1", "127.0.0.1", &["sender"]);
+    world.content.rules = allow(&[], &["127.0.0.0/8"]);
+    world.content.rules[0].clients = vec!["sender".to_owned()];
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let (mut client, head) = connect(&proxy, &target, "").await;
+    assert_eq!(status(&head), 200);
+    let mut server = accept(&origin).await;
+    // The pod goes; its tunnels are those of a client that the policy still has.
+    let mut gone = world.clone();
+    gone.pods.clear();
+    proxy.state.set_in_force(gone.in_force());
+    client.write_all(b"still").await.unwrap();
+    assert_eq!(read_exact(&mut server, 5).await, b"still");
+    // The rule is another client's now: the tunnel is cut.
+    let mut moved = world.clone();
+    moved.content.rules[0].clients = vec!["batch".to_owned()];
+    proxy.state.set_in_force(moved.in_force());
+    let line = proxy.logged(&["\"egress.reason\":\"policy_revoked\""]).await;
+    assert!(
+        line.contains("\"egress.client\":\"sender\"") && line.contains("\"egress.client_pod\":\"sender-1\""),
+        "{line}"
+    );
+    assert!(client.read_u8().await.is_err());
+    let (_, head) = connect(&proxy, &target, "").await;
+    assert!(status(&head) == 403 && head.contains("no_rule_matches"), "{head}");
+}
+
+#[tokio::test]
+async fn a_pod_that_asks_before_the_table_lists_it_is_waited_for() {
+    let world = World::open().client("sender", true, None);
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let began = Instant::now();
+    let asked = connect(&proxy, &target, "");
+    tokio::pin!(asked);
+    // A change that does not list it does not end the waiting.
+    tokio::select! {
+        _ = &mut asked => panic!("refused before its time"),
+        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+    }
+    proxy
+        .state
+        .set_in_force(world.clone().pod("other", "127.0.0.9", &["sender"]).in_force());
+    tokio::select! {
+        _ = &mut asked => panic!("refused before its time"),
+        () = tokio::time::sleep(Duration::from_millis(50)) => {}
+    }
+    proxy
+        .state
+        .set_in_force(world.clone().pod("sender-1", "127.0.0.1", &["sender"]).in_force());
+    let (_, head) = asked.await;
+    assert_eq!(status(&head), 200);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    accept(&origin).await;
+    proxy.state.set_in_force(world.in_force());
+    let began = Instant::now();
+    let (_, head) = connect(&proxy, &target, "").await;
+    assert!(
+        status(&head) == 403 && head.contains("client_unknown") && !head.contains("Proxy-Authenticate"),
+        "{head}"
+    );
+    assert!(began.elapsed() >= Duration::from_millis(1900) && began.elapsed() < DEADLINE);
+}
+
+#[tokio::test]
+async fn passwords_rotate_under_load_and_no_valid_one_is_refused() {
+    let world = |secrets: &[(&str, &str)]| {
+        let names: Vec<&str> = secrets.iter().map(|(name, _)| *name).collect();
+        let world = World::open().client("legacy", false, Some(passwords(&names)));
+        secrets
+            .iter()
+            .fold(world, |world, (name, password)| world.password(name, password))
+    };
+    let proxy = start(world(&[("a", "p0")]).in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    let accepting = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = origin.accept().await {
+            tokio::spawn(async move {
+                loop {
+                    if !read_head(&mut stream).await.starts_with("GET ") {
+                        return;
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                    if stream.write_all(answer).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    let current = std::sync::Arc::new(std::sync::Mutex::new("p0".to_owned()));
+    let mut clients = tokio::task::JoinSet::new();
+    let stop = tokio_util::sync::CancellationToken::new();
+    for _ in 0..4 {
+        let (current, target, stop, address) = (current.clone(), target.clone(), stop.clone(), proxy.address);
+        clients.spawn(async move {
+            let mut stream = dial(address).await;
+            let mut served = 0;
+            while !stop.is_cancelled() {
+                let password = current.lock().unwrap().clone();
+                let field = basic("u", &password);
+                let request = format!("GET http://{target}/ HTTP/1.1\r\nHost: a\r\n{field}\r\n");
+                stream.write_all(request.as_bytes()).await.unwrap();
+                let head = read_head(&mut stream).await;
+                assert_eq!(status(&head), 200, "{head}");
+                read_exact(&mut stream, 2).await;
+                served += 1;
+            }
+            served
+        });
+    }
+    for n in 0..20 {
+        let (old, new) = (format!("p{n}"), format!("p{}", n + 1));
+        // Both are valid, clients move on, the old one goes once nobody is under way with it.
+        proxy
+            .state
+            .set_in_force(world(&[("a", &old), ("b", &new)]).in_force());
+        *current.lock().unwrap() = new.clone();
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        proxy
+            .state
+            .set_in_force(world(&[("b", &new), ("a", &new)]).in_force());
+        proxy.state.set_in_force(world(&[("a", &new)]).in_force());
+    }
+    stop.cancel();
+    let served: usize = clients.join_all().await.into_iter().sum();
+    assert!(served > 100, "{served}");
+    accepting.abort();
+}
