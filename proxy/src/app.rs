@@ -208,7 +208,10 @@ impl App {
         if let Some(listener) = report {
             let reporter = Reporter::new(identity, args.report_key_file.clone(), Arc::clone(&state));
             if !reporter.has_key() {
-                warn!(file = %args.report_key_file.display(), "no report key yet: the operator cannot be answered");
+                warn!(
+                    file = %args.report_key_file.display(),
+                    "no report key yet: the operator cannot be answered; outside of a fleet --policy FILE runs alone"
+                );
             }
             tasks.spawn(reporter.serve(listener, end.clone()));
         }

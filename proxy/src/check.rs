@@ -201,6 +201,11 @@ fn explain(
     let mut explained = Explained::new(policy, wall, asked);
     match permitted {
         Err(deny) => {
+            if let (Deny::NoRuleMatches, Some(http)) = (&deny, &asked.http) {
+                explained.destination = policy
+                    .unmatched(&asked.target, http.port_was_written, false)
+                    .to_string();
+            }
             explained.refused(Verdict::Deny, &deny.into());
             if !client_named && !policy.clients().is_empty() {
                 explained.hint = Some("the policy names clients: say which one asks with --client");

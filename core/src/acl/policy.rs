@@ -194,6 +194,7 @@ impl Policy {
             let tls = permit.settings().upstream_tls.as_ref();
             tls.is_some_and(|tls| tls.when == When::Always || asks_tls)
         };
+        let mut no_rule_for_tls = false;
         if !port_was_written {
             let target = ask.target.with_port(HTTPS);
             let permit = self.permit(
@@ -203,10 +204,12 @@ impl Policy {
                     ..ask.clone()
                 },
             );
-            if let Ok(permit) = permit
-                && originates(&permit)
-            {
-                return Ok((permit, true));
+            match permit {
+                Ok(permit) if originates(&permit) => return Ok((permit, true)),
+                Err(Deny::NoRuleMatches) if wall.caps.check_port(HTTP).is_err() => {
+                    no_rule_for_tls = self.unmatched(&ask.target, false, asks_tls).port() == HTTPS;
+                }
+                Ok(_) | Err(_) => {}
             }
         }
         let target = if port_was_written {
@@ -214,9 +217,32 @@ impl Policy {
         } else {
             ask.target.with_port(HTTP)
         };
-        let permit = self.permit(wall, Ask { target, ..ask })?;
-        let tls = originates(&permit);
-        Ok((permit, tls))
+        match self.permit(wall, Ask { target, ..ask }) {
+            // That a pool closes port 80 says nothing to whoever meant 443.
+            Err(Deny::DeniedByPool) if no_rule_for_tls => Err(Deny::NoRuleMatches),
+            permit => permit.map(|permit| {
+                let tls = originates(&permit);
+                (permit, tls)
+            }),
+        }
+    }
+
+    /// The target of a forwarded request that no rule matched, as its sender has to see it: without a port in the URL 443,
+    /// where a rule for that port would make TLS for other requests to the host, and 80 elsewhere. Whoever reads of port
+    /// 80 there opens it, and sends in the clear.
+    #[must_use]
+    pub fn unmatched(&self, target: &Target, port_was_written: bool, asks_tls: bool) -> Target {
+        let makes_tls = |rule: &Rule| {
+            let tls = rule.settings.upstream_tls.as_ref();
+            rule.ports.contains(HTTPS) && tls.is_some_and(|tls| tls.when == When::Always || asks_tls)
+        };
+        match target.host() {
+            Host::Name(name) if !port_was_written => {
+                let mut rules = self.index.by_name(name).filter_map(|(_, id)| self.rule(id));
+                target.with_port(if rules.any(makes_tls) { HTTPS } else { HTTP })
+            }
+            Host::Name(_) | Host::Address(_) => target.clone(),
+        }
     }
 
     /// Whether something that is open may go on: its target, its caller, and the very address that it leads to. With

@@ -119,6 +119,12 @@ fn kind(place: &Place<'_>, text: &str) -> Result<Kind, String> {
     }
     let head: Head = serde_saphyr::from_str(text).map_err(|error| place.of(&error, text))?;
     let expected = format!("{API_GROUP}/{VERSION}");
+    // As kubectl prints several objects.
+    if let Some(list) = head.kind.as_deref().filter(|kind| kind.ends_with("List")) {
+        return Err(place.at_start(&format!(
+            "kind {list:?}: write each of its items as a document of its own, with --- between them"
+        )));
+    }
     match (head.api_version, head.kind.as_deref()) {
         (Some(version), Some(kind)) if version == expected => match kind {
             "EgressPolicy" => Ok(Kind::Policy),

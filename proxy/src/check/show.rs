@@ -72,7 +72,7 @@ pub(super) struct Explained {
     policy: String,
     mode: Mode,
     /// `host:port` that would be dialled.
-    destination: String,
+    pub(super) destination: String,
     method: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,

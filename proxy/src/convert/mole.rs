@@ -8,7 +8,7 @@ use egressway_core::manifest::{Auth, Client, PolicySpec, SecretKeyRef};
 
 use super::Converted;
 use super::keys::Keys;
-use super::smokescreen_acl::Action;
+use super::smokescreen_acl::{Action, version};
 use super::values::{Hosts, overlap};
 
 /// The one role that mole knows.
@@ -19,12 +19,12 @@ const SECRET: &str = "proxy-password";
 pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
     let mut converted = Converted::default();
     let notes = &mut converted.notes;
-    keys.text("version")?;
-    let (mut action, mut allowed) = (Action::Report, Hosts::default());
+    version(&mut keys)?;
+    let (mut action, mut allowed) = (None, Hosts::default());
     for mut service in keys.objects("services")? {
         let name = service.text("name")?.context("a service has no name")?;
         if name == ROLE {
-            action = Action::parse(service.text("action")?.as_deref())?;
+            action = Some(Action::parse(service.text("action")?.as_deref())?);
             allowed = Hosts::allowed(service.texts("allowed_domains")?, "allowed_domains", notes);
             service.note("project", "was for logs and metrics only", notes);
             service.rest(notes);
@@ -34,6 +34,7 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
             ));
         }
     }
+    let action = action.with_context(|| format!("there is no service {ROLE}: this is no file of mole's"))?;
     let global_allow = Hosts::allowed(keys.texts("global_allow_list")?, "global_allow_list", notes);
     let mut deny = Hosts::of(keys.texts("global_deny_list")?, "global_deny_list", notes);
     deny.names.retain(|denied| {

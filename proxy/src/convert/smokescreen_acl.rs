@@ -24,7 +24,8 @@ impl Action {
             Some("enforce") => Ok(Self::Enforce),
             Some("report") => Ok(Self::Report),
             Some("open") => Ok(Self::Open),
-            other => bail!("action {other:?} is none of enforce, report and open"),
+            Some(other) => bail!("action {other:?} is none of enforce, report and open"),
+            None => bail!("action is missing: enforce, report or open"),
         }
     }
 
@@ -51,13 +52,27 @@ struct Global {
     deny: Hosts,
 }
 
+/// Every ACL says its version: what does not is another file, which must not become a policy.
+pub(super) fn version(keys: &mut Keys) -> anyhow::Result<()> {
+    match keys.text("version")?.as_deref() {
+        Some("v1") => Ok(()),
+        Some(other) => bail!("version {other:?} is not v1"),
+        None => bail!("version is missing: this is no ACL"),
+    }
+}
+
+/// Refuses an ACL where a configuration is expected: read as one it would let everything out.
+pub(super) fn none_here(keys: &Keys) -> anyhow::Result<()> {
+    if keys.has("services") || keys.has("global_deny_list") {
+        bail!("this is an ACL: use --from smokescreen-acl, or mole");
+    }
+    Ok(())
+}
+
 pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Converted> {
     let mut converted = Converted::default();
     let notes = &mut converted.notes;
-    match keys.text("version")?.as_deref() {
-        Some("v1") => {}
-        other => bail!("version {other:?} is not v1"),
-    }
+    version(&mut keys)?;
     let global = Global {
         allow: Hosts::allowed(keys.texts("global_allow_list")?, "global_allow_list", notes),
         deny: Hosts::of(keys.texts("global_deny_list")?, "global_deny_list", notes),
@@ -65,6 +80,12 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
     let mut services = Vec::new();
     for mut service in keys.objects("services")? {
         let name = service.text("name")?.context("a service has no name")?;
+        anyhow::ensure!(
+            services
+                .iter()
+                .all(|other: &Service| other.name.as_ref() != Some(&name)),
+            "service {name} stands twice"
+        );
         services.push(self::service(service, Some(name), notes)?);
     }
     if let Some(default) = keys.object("default")? {
@@ -91,7 +112,18 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
     }
     converted.pool = pool(&services, &global, notes);
     for service in &services {
-        let name = slug(service.name.as_deref().unwrap_or("default"));
+        let shown = service.name.as_deref().unwrap_or("default");
+        let (base, mut name) = (slug(shown), slug(shown));
+        let taken = |name: &String| converted.policies.iter().any(|(other, _)| other == name);
+        if taken(&name) {
+            let free = (2..)
+                .map(|number: usize| format!("{base}-{number}"))
+                .find(|name| !taken(name));
+            name = free.unwrap_or(name);
+            notes.push(format!(
+                "{shown}: its policy is named {name}, since {base} is another's"
+            ));
+        }
         converted.policies.push((name, policy(service, &global, notes)));
     }
     Ok(converted)

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use super::Converted;
 use super::keys::Keys;
+use super::smokescreen_acl::none_here;
 use super::values::{CLIENT_CA, SERVER_TLS, any_port, carve, go_duration, range, tier, tls_listener};
 
 /// Keys that a flag of ours stands for, or that need a word.
@@ -44,6 +45,7 @@ const NOTED: &[(&str, &str)] = &[
 ];
 
 pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
+    none_here(&keys)?;
     let mut converted = Converted::default();
     let notes = &mut converted.notes;
     let (ip, port) = (keys.text("ip")?, keys.text("port")?);

@@ -47,7 +47,7 @@ impl Hosts {
     /// Those of an allow list: what the compiled-in floor refuses all the same is named.
     pub(super) fn allowed(globs: Vec<String>, field: &str, notes: &mut Vec<String>) -> Self {
         let (hosts, floor) = (Self::of(globs, field, notes), Floor::new(&[]));
-        for name in &hosts.names {
+        for name in hosts.names.iter().filter(|name| *name != "*") {
             // Any name of a pattern: what decides is its suffix.
             let one = name.strip_prefix("*.").map(|suffix| format!("a.{suffix}"));
             if floor.check_name(one.as_deref().unwrap_or(name)).is_err() {

@@ -5,6 +5,7 @@ use egressway_core::manifest::{Http, Limits, Name, PolicySpec, Quantity, Rule, T
 
 use super::Converted;
 use super::keys::Keys;
+use super::smokescreen_acl::none_here;
 use super::values::{SERVER_TLS, any_port, go_duration, range, tier, tls_listener};
 
 /// Its defaults, which are what a configuration means that leaves a key out.
@@ -17,6 +18,7 @@ const BODY_BYTES: &str = "1048576";
 const CLIENT_TLS: &str = "client-tls";
 
 pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
+    none_here(&keys)?;
     let mut converted = Converted::default();
     let notes = &mut converted.notes;
     let (mut listener, mut plain) = (None, false);

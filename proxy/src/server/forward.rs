@@ -89,7 +89,7 @@ impl Connection {
             terms: &terms,
             signed: signed.as_ref(),
         };
-        let (outcome, pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
+        let (outcome, mut pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
             Ok(ended) => ended,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
@@ -104,9 +104,11 @@ impl Connection {
             } => {
                 request.served(server, ending);
                 if let Some(patience) = keeps_origin {
-                    server
-                        .pool
-                        .put(Key::new(&permit, terms.tls_id()), pooled, patience);
+                    let key = Key::new(&permit, terms.tls_id());
+                    server.pool.put(key, pooled, patience);
+                } else if ending.end == End::Completed {
+                    // What was cut short gets none: it must not look as if it had ended.
+                    pooled.origin.farewell();
                 }
                 match (ending.end, keep_alive) {
                     (End::Completed, true) => Next::KeepAlive,

@@ -82,6 +82,14 @@ impl Origin {
         }
     }
 
+    /// Before a connection is let go whose exchanges all came to their end.
+    pub(super) fn farewell(&mut self) {
+        match self {
+            Self::Plain(_) => {}
+            Self::Tls(stream) => stream.farewell(),
+        }
+    }
+
     /// The connection without its past: what a tunnel takes over.
     pub(super) fn into_stream(self) -> Stream {
         match self {

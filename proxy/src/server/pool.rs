@@ -126,11 +126,12 @@ impl Pool {
             if vetted == Ok(idle.pooled.address) && fresh && idle.pooled.origin.is_quiet() {
                 return Some(idle.pooled);
             }
+            idle.pooled.origin.farewell();
         }
     }
 
     /// Keeps a connection whose last exchange is over in every respect. `patience` is how long the origin said it waits.
-    pub(super) fn put(&self, key: Key, pooled: Pooled, patience: Option<Duration>) {
+    pub(super) fn put(&self, key: Key, mut pooled: Pooled, patience: Option<Duration>) {
         let since = Instant::now();
         // A second before the origin's own time: the request has to get there.
         let patience = patience.map_or(IDLE_TIME_MAX, |patience| {
@@ -138,12 +139,13 @@ impl Pool {
         });
         let until = (since + patience).min(pooled.born + LIFE_MAX);
         if until <= since {
-            return;
+            return pooled.origin.farewell();
         }
         let hash = self.hasher.hash_one(key.identity());
         let mut shared = lock(&self.shared);
         if shared.idle.iter().filter(|(other, _)| *other == hash).count() >= IDLE_PER_KEY_MAX {
-            return;
+            drop(shared);
+            return pooled.origin.farewell();
         }
         let evicted = if shared.idle.len() >= IDLE_MAX {
             shared.idle.pop_front()
@@ -163,7 +165,9 @@ impl Pool {
         }
         drop(shared);
         // Closed outside of the lock.
-        drop(evicted);
+        if let Some((_, mut evicted)) = evicted {
+            evicted.pooled.origin.farewell();
+        }
     }
 }
 
@@ -174,17 +178,27 @@ async fn sweep(shared: Weak<Mutex<Shared>>) {
         let Some(shared) = shared.upgrade() else { return };
         let now = Instant::now();
         let mut closed = Vec::new();
-        let mut shared = lock(&shared);
-        for (hash, mut idle) in std::mem::take(&mut shared.idle) {
-            if now < idle.until && idle.pooled.origin.is_quiet() {
-                shared.idle.push_back((hash, idle));
-            } else {
-                closed.push(idle);
+        let is_empty = {
+            let mut shared = lock(&shared);
+            for (hash, mut idle) in std::mem::take(&mut shared.idle) {
+                if now < idle.until && idle.pooled.origin.is_quiet() {
+                    shared.idle.push_back((hash, idle));
+                } else {
+                    closed.push(idle);
+                }
             }
+            shared.idle.is_empty()
+        };
+        for mut idle in closed {
+            idle.pooled.origin.farewell();
         }
-        if shared.idle.is_empty() {
-            shared.sweeper = None;
-            return;
+        if is_empty {
+            let mut shared = lock(&shared);
+            // What came meanwhile has to be swept as well.
+            if shared.idle.is_empty() {
+                shared.sweeper = None;
+                return;
+            }
         }
     }
 }

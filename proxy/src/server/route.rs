@@ -111,7 +111,11 @@ impl Server {
                 let ask = Ask::tunnel(target)
                     .by(identity.caller)
                     .http(http.method, http.path);
-                policy.permit_http(wall, ask, port_was_written, asks_tls)
+                let permitted = policy.permit_http(wall, ask, port_was_written, asks_tls);
+                if let (Err(Deny::NoRuleMatches), Some(target)) = (&permitted, &request.target) {
+                    request.target = Some(policy.unmatched(target, port_was_written, asks_tls));
+                }
+                permitted
             }
         };
         let credential = std::mem::take(&mut request.credential);

@@ -52,6 +52,18 @@ impl TlsOrigin {
         self.failed.as_ref()
     }
 
+    /// Says that nothing follows (RFC 8446, 6.1), if the kernel takes it at once; whoever does not hear it takes the end
+    /// for an attack. Nobody waits: the connection is over for the proxy.
+    pub fn farewell(&mut self) {
+        let (socket, connection) = self.stream.get_mut();
+        connection.send_close_notify();
+        let mut last = Vec::new();
+        // Writing to memory does not fail, and who has gone needs no farewell.
+        let _ = connection
+            .write_tls(&mut last)
+            .and_then(|_| socket.try_write(&last));
+    }
+
     /// The connection without its memory.
     #[must_use]
     pub fn into_inner(self) -> TlsStream<TcpStream> {

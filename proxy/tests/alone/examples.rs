@@ -80,6 +80,10 @@ fn what_check_says_is_spelt_as_policies_spell_it() {
     let target = "http://api.bank.example/hooks/a";
     let (_, said) = run(&["check", "--policy", &file, "--method", "POST", target]);
     assert!(said.contains(" RSA-SHA256"), "{said}");
+    // The preset is for POST: what it would have dialled is named, not the port that nobody should open.
+    let file = top().join("examples/policies/webhook.yaml").display().to_string();
+    let (_, said) = run(&["check", "--policy", &file, "http://receiver.example/hook"]);
+    assert!(said.contains("GET receiver.example:443"), "{said}");
 }
 
 #[test]

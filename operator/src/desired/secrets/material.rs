@@ -19,6 +19,8 @@ use super::problem::Fault;
 
 /// Prefix of a secret of Standard Webhooks that is base64.
 const WEBHOOK_PREFIX: &str = "whsec_";
+/// In front of the keys of its asymmetric signatures.
+const WEBHOOK_ASYMMETRIC: [&str; 2] = ["whsk_", "whpk_"];
 
 /// Adds what `what` takes to `taken`, all of it or nothing; returns the first end of a certificate among it.
 ///
@@ -150,11 +152,20 @@ fn ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
     Ok(not_after)
 }
 
-/// `whsec_` and base64, or any other text as it is.
+/// `whsec_` and base64, or any other text as it is, unless it was meant to be such a secret.
 fn webhook(secret: &Secret, key: &str) -> Result<(), Fault> {
     let text = line(text(secret, key)?);
     let encoded = match text.strip_prefix(WEBHOOK_PREFIX) {
         None if text.is_empty() => return Err(invalid(key, "is empty")),
+        None if text.contains(WEBHOOK_PREFIX) => {
+            return Err(invalid(key, "is no secret: whsec_ does not stand first in it"));
+        }
+        None if WEBHOOK_ASYMMETRIC.iter().any(|prefix| text.starts_with(prefix)) => {
+            return Err(invalid(
+                key,
+                "is a key of asymmetric signatures (v1a), which are not made; use a whsec_ secret",
+            ));
+        }
         None => return Ok(()),
         Some(encoded) => encoded.trim_end_matches('='),
     };

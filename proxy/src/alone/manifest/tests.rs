@@ -101,3 +101,14 @@ fn a_problem_names_its_line_its_field_and_what_belongs_there() {
         assert_eq!(problem, expected, "{text}");
     }
 }
+
+#[test]
+fn whoever_has_a_list_of_objects_learns_to_take_it_apart() {
+    for text in [
+        "apiVersion: v1\nkind: List\nitems: []\n",
+        "apiVersion: egressway.dev/v1alpha1\nkind: EgressPolicyList\nitems: []\n",
+    ] {
+        let problem = Manifest::parse("p.yaml", text).unwrap_err().to_string();
+        assert!(problem.contains("with --- between them"), "{problem}");
+    }
+}

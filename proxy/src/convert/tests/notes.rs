@@ -48,3 +48,47 @@ fn webhook_sentrys_port_its_second_listener_and_its_roots_are_named() {
     );
     assert!(!said.iter().any(|note| note.contains("[::]:9090")), "{said:#?}");
 }
+
+#[test]
+fn everything_public_is_not_named_as_refused() {
+    let acl = "version: v1\nservices: [{name: a, action: enforce, allowed_domains: [\"*\"]}]\n";
+    let said = notes(From::SmokescreenAcl, acl);
+    assert!(
+        !said.iter().any(|note| note.contains("a: allowed_domains")),
+        "{said:#?}"
+    );
+}
+
+#[test]
+fn two_services_never_become_one_policy() {
+    let acl = "version: v1\nservices:\n- {name: a_b, action: enforce}\n- {name: a-b, action: open}\n\
+               - {name: default, action: open}\ndefault: {action: enforce}\n";
+    let converted = convert(From::SmokescreenAcl, None, acl).unwrap();
+    let names: Vec<_> = converted.policies.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["a-b", "a-b-2", "default", "default-2"]);
+    named(&converted.notes, &["a-b: its policy is named a-b-2"]);
+    let twice = "version: v1\nservices: [{name: a, action: open}, {name: a, action: enforce}]\n";
+    let error = convert(From::SmokescreenAcl, None, twice).unwrap_err();
+    assert!(error.to_string().contains("service a stands twice"), "{error}");
+}
+
+#[test]
+fn a_file_of_another_kind_does_not_become_a_policy_that_lets_everything_out() {
+    let acl = "version: v1\nservices: [{name: a, action: enforce}]\n";
+    for (from, text, expected) in [
+        (From::SmokescreenConfig, acl, "--from smokescreen-acl"),
+        (From::WebhookSentry, acl, "--from smokescreen-acl"),
+        (From::Mole, "connect_timeout: 10s\n", "version is missing"),
+        (From::Mole, acl, "no service authed"),
+        (From::SmokescreenAcl, "services: []\n", "version is missing"),
+        (From::SmokescreenAcl, "version: 2\n", "version \"2\" is not v1"),
+        (
+            From::SmokescreenAcl,
+            "version: v1\nservices: [{name: a, action: Open}]\n",
+            "action \"Open\" is none of",
+        ),
+    ] {
+        let error = format!("{:#}", convert(from, None, text).unwrap_err());
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+}

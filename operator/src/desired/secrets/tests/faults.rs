@@ -90,6 +90,18 @@ fn what_is_missing_or_broken_is_left_out_and_named_with_what_to_apply() {
         ),
         (
             "webhook",
+            secret("webhook", &[("secret", "\"whsec_YzRuNHJ5\"")]),
+            Reason::SecretInvalid,
+            "whsec_ does not stand first",
+        ),
+        (
+            "webhook",
+            secret("webhook", &[("secret", "whsk_YzRuNHJ5")]),
+            Reason::SecretInvalid,
+            "asymmetric",
+        ),
+        (
+            "webhook",
             secret("webhook", &[("secret", "")]),
             Reason::SecretInvalid,
             "is empty",
