@@ -49,6 +49,8 @@ pub enum Fault {
     HeadTooLarge,
     /// The head did not arrive in time.
     HeadTimeout,
+    /// The client stopped sending a body before its end.
+    BodyTimeout,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     VersionUnsupported,
     /// A transfer coding other than `chunked`.
@@ -99,7 +101,7 @@ pub enum Fault {
 
 impl Fault {
     /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
-    pub const EXAMPLES: [Self; 35] = [
+    pub const EXAMPLES: [Self; 36] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -113,6 +115,7 @@ impl Fault {
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::HeadTimeout,
+        Self::BodyTimeout,
         Self::VersionUnsupported,
         Self::TransferCodingUnsupported,
         Self::ExpectationUnsupported,
@@ -250,6 +253,13 @@ impl Fault {
                 "http_request_error",
                 "the head did not arrive in time",
                 "Send the whole head at once; timeouts.head of the EgressPolicy says how long it may take.",
+            ),
+            Self::BodyTimeout => Row(
+                "body_timeout",
+                StatusCode::REQUEST_TIMEOUT,
+                "http_request_error",
+                "the client stopped sending the body before its end",
+                "Send as much as Content-Length says, without pauses longer than timeouts.idle of the EgressPolicy.",
             ),
             Self::VersionUnsupported => Row(
                 "version_unsupported",
