@@ -92,7 +92,7 @@ pub struct Cell {
     #[schemars(length(min = 1, max = 40), regex(pattern = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"))]
     pub name: String,
     /// Labels of the nodes behind this cell's NAT gateway.
-    #[schemars(extend("minProperties" = 1, "maxProperties" = 16))]
+    #[schemars(schema_with = "fields::node_labels")]
     pub node_selector: BTreeMap<String, String>,
     /// Taints of these nodes that the proxy pods tolerate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -110,8 +110,13 @@ pub struct Cell {
 }
 
 /// A taint that proxy pods tolerate, as in a Pod.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')").message("a toleration without key needs operator: Exists"),
+    validation = Rule::new("!has(self.value) || self.value == '' || !has(self.operator) || self.operator != 'Exists'").message("operator: Exists takes no value"),
+    validation = Rule::new("!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')").message("tolerationSeconds goes with effect: NoExecute")
+)]
 pub struct Toleration {
     /// Key of the taint. Absent with operator Exists: every taint.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -122,6 +122,20 @@ pub(crate) fn signed_body(_: &mut SchemaGenerator) -> Schema {
     bytes("64Mi")
 }
 
+/// Labels that a node must carry.
+pub(crate) fn node_labels(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 16,
+        "additionalProperties": {
+            "type": "string",
+            "maxLength": 63,
+            "pattern": "^([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?)?$",
+        },
+    })
+}
+
 /// A set of a policy's modes.
 pub(crate) fn modes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# The internet outside the cluster: echo servers and DNS in one process, three observers in processes of their own,
+# The internet outside the cluster: echo servers and DNS in one process, six observers in processes of their own,
 # so that each can stop or lie. All of them are witnesses: what they log is what tests believe.
 
 TLS_FILES=() # certificate and key of everything that serves TLS out there
@@ -28,7 +28,7 @@ observer() {
     since_filter "$RUN/log/observers.jsonl" "${@:2}"
     return
   fi
-  value_of "$name" "${OBSERVERS[@]}" >/dev/null || die "observer: no observer '$name' (one, two, three; or log)"
+  value_of "$name" "${OBSERVERS[@]}" >/dev/null || die "observer: no observer '$name' (one to six; or log)"
   need_up
   [ -n "$mode" ] || { cat "$RUN/observer-$name"; return; }
   case $mode in honest | stop) ;; lie) [ -n "${3:-}" ] || die "observer: lie with which address?" ;; *) die "observer: honest, stop or lie?" ;; esac

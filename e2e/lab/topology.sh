@@ -27,7 +27,10 @@ NET4=192.175.48
 NET6=2620:4f:8000:1
 # name  addresses
 ECHOS=("echo $NET4.80,$NET6::80" "echo2 $NET4.81,$NET6::81")
-OBSERVERS=("one $NET4.91,$NET6::91" "two $NET4.92,$NET6::92" "three $NET4.93,$NET6::93")
+OBSERVERS=(
+  "one $NET4.91,$NET6::91" "two $NET4.92,$NET6::92" "three $NET4.93,$NET6::93"
+  "four $NET4.94,$NET6::94" "five $NET4.95,$NET6::95" "six $NET4.96,$NET6::96"
+)
 DNS_SERVER=$NET4.53,$NET6::53
 RECORDS=(
   "echo.example.test=$NET4.80,$NET6::80"
@@ -38,6 +41,9 @@ RECORDS=(
   "one.observers.test=$NET4.91,$NET6::91"
   "two.observers.test=$NET4.92,$NET6::92"
   "three.observers.test=$NET4.93,$NET6::93"
+  "four.observers.test=$NET4.94,$NET6::94"
+  "five.observers.test=$NET4.95,$NET6::95"
+  "six.observers.test=$NET4.96,$NET6::96"
 )
 
 # The cluster's own network.

@@ -1,13 +1,16 @@
-//! The cases, in the order in which they begin: what others build on and what takes long comes first, what needs
-//! places to itself last.
+//! The cases, in the order in which they begin as soon as their places allow: what others build on and what takes long
+//! comes first, what needs all places to itself last.
 
 mod acl;
 mod clients;
 mod credentials;
 mod egress_ips;
 mod input;
+mod kills;
+mod latency;
 mod lifecycle;
 mod observers;
+mod presets;
 mod report;
 mod rollout;
 mod ssrf;
@@ -27,6 +30,8 @@ use crate::runner::{Case, Needs, Place};
 const EDGE: &[Place] = &[Place::Edge];
 const BATCH: &[Place] = &[Place::Batch];
 const BOTH: &[Place] = &[Place::Edge, Place::Batch];
+const GENERAL: &[Place] = &[Place::General];
+const EVERYWHERE: &[Place] = &[Place::Edge, Place::Batch, Place::General];
 
 /// Every case.
 #[must_use]
@@ -42,13 +47,31 @@ pub fn all() -> Vec<Case> {
             name: "acl_changes_reach_every_pod_quickly",
             needs: Needs::Lab,
             stand: Beside(EDGE),
-            run: |c| Box::pin(acl::latency(c)),
+            run: |c| Box::pin(latency::measured(c)),
         },
         Case {
             name: "verified_addresses_are_what_the_outside_saw",
             needs: Needs::Lab,
             stand: Beside(BOTH),
             run: |c| Box::pin(egress_ips::verified_is_what_was_seen(c)),
+        },
+        Case {
+            name: "a_changed_nat_quarantines_and_heals",
+            needs: Needs::Lab,
+            stand: Alone(EDGE),
+            run: |c| Box::pin(egress_ips::changed_nat(c)),
+        },
+        Case {
+            name: "a_rolling_update_of_the_fleet_fails_no_request",
+            needs: Needs::Lab,
+            stand: Alone(EDGE),
+            run: |c| Box::pin(rollout::fails_no_request(c)),
+        },
+        Case {
+            name: "a_lying_observer_only_makes_an_unexpected_entry",
+            needs: Needs::Lab,
+            stand: Alone(GENERAL),
+            run: |c| Box::pin(observers::lying(c)),
         },
         Case {
             name: "bad_input_is_refused_at_apply",
@@ -61,6 +84,42 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Lab,
             stand: Beside(BATCH),
             run: |c| Box::pin(clients::new_pods(c)),
+        },
+        Case {
+            name: "policies_whose_names_concatenate_alike_do_not_meet",
+            needs: Needs::Cluster,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(lifecycle::names_do_not_meet(c)),
+        },
+        Case {
+            name: "plain_http_leaves_as_verified_tls_with_certificate_and_signature",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(webhooks::sent(c)),
+        },
+        Case {
+            name: "dead_observers_take_no_pod_down",
+            needs: Needs::Lab,
+            stand: Alone(GENERAL),
+            run: |c| Box::pin(observers::dead(c)),
+        },
+        Case {
+            name: "credentials_open_and_nothing_else_does",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(credentials::open(c)),
+        },
+        Case {
+            name: "manual_edits_and_deletions_heal",
+            needs: Needs::Cluster,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(lifecycle::heals(c)),
+        },
+        Case {
+            name: "the_webhook_presets_keep_what_they_promise",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(presets::hold(c)),
         },
         Case {
             name: "bad_input_that_one_object_cannot_show_becomes_a_condition",
@@ -93,12 +152,6 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(clients::by_labels(c)),
         },
         Case {
-            name: "credentials_open_and_nothing_else_does",
-            needs: Needs::Lab,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(credentials::open(c)),
-        },
-        Case {
             name: "a_client_certificate_opens_the_tls_listener",
             needs: Needs::Lab,
             stand: Beside(BATCH),
@@ -111,40 +164,16 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(report::says_what(c)),
         },
         Case {
-            name: "plain_http_leaves_as_verified_tls_with_certificate_and_signature",
-            needs: Needs::Lab,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(webhooks::sent(c)),
-        },
-        Case {
             name: "rebinding_is_refused",
             needs: Needs::Lab,
             stand: Beside(BATCH),
             run: |c| Box::pin(ssrf::rebinding(c)),
         },
         Case {
-            name: "policies_whose_names_concatenate_alike_do_not_meet",
-            needs: Needs::Cluster,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(lifecycle::names_do_not_meet(c)),
-        },
-        Case {
-            name: "manual_edits_and_deletions_heal",
-            needs: Needs::Cluster,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(lifecycle::heals(c)),
-        },
-        Case {
             name: "deleting_a_policy_drains_and_removes_everything",
             needs: Needs::Lab,
             stand: Beside(BATCH),
             run: |c| Box::pin(lifecycle::deletion(c)),
-        },
-        Case {
-            name: "a_changed_nat_quarantines_and_heals",
-            needs: Needs::Lab,
-            stand: Alone(EDGE),
-            run: |c| Box::pin(egress_ips::changed_nat(c)),
         },
         Case {
             name: "ssrf_targets_are_refused",
@@ -161,37 +190,25 @@ pub fn all() -> Vec<Case> {
         Case {
             name: "an_address_that_was_given_back_is_refused",
             needs: Needs::Lab,
-            stand: Alone(BOTH),
+            stand: Alone(EVERYWHERE),
             run: |c| Box::pin(clients::given_back(c)),
-        },
-        Case {
-            name: "a_rolling_update_of_the_fleet_fails_no_request",
-            needs: Needs::Lab,
-            stand: Alone(BOTH),
-            run: |c| Box::pin(rollout::fails_no_request(c)),
-        },
-        Case {
-            name: "a_lying_observer_only_makes_an_unexpected_entry",
-            needs: Needs::Lab,
-            stand: Alone(BOTH),
-            run: |c| Box::pin(observers::lying(c)),
-        },
-        Case {
-            name: "dead_observers_take_no_pod_down",
-            needs: Needs::Lab,
-            stand: Alone(BOTH),
-            run: |c| Box::pin(observers::dead(c)),
         },
         Case {
             name: "without_the_operator_the_data_plane_serves",
             needs: Needs::Lab,
-            stand: Alone(BOTH),
-            run: |c| Box::pin(lifecycle::operator_killed(c)),
+            stand: Alone(EVERYWHERE),
+            run: |c| Box::pin(kills::and_kept_away(c)),
+        },
+        Case {
+            name: "killing_the_operator_at_any_moment_changes_nothing",
+            needs: Needs::Lab,
+            stand: Alone(EVERYWHERE),
+            run: |c| Box::pin(kills::at_any_moment(c)),
         },
         Case {
             name: "a_settled_fleet_is_not_written",
             needs: Needs::Lab,
-            stand: Alone(BOTH),
+            stand: Alone(EVERYWHERE),
             run: |c| Box::pin(lifecycle::no_writes(c)),
         },
     ]

@@ -12,6 +12,8 @@ pub const INTERVAL_SECONDS: u64 = 5;
 pub const EDGE: &str = "e2e-edge";
 /// The pool with one cell.
 pub const BATCH: &str = "e2e-batch";
+/// The pool on the general node, whose observers no other pool has.
+pub const GENERAL: &str = "e2e-general";
 
 /// A pool's manifest; addresses as in the lab, observers as in the lab.
 #[must_use]
@@ -65,6 +67,17 @@ pub fn edge() -> Value {
 #[must_use]
 pub fn batch() -> Value {
     pool(BATCH, &[("batch", "batch", None, 30)])
+}
+
+/// The pool with cell general. Its observers may die and lie while other cases rely on theirs.
+#[must_use]
+pub fn general() -> Value {
+    let mut pool = pool(GENERAL, &[("general", "none", None, 1)]);
+    pool["spec"]["cells"][0]["nodeSelector"] = json!({"kubernetes.io/hostname": "sys-1"});
+    let observers = ["four", "five", "six"]
+        .map(|name| json!({"name": name, "url": format!("http://{name}.observers.test/")}));
+    pool["spec"]["observation"]["observers"] = json!(observers);
+    pool
 }
 
 /// A policy's manifest with rules.

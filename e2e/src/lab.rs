@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -75,13 +75,21 @@ impl Lab {
         Self { command }
     }
 
+    /// A lab command, not yet started; it dies with whoever holds it.
+    #[must_use]
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(&self.command);
+        command.args(args).kill_on_drop(true);
+        command
+    }
+
     /// Runs a lab command and returns what it printed.
     ///
     /// # Errors
     /// The command failed.
     pub async fn run(&self, args: &[&str]) -> Result<String> {
-        let output = Command::new(&self.command)
-            .args(args)
+        let output = self
+            .command(args)
             .output()
             .await
             .with_context(|| format!("failed to run lab {args:?}"))?;
@@ -89,6 +97,16 @@ impl Lab {
             bail!("lab {args:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// The certificate of the CA that the servers outside have theirs from, PEM.
+    ///
+    /// # Errors
+    /// The lab is not up.
+    pub async fn internet_ca(&self) -> Result<String> {
+        let kubeconfig = self.run(&["kubeconfig"]).await?;
+        let file = Path::new(kubeconfig.trim()).with_file_name("internet-ca.crt");
+        std::fs::read_to_string(&file).with_context(|| format!("failed to read {}", file.display()))
     }
 
     /// Now, as the outside's clock has it.
@@ -138,11 +156,10 @@ impl Lab {
     /// # Errors
     /// It does not start; the error has its words.
     pub async fn receiver(&self, args: &[&str]) -> Result<Receiver> {
-        let mut child = Command::new(&self.command)
-            .arg("receiver")
+        let mut child = self
+            .command(&["receiver"])
             .args(args)
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()?;
         let mut out = BufReader::new(child.stdout.take().context("no stdout")?).lines();
         let ready = out.next_line().await?;

@@ -29,6 +29,8 @@ pub enum Place {
     Edge,
     /// Cell batch: its NAT, its pool, and the policy `batch` of the shared namespace.
     Batch,
+    /// Cell general: its pool with observers of its own, and the policy `general` of the shared namespace.
+    General,
 }
 
 /// How a case stands to the others.
@@ -53,6 +55,9 @@ impl Stand {
         both_look_on || !self.places().iter().any(|place| other.places().contains(place))
     }
 }
+
+/// So many of the slowest cases are named at the end: what takes long is where the suite's time can be had back.
+const SLOWEST: usize = 5;
 
 /// A running case.
 pub type Run = Pin<Box<dyn Future<Output = Result<()>>>>;
@@ -83,6 +88,7 @@ fn next(waiting: &mut Vec<Case>, running: &[(&'static str, Stand)]) -> Option<Ca
 pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String], at_once: usize) -> Result<bool> {
     let mut out = std::io::stdout();
     let (begin, mut passed, mut failed) = (Instant::now(), 0, 0);
+    let mut times = Vec::new();
     let (mut waiting, skipped): (Vec<Case>, Vec<Case>) = cases
         .into_iter()
         .filter(|c| filters.is_empty() || filters.iter().any(|f| c.name.contains(f.as_str())))
@@ -104,17 +110,18 @@ pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String], at_onc
             let (own, start) = (cluster.with_own_notes(), Instant::now());
             ends.push(async move {
                 let result = (case.run)(own.clone()).await;
-                (case.name, result, own.notes(), start.elapsed())
+                (case.name, result, own.notes(), start)
             });
         }
-        let Some((name, result, notes, took)) = ends.next().await else {
+        let Some((name, result, notes, start)) = ends.next().await else {
             break;
         };
         running.retain(|(other, _)| *other != name);
-        let seconds = took.as_secs_f32();
+        let (from, took) = ((start - begin).as_secs(), start.elapsed().as_secs_f32());
+        times.push((took, name));
         match &result {
-            Ok(()) => writeln!(out, "ok   {name} ({seconds:.1} s)")?,
-            Err(error) => writeln!(out, "FAIL {name} ({seconds:.1} s): {error:#}")?,
+            Ok(()) => writeln!(out, "ok   {name} ({took:.1} s from {from} s)")?,
+            Err(error) => writeln!(out, "FAIL {name} ({took:.1} s from {from} s): {error:#}")?,
         }
         for note in notes {
             writeln!(out, "     {note}")?;
@@ -128,6 +135,10 @@ pub async fn run(cluster: &Cluster, cases: Vec<Case>, filters: &[String], at_onc
             dump(cluster, &mut out).await?;
         }
         out.flush()?;
+    }
+    times.sort_by(|one, other| other.0.total_cmp(&one.0));
+    for (took, name) in times.iter().take(SLOWEST) {
+        writeln!(out, "{took:6.1} s  {name}")?;
     }
     writeln!(
         out,

@@ -41,3 +41,4 @@ pub mod orphans;
 pub mod prune;
 pub mod subset;
 pub mod tenant_secrets;
+pub mod trouble;

@@ -279,6 +279,7 @@ fn under_way(wanted: &Desired) -> Vec<CellView> {
             .and_then(|spec| spec.replicas)
             .unwrap_or(0),
         settled: false,
+        refused: None,
     };
     cells.map(view).collect()
 }

@@ -9,6 +9,7 @@ use egressway_proxy::alone::Refused;
 use egressway_proxy::app::App;
 use egressway_proxy::args::{Args, Command};
 use egressway_proxy::forward_client::ForwardClient;
+use egressway_proxy::log_filter;
 use egressway_proxy::observer::Observer;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -57,9 +58,13 @@ enum Lines {
 }
 
 fn log(lines: Lines) -> LogLevel {
-    let filter = EnvFilter::try_from_env(ENV_LOG).unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = std::env::var(ENV_LOG).unwrap_or_default();
+    let (filter, problem) = match log_filter::parse(&wanted) {
+        Ok(filter) => (filter, None),
+        Err(problem) => (EnvFilter::new("info"), Some(problem)),
+    };
     let own_lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
-    match lines {
+    let level = match lines {
         Lines::ForMachines => {
             let own_lines = own_lines
                 .json()
@@ -80,7 +85,11 @@ fn log(lines: Lines) -> LogLevel {
             own_lines.init();
             LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
+    };
+    if let Some(problem) = problem {
+        tracing::warn!(problem, "EGRESSWAY_LOG is ignored, the level is info");
     }
+    level
 }
 
 fn fail(lines: Lines, error: &anyhow::Error) {

@@ -108,7 +108,9 @@ spec:
     {{- end }}
     quorum: {{ . }}
     {{- end }}
-    interval: {{ .interval }}
+    {{- with .interval }}
+    interval: {{ . }}
+    {{- end }}
     {{- with .onMismatch }}
     onMismatch: {{ . }}
     {{- end }}
@@ -124,7 +126,11 @@ activeDeadlineSeconds: 280
 template:
   metadata:
     labels:
-      {{- include "egressway.hookLabels" $root | nindent 6 }}
+      {{- merge (include "egressway.hookLabels" $root | fromYaml) (default dict $root.Values.operator.podLabels) | toYaml | nindent 6 }}
+    {{- with $root.Values.operator.podAnnotations }}
+    annotations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
   spec:
     restartPolicy: Never
     serviceAccountName: {{ .account }}
@@ -155,6 +161,10 @@ template:
     {{- end }}
     {{- with $root.Values.operator.tolerations }}
     tolerations:
+      {{- toYaml . | nindent 6 }}
+    {{- end }}
+    {{- with $root.Values.operator.affinity }}
+    affinity:
       {{- toYaml . | nindent 6 }}
     {{- end }}
 {{- end }}

@@ -80,6 +80,31 @@ holds "metrics for Prometheus alone" "str(kinds('NetworkPolicy')).count(\"'prome
   --set 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus,metrics.podMonitor.enabled=true'
 holds "a release of another name" "all('other' in d['metadata']['name'] for d in kinds('Deployment'))" --set fullnameOverride=other
 
+holds "empty maps and lists in a file of values" "labels()['app.kubernetes.io/name'] == 'egressway-operator' and 'observation' not in pool()['spec']" \
+  --set operator.podLabels=null,operator.podAnnotations=null,operator.affinity=null,operator.tolerations=null,operator.resources=null \
+  --set operator.nodeSelector=null,imagePullSecrets=null,proxy.imagePullSecrets=null,operator.internalCIDRs=null,operator.neverCIDRs=null \
+  --set defaultPool.observation=null,defaultPool.tolerations=null,defaultPool.addresses=null,networkPolicy.metricsFrom=null,operator.image.tag=null
+holds "monitors without labels" "kinds('PodMonitor') and kinds('ServiceMonitor')" $monitoring \
+  --set metrics.serviceMonitor.enabled=true,metrics.podMonitor.enabled=true,metrics.serviceMonitor.labels=null,metrics.podMonitor.labels=null
+holds "an interval by null" "'interval' not in pool()['spec']['observation']" --set defaultPool.observation.interval=null
+holds "nodes by another label alone" "pool()['spec']['cells'][0]['nodeSelector'] == {'np': 'egress'}" \
+  --set 'defaultPool.nodeSelector.egressway\.dev/pool=null,defaultPool.nodeSelector.np=egress'
+holds "hooks run where the operator may, with its labels and annotations" \
+  "all(t['spec']['affinity'] == {'nodeAffinity': {}} and t['metadata']['labels']['mesh'] == 'off' and t['metadata']['labels']['app.kubernetes.io/name'] == 'egressway-hook' and t['metadata']['annotations']['a'] == 'b' for t in [d['spec']['template'] for d in kinds('Job')])" \
+  --set-json 'operator.affinity={"nodeAffinity":{}}' --set-string operator.podLabels.mesh=off,operator.podAnnotations.a=b,operator.podLabels.app\\.kubernetes\\.io/name=evil
+holds "the default container is ours" "text.count('default-container') == 1 and 'default-container: operator' in text" \
+  --set 'operator.podAnnotations.kubectl\.kubernetes\.io/default-container=x,cleanup.enabled=false,defaultPool.create=false'
+
+for section in operator proxy fleetNamespace crds defaultPool rbac networkPolicy metrics cleanup; do
+  refused "no $section at all" "missing property '$section'" --set "$section=null"
+done
+refused "no image" "missing property 'image'" --set operator.image=null
+refused "no nodes for the pool" "missing property 'nodeSelector'" --set defaultPool.nodeSelector=null
+refused "no port of the API server" apiServerPorts --set networkPolicy.apiServerPorts=null
+refused "upper case in a name" fullnameOverride --set fullnameOverride=My.Name
+if ! render --set fleetNamespace.name=egressway-system && grep -q 'fleetNamespace.name is the namespace of the release' "$out.err"; then
+  ok "fleets beside the operator"; else bad "fleets beside the operator: $(tail -3 "$out.err")"
+fi
 refused "typo at the top" defaultPol --set defaultPol.create=true
 refused "typo below" replica --set operator.replica=2
 refused "typo in an image" Tag --set operator.image.Tag=1

@@ -1,4 +1,4 @@
-//! Objects come, stay as wanted, and go, whatever people and crashes do in between.
+//! Objects come, stay as wanted, and go, whatever people do in between. What crashes do is for `kills` to show.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,7 +18,11 @@ const HEALED: &str = "e2e-healed";
 const KINDS: &str = "deployments.apps,services,configmaps,secrets,serviceaccounts,networkpolicies.networking.k8s.io,poddisruptionbudgets.policy";
 
 /// Names of a policy's objects by kind, with the parts that must not change (no versions, times, status).
-async fn objects(cluster: &Cluster, namespace: &str, name: &str) -> Result<BTreeMap<String, Value>> {
+pub(super) async fn objects(
+    cluster: &Cluster,
+    namespace: &str,
+    name: &str,
+) -> Result<BTreeMap<String, Value>> {
     let selector = format!("egressway.dev/policy-namespace={namespace},egressway.dev/policy-name={name}");
     let text = cluster
         .kubectl(&["get", KINDS, "-n", FLEETS, "-l", &selector, "-o", "json"])
@@ -199,7 +203,7 @@ async fn writes(cluster: &Cluster, since: i64) -> Result<Vec<String>> {
 }
 
 /// Waits until the operator has written nothing for 10 s, and returns since when.
-async fn settled(cluster: &Cluster) -> Result<i64> {
+pub(super) async fn settled(cluster: &Cluster) -> Result<i64> {
     let lab = cluster.lab()?;
     eventually("the operator to settle", Duration::from_secs(90), || async {
         let since = lab.mark().await? - 10_000;
@@ -227,89 +231,6 @@ pub(super) async fn no_writes(cluster: Cluster) -> Result<()> {
         writes.join("; ")
     );
     Ok(())
-}
-
-pub(super) async fn operator_killed(cluster: Cluster) -> Result<()> {
-    let (policy, _) = shared(&cluster).await?;
-    let client = ClientPod::start(&cluster, SHARED, "client").await?;
-    settled(&cluster).await?;
-    let before = (
-        objects(&cluster, SHARED, "edge").await?,
-        objects(&cluster, SHARED, "batch").await?,
-    );
-    let proxy = proxy_url(&policy)?;
-    let scale = |replicas: &'static str| {
-        let cluster = cluster.clone();
-        async move {
-            cluster
-                .kubectl(&[
-                    "scale",
-                    "deployment",
-                    "-n",
-                    SYSTEM,
-                    "egressway",
-                    &format!("--replicas={replicas}"),
-                ])
-                .await
-        }
-    };
-    cluster
-        .kubectl(&[
-            "delete",
-            "pod",
-            "-n",
-            SYSTEM,
-            "-l",
-            "app.kubernetes.io/name=egressway-operator",
-            "--grace-period=0",
-            "--force",
-        ])
-        .await?;
-    scale("0").await?;
-    let answers = client
-        .many(
-            &proxy,
-            "http://v4.example.test/",
-            &["-seconds", "12", "-gap", "50ms"],
-        )
-        .await;
-    // Somebody edits while nobody watches; the operator must find it when it is back.
-    let deployment = before
-        .1
-        .keys()
-        .find(|k| k.starts_with("Deployment/"))
-        .context("no Deployment")?
-        .replace("Deployment/", "");
-    let edited = cluster
-        .kubectl(&["scale", "deployment", "-n", FLEETS, &deployment, "--replicas=0"])
-        .await;
-    scale("1").await?;
-    edited?;
-    let answers = answers?;
-    let failed: Vec<_> = answers.iter().filter(|a| a.status != 200).collect();
-    ensure!(
-        failed.is_empty(),
-        "{} of {} requests failed without the operator: {:?}",
-        failed.len(),
-        answers.len(),
-        failed.first()
-    );
-    eventually("the same objects as before", Duration::from_secs(60), || async {
-        let now = (
-            objects(&cluster, SHARED, "edge").await?,
-            objects(&cluster, SHARED, "batch").await?,
-        );
-        Ok(if now == before {
-            Ok(())
-        } else {
-            Err("they differ".to_owned())
-        })
-    })
-    .await?;
-    cluster
-        .await_condition(SHARED, "batch", "Ready", "True", Duration::from_secs(90))
-        .await?;
-    settled(&cluster).await.map(|_| ())
 }
 
 pub(super) async fn deletion(cluster: Cluster) -> Result<()> {

@@ -1,28 +1,40 @@
-//! Observers are believed by quorum, and nothing that befalls them takes a pod down.
+//! Observers are believed by quorum, and nothing that befalls them takes a pod down. The observers are those of a pool of
+//! its own, so that other cases can go on with theirs.
 
 use anyhow::{Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::egress_ips::{PROMISED, SETTLE, await_verified, in_state, set, unexpected};
-use super::{SHARED, proxy_url, shared_batch, shared_edge};
+use super::egress_ips::{SETTLE, await_verified, in_state, set, unexpected};
+use super::{SHARED, in_shared, proxy_url};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
-use crate::fixtures::INTERVAL_SECONDS;
+use crate::fixtures::{self, GENERAL, INTERVAL_SECONDS};
 use crate::wait::eventually;
 
+/// What the pool promises.
+const PROMISED: [&str; 2] = ["192.31.196.1", "2620:4f:8000:2::1"];
+
+/// The pool, and in the shared namespace the policy `general`, with nothing but what is promised and nothing
+/// under way.
+async fn shared_general(cluster: &Cluster) -> Result<EgressPolicy> {
+    in_shared(cluster, &fixtures::general(), "general", GENERAL).await?;
+    await_verified(cluster, "general", &PROMISED).await?;
+    cluster
+        .await_condition(SHARED, "general", "Progressing", "False", SETTLE)
+        .await
+}
+
 pub(super) async fn lying(cluster: Cluster) -> Result<()> {
-    shared_batch(&cluster).await?;
+    let before = shared_general(&cluster).await?;
     let lab = cluster.lab()?;
-    let promised = ["192.31.196.30", "2620:4f:8000:2::30"];
-    let before = await_verified(&cluster, "batch", &promised).await?;
-    lab.run(&["observer", "three", "lie", "192.31.196.66,2620:4f:8000:2::66"])
+    lab.run(&["observer", "six", "lie", "192.31.196.66,2620:4f:8000:2::66"])
         .await?;
     let api = cluster.policies(SHARED);
     let result = eventually("the lie to show in unexpectedIPs only", SETTLE, || async {
-        let policy = api.get("batch").await?;
+        let policy = api.get("general").await?;
         let liar = unexpected(&policy);
         let entry = policy.status.iter().flat_map(|s| &s.unexpected_ips).next();
-        let named = entry.is_some_and(|e| e.observers == ["three"] && !e.confirmed);
+        let named = entry.is_some_and(|e| e.observers == ["six"] && !e.confirmed);
         Ok(
             if !liar.is_empty() && liar.is_subset(&set(&["192.31.196.66", "2620:4f:8000:2::66"])) && named {
                 Ok(policy)
@@ -35,11 +47,11 @@ pub(super) async fn lying(cluster: Cluster) -> Result<()> {
     let during = match result {
         Ok(policy) => policy,
         Err(error) => {
-            lab.run(&["observer", "three", "honest"]).await?;
+            lab.run(&["observer", "six", "honest"]).await?;
             return Err(error);
         }
     };
-    lab.run(&["observer", "three", "honest"]).await?;
+    lab.run(&["observer", "six", "honest"]).await?;
     let conditions = |p: &EgressPolicy| -> Vec<(String, String)> {
         p.status
             .iter()
@@ -53,27 +65,26 @@ pub(super) async fn lying(cluster: Cluster) -> Result<()> {
         describe(&during)
     );
     ensure!(
-        in_state(&during, &["Verified"]) == set(&promised),
+        in_state(&during, &["Verified"]) == set(&PROMISED),
         "egressIPs moved"
     );
-    await_verified(&cluster, "batch", &promised).await.map(|_| ())
+    await_verified(&cluster, "general", &PROMISED).await.map(|_| ())
 }
 
 pub(super) async fn dead(cluster: Cluster) -> Result<()> {
-    let policy = shared_edge(&cluster).await?;
+    let policy = shared_general(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
     );
-    await_verified(&cluster, "edge", &PROMISED).await?;
-    for observer in ["one", "two", "three"] {
+    for observer in ["four", "five", "six"] {
         lab.run(&["observer", observer, "stop"]).await?;
     }
     let (proxy, url) = (proxy_url(&policy)?, "http://v4.example.test/");
     let result = async {
         let requests = client.requests(5, &proxy, url, &[])?;
         let serving = async || {
-            let policy = cluster.policies(SHARED).get("edge").await?;
+            let policy = cluster.policies(SHARED).get("general").await?;
             let status = |kind: &str| {
                 condition(&policy, kind)
                     .map(|c| c.status.clone())
@@ -103,9 +114,9 @@ pub(super) async fn dead(cluster: Cluster) -> Result<()> {
         requests.stop("with dead observers").await
     }
     .await;
-    for observer in ["one", "two", "three"] {
+    for observer in ["four", "five", "six"] {
         lab.run(&["observer", observer, "honest"]).await?;
     }
     result?;
-    await_verified(&cluster, "edge", &PROMISED).await.map(|_| ())
+    await_verified(&cluster, "general", &PROMISED).await.map(|_| ())
 }

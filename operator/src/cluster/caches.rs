@@ -25,6 +25,7 @@ use kube_runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
+use super::trouble::Trouble;
 use crate::context::Wakes;
 
 /// A policy as it is cached: one that does not deserialize is one error, not the end of the watch.
@@ -143,11 +144,13 @@ struct PodSeen {
     phase: Option<String>,
     ip: Option<String>,
     conditions: Vec<(String, String, Option<String>)>,
+    trouble: Option<Trouble>,
 }
 
 impl PodSeen {
     fn of(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
+        let trouble = Trouble::of(&status);
         let conditions = status.conditions.unwrap_or_default().into_iter();
         Self {
             labels: pod.labels().clone(),
@@ -156,6 +159,7 @@ impl PodSeen {
             phase: status.phase,
             ip: status.pod_ip,
             conditions: conditions.map(|c| (c.type_, c.status, c.message)).collect(),
+            trouble,
         }
     }
 }

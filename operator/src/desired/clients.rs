@@ -86,7 +86,10 @@ impl Sources {
 }
 
 /// What Kubernetes itself demands of a selector: one that breaks it must not select more than was meant.
-fn sound(selector: &LabelSelector) -> Result<(), String> {
+///
+/// # Errors
+/// What is wrong with which requirement.
+pub fn sound(selector: &LabelSelector) -> Result<(), String> {
     for requirement in selector.match_expressions.iter().flatten() {
         let (key, operator) = (&requirement.key, requirement.operator.as_str());
         let values = requirement

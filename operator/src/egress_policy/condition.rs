@@ -29,6 +29,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::ResolvedRefs,
+        Self::Programmed,
+        Self::EgressIpsVerified,
+        Self::Ready,
+        Self::Progressing,
+        Self::Degraded,
+    ];
+
     /// As in `type`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

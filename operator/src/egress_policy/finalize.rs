@@ -14,7 +14,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::condition::Reason;
 use super::observe::observe;
@@ -37,7 +37,31 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// # Errors
 /// The API server refused.
 pub async fn claim(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
-    set(policy, ctx, &[names::FINALIZER]).await
+    let name = policy.name_any();
+    // Server-side apply: of the list only our own entry is ours.
+    let patch = json!({
+        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+        "metadata": {"name": name, "uid": policy.uid(), "finalizers": [names::FINALIZER]},
+    });
+    let params = PatchParams::apply(MANAGER).force();
+    patched(policy, ctx, &params, &Patch::Apply(&patch)).await
+}
+
+/// Takes the finalizer off, whoever put it on: one that came with an exported manifest belongs to who applied that, and
+/// apply would leave it for ever.
+async fn release(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
+    let others: Vec<&String> = policy
+        .finalizers()
+        .iter()
+        .filter(|other| *other != names::FINALIZER)
+        .collect();
+    let version = policy.resource_version();
+    let patch = json!({"metadata": {"resourceVersion": version, "finalizers": others}});
+    let params = PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    patched(policy, ctx, &params, &Patch::Merge(&patch)).await
 }
 
 /// Drains, deletes, lets go.
@@ -68,7 +92,7 @@ pub async fn finalize(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Er
     sweep::<ServiceAccount>(ctx, &uid).await?;
     ctx.reports.forget(&uid);
     ctx.metrics.certificates(&uid, &[]);
-    set(policy, ctx, &[]).await?;
+    release(policy, ctx).await?;
     tracing::info!(policy = %object_key(policy), "fleet deleted");
     Ok(Action::await_change())
 }
@@ -108,18 +132,15 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
     publish::write(ctx, policy, &next).await
 }
 
-/// Server-side apply: only our own entry of the list is ours to add or to take away.
-async fn set(policy: &EgressPolicy, ctx: &Context, finalizers: &[&str]) -> Result<(), Error> {
+/// Sends a patch. A policy that has changed meanwhile, or has gone, is seen by the next run.
+async fn patched(
+    policy: &EgressPolicy,
+    ctx: &Context,
+    params: &PatchParams,
+    patch: &Patch<&Value>,
+) -> Result<(), Error> {
     let name = policy.name_any();
-    let patch = json!({
-        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
-        "metadata": {"name": name, "uid": policy.uid(), "finalizers": finalizers},
-    });
-    let params = PatchParams::apply(MANAGER).force();
-    match publish::api(ctx, policy)
-        .patch(&name, &params, &Patch::Apply(&patch))
-        .await
-    {
+    match publish::api(ctx, policy).patch(&name, params, patch).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
         Err(error) => Err(Error::apply("EgressPolicy", &name, error)),

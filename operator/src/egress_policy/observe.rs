@@ -23,6 +23,7 @@ use crate::cluster::apply::{current, is_behind};
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
+use crate::cluster::trouble::Trouble;
 use crate::context::Context;
 use crate::desired::{clients, config_map, secret};
 use crate::egress_pool::validate::ValidPool;
@@ -280,6 +281,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
     if matches!(phase, "Succeeded" | "Failed") {
         return None;
     }
+    let trouble = Trouble::of(&status);
     let conditions = status.conditions.unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
     let unschedulable = find("PodScheduled").filter(|c| c.reason.as_deref() == Some("Unschedulable"));
@@ -300,6 +302,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         ready: find("Ready").is_some_and(|condition| condition.status == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         unschedulable: unschedulable.and_then(|condition| condition.message.clone()),
+        trouble,
         report: answered.report,
         unreachable: answered.unreachable,
         asked: answered.asked,
@@ -323,10 +326,20 @@ fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
                 .and_then(|spec| spec.replicas)
                 .unwrap_or(0),
             settled: settled(deployment),
+            refused: refused(deployment),
         })
         .collect();
     cells.sort_by(|a, b| a.name.cmp(&b.name));
     cells
+}
+
+/// What the API server says to the pods that a Deployment's controller would make: a quota, an admission policy.
+fn refused(deployment: &Deployment) -> Option<String> {
+    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
+    let failure = conditions
+        .iter()
+        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    failure.message.clone()
 }
 
 /// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).

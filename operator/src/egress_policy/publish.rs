@@ -1,13 +1,17 @@
 //! Out: status, written only when it differs, and Events on what moved.
+//!
+//! It is written by a merge patch, which replaces lists whole. With server-side apply an entry that somebody else put
+//! into a list of status would be theirs for ever: an address that nobody promised must not stay in the contract.
 
 use egressway_core::wire::names;
 use egressway_crds::{EgressPolicy, EgressPolicyStatus};
 use jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::Error;
+use super::condition::Kind;
 use super::observe::Observed;
 use super::status::{self, Facts};
 use super::validate::Validated;
@@ -76,21 +80,24 @@ pub async fn publish(
 /// # Errors
 /// The API server refused.
 pub async fn write(ctx: &Context, policy: &EgressPolicy, next: &EgressPolicyStatus) -> Result<(), Error> {
+    let next = &with_foreign(next, policy.status.as_ref());
     if policy.status.as_ref() == Some(next) {
         return Ok(());
     }
     let name = policy.name_any();
-    let patch = json!({
-        "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
-        "metadata": {"name": name, "uid": policy.uid()}, "status": next,
-    });
-    let params = PatchParams::apply(names::FIELD_MANAGER).force();
+    let status = replacing(policy.status.as_ref(), next);
+    // Of the very object that was read: another one of the same name has a status of its own.
+    let patch = json!({"metadata": {"resourceVersion": policy.resource_version()}, "status": status});
+    let params = PatchParams {
+        field_manager: Some(names::FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
     match api(ctx, policy)
-        .patch_status(&name, &params, &Patch::Apply(&patch))
+        .patch_status(&name, &params, &Patch::Merge(&patch))
         .await
     {
         Ok(_) => {}
-        // It has gone meanwhile, or was made anew: the next run sees the new one.
+        // It has changed meanwhile, or has gone, or was made anew: the next run sees that.
         Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => return Ok(()),
         Err(error) => return Err(Error::apply("EgressPolicy status", &name, error)),
     }
@@ -98,4 +105,31 @@ pub async fn write(ctx: &Context, policy: &EgressPolicy, next: &EgressPolicyStat
     let before = policy.status.as_ref().map_or(&empty, |status| &status.conditions);
     ctx.events.moved(policy, before, &next.conditions).await;
     Ok(())
+}
+
+/// The status with the conditions of other programs, which are theirs.
+fn with_foreign(next: &EgressPolicyStatus, live: Option<&EgressPolicyStatus>) -> EgressPolicyStatus {
+    let mut next = next.clone();
+    let live = live.into_iter().flat_map(|live| &live.conditions);
+    let foreign = live.filter(|condition| Kind::ALL.iter().all(|kind| kind.as_str() != condition.type_));
+    next.conditions.extend(foreign.cloned());
+    next
+}
+
+/// What makes `live` into `next`: a field that `next` lacks is named with nothing in it.
+fn replacing(live: Option<&EgressPolicyStatus>, next: &EgressPolicyStatus) -> Value {
+    let json = |status| match serde_json::to_value(status) {
+        Ok(Value::Object(fields)) => fields,
+        Ok(_) | Err(_) => Map::new(),
+    };
+    let mut fields = json(next);
+    for gone in live
+        .map(json)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(field, _)| field)
+    {
+        fields.entry(gone).or_insert(Value::Null);
+    }
+    Value::Object(fields)
 }

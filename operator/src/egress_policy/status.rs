@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::condition::Reason;
 use super::validate::{ValidPolicy, Validated};
+use crate::cluster::trouble::Trouble;
 use crate::desired::Hashes;
 use crate::desired::secrets::Resolution;
 use crate::egress_pool::validate::ValidPool;
@@ -39,6 +40,8 @@ pub struct PodView {
     pub terminating: bool,
     /// Why the scheduler does not place it.
     pub unschedulable: Option<String>,
+    /// Why its container does not run.
+    pub trouble: Option<Trouble>,
     /// What it said last, while it answers.
     pub report: Option<Report>,
     /// It ran and answered no question several times in a row.
@@ -60,6 +63,8 @@ pub struct CellView {
     pub wanted: i32,
     /// The rollout has ended.
     pub settled: bool,
+    /// Why Kubernetes makes no pods for it.
+    pub refused: Option<String>,
 }
 
 /// Everything that a status follows from.
@@ -231,6 +236,7 @@ fn pod_status(facts: &Facts<'_>, pod: &PodView) -> PodStatus {
     let message = pod
         .unschedulable
         .clone()
+        .or_else(|| Some(pod.trouble?.text().to_owned()))
         .or_else(|| pod.report.as_ref()?.load_error.clone());
     PodStatus {
         name: pod.name.clone(),

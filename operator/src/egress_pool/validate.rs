@@ -5,6 +5,7 @@
 
 mod caps;
 mod observation;
+mod placement;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,6 +21,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
+use crate::desired::clients::sound;
 use crate::egress_policy::resources::{self, Compute};
 
 /// Proxy pods in each cell when nobody says otherwise: two, so that a node may go.
@@ -239,6 +241,7 @@ pub fn allows(
                 .selector
                 .clone()
                 .ok_or("from: Selector needs a selector")?;
+            sound(&selector).map_err(|problem| format!("selector: {problem}"))?;
             let selector: Selector = selector
                 .try_into()
                 .map_err(|error| format!("selector: {error}"))?;
@@ -307,12 +310,7 @@ fn valid_cell(n: usize, cell: &Cell, problems: &mut Problems) -> ValidCell {
             CellState::Disabled
         }
     };
-    if cell.node_selector.is_empty() {
-        problems.push(
-            format!("{field}.nodeSelector"),
-            "is empty: name the labels of the nodes behind this NAT",
-        );
-    }
+    placement::placement(&field, cell, problems);
     let promises = cell.addresses.as_ref().map(|addresses| {
         let promises = addresses.iter().enumerate();
         promises

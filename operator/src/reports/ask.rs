@@ -19,6 +19,15 @@ use tokio_util::task::AbortOnDropHandle;
 /// A pod on the same network answers in a millisecond; one that takes a second is as good as gone.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Most observers of an address that are taken from a report: a pool names no more.
+const OBSERVERS_MAX: usize = 8;
+/// Longest name of an observer: that of the field.
+const OBSERVER_CHARS_MAX: usize = 63;
+/// Longest hash: `sha256:` and 64 digits.
+const HASH_CHARS_MAX: usize = 71;
+/// Longest reason for which documents were refused. A hundred pods may have one, in an object of a megabyte.
+const ERROR_CHARS_MAX: usize = 500;
+
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -80,8 +89,31 @@ async fn ask_at(address: SocketAddr, pod_uid: &str, key: &str) -> Result<Report,
             report.version, report.uid
         )));
     }
-    report.egress.seen.truncate(SEEN_MAX);
+    bound(&mut report);
     Ok(report)
+}
+
+/// Cuts what stands in a status to what an honest pod would say: a status is stored, and its object has a limit.
+fn bound(report: &mut Report) {
+    fn cut(text: &mut String, most: usize) {
+        if text.chars().any(char::is_control) || text.chars().count() > most {
+            let printable = |c: char| if c.is_control() { ' ' } else { c };
+            *text = text.chars().map(printable).take(most).collect();
+        }
+    }
+    report.egress.seen.truncate(SEEN_MAX);
+    for seen in &mut report.egress.seen {
+        seen.observers.truncate(OBSERVERS_MAX);
+        for observer in &mut seen.observers {
+            cut(observer, OBSERVER_CHARS_MAX);
+        }
+    }
+    for policy in &mut report.policies {
+        cut(&mut policy.hash, HASH_CHARS_MAX);
+    }
+    if let Some(error) = &mut report.load_error {
+        cut(error, ERROR_CHARS_MAX);
+    }
 }
 
 #[expect(
@@ -189,5 +221,20 @@ mod tests {
         ));
         let (address, _pod) = pod(KEY, "uid", vec![b' '; BYTES_MAX + 1]).await;
         assert!(matches!(ask_at(address, "uid", KEY).await, Err(Error::Body(_))));
+    }
+
+    #[tokio::test]
+    async fn what_would_stand_in_a_status_is_cut() {
+        let mut long = report(&"h".repeat(50_000), &[("192.31.196.10", &["one"; 2000], true)]);
+        long.egress.seen[0].observers[0] = "o".repeat(50_000);
+        long.load_error = Some("\n\u{1b}[2J".repeat(2000));
+        let (address, _pod) = pod(KEY, "uid", serde_json::to_vec(&long).unwrap()).await;
+        let taken = ask_at(address, "uid", KEY).await.unwrap();
+        let error = taken.load_error.unwrap();
+        assert_eq!(error.chars().count(), ERROR_CHARS_MAX);
+        assert!(error.starts_with("  [2J  [2J"), "{error:?}");
+        let seen = &taken.egress.seen[0].observers;
+        assert_eq!((seen.len(), seen[0].len()), (OBSERVERS_MAX, OBSERVER_CHARS_MAX));
+        assert_eq!(taken.policies[0].hash.len(), HASH_CHARS_MAX);
     }
 }

@@ -33,16 +33,20 @@ fn entry() -> Entry {
     }
 }
 
+fn written(format: Format, entry: &Entry, place: &Place) -> String {
+    let mut line = Vec::new();
+    format.append(&mut line, entry, place).unwrap();
+    String::from_utf8(line).unwrap()
+}
+
 #[test]
 fn a_line_has_opentelemetrys_keys() {
-    let mut line = Vec::new();
     let place = Place {
         pod: Some("pod-1".to_owned()),
         node: None,
     };
-    Format::Json.append(&mut line, &entry(), &place).unwrap();
     assert_eq!(
-        String::from_utf8(line).unwrap(),
+        written(Format::Json, &entry(), &place),
         concat!(
             r#"{"timestamp":"1970-01-01T00:00:00Z","client.address":"192.0.2.1","client.port":1234,"#,
             r#""server.address":"2620:4f:8000::1","server.port":443,"network.peer.address":"2620:4f:8000::1","#,
@@ -57,11 +61,7 @@ fn a_line_has_opentelemetrys_keys() {
 
 #[test]
 fn other_formats_have_the_same_facts() {
-    let written = |format: Format| {
-        let mut line = Vec::new();
-        format.append(&mut line, &entry(), &Place::default()).unwrap();
-        String::from_utf8(line).unwrap()
-    };
+    let written = |format| written(format, &entry(), &Place::default());
     assert_eq!(
         written(Format::Text),
         "1970-01-01T00:00:00.000Z ERROR CONNECT [2620:4f:8000::1]:443 502 connection_refused rule=partners \
@@ -112,11 +112,7 @@ fn what_the_proxy_did_for_the_origin_is_said_where_it_was_done() {
             (Scheme::HmacSha256, "HMAC-SHA256"),
             (Scheme::RsaSha256, "RSA-SHA256"),
         ] {
-            let mut line = Vec::new();
-            format
-                .append(&mut line, &served(scheme), &Place::default())
-                .unwrap();
-            let line = String::from_utf8(line).unwrap();
+            let line = written(format, &served(scheme), &Place::default());
             assert!(line.contains(&expected.replace("NAME", name)), "{line}");
         }
     }

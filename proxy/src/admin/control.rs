@@ -18,6 +18,7 @@ use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 use crate::endpoint::{Answer, read_only, text, typed};
+use crate::log_filter;
 use crate::state::State;
 use crate::tunnel::live::TunnelInfo;
 
@@ -126,15 +127,15 @@ impl Control {
         }
         let directive = String::from_utf8_lossy(request.body());
         let directive = directive.trim();
-        let filter = match EnvFilter::try_new(directive) {
-            Ok(filter) if !directive.is_empty() => filter,
-            Ok(_) => {
-                return text(
-                    StatusCode::BAD_REQUEST,
-                    "write a level such as debug, or target=level,...\n",
-                );
-            }
-            Err(error) => return text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        if directive.is_empty() {
+            return text(
+                StatusCode::BAD_REQUEST,
+                "write a level such as debug, or target=level,...\n",
+            );
+        }
+        let filter = match log_filter::parse(directive) {
+            Ok(filter) => filter,
+            Err(problem) => return text(StatusCode::BAD_REQUEST, format!("{problem}\n")),
         };
         match (self.log_level.0)(filter) {
             Ok(()) => {

@@ -45,6 +45,14 @@ enum What {
     Optional,
 }
 
+impl Needed {
+    /// It is used where it is there, and not missed where it is not.
+    #[must_use]
+    pub fn is_optional(&self) -> bool {
+        self.what == What::Optional
+    }
+}
+
 /// What a policy's content refers to, each key once.
 #[must_use]
 pub fn needed(content: &Content) -> BTreeSet<Needed> {

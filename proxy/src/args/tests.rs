@@ -2,9 +2,14 @@
 
 use super::*;
 
+/// A command line behind the program's name.
+fn parse(line: &str) -> Result<Args, clap::Error> {
+    Args::try_parse_from(["egressway-proxy"].into_iter().chain(line.split_whitespace()))
+}
+
 #[test]
 fn the_defaults_are_those_of_a_fleet() {
-    let args = Args::try_parse_from(["egressway-proxy"]).unwrap();
+    let args = parse("").unwrap();
     assert!(args.command.is_none());
     let fleet = args.fleet;
     assert_eq!(
@@ -20,9 +25,7 @@ fn the_defaults_are_those_of_a_fleet() {
 
 #[test]
 fn alone_it_listens_on_this_machine_and_waits_for_nobody() {
-    let fleet = Args::try_parse_from(["egressway-proxy", "--policy", "p.yaml"])
-        .unwrap()
-        .fleet;
+    let fleet = parse("--policy p.yaml").unwrap().fleet;
     let on = |port| SocketAddr::from((std::net::Ipv4Addr::LOCALHOST, port));
     assert_eq!(
         (fleet.listen, fleet.admin),
@@ -33,93 +36,32 @@ fn alone_it_listens_on_this_machine_and_waits_for_nobody() {
 
 #[test]
 fn what_means_nothing_is_refused() {
-    for args in [
-        &["egressway-proxy", "observer"][..],
-        &[
-            "egressway-proxy",
-            "observer",
-            "--listen",
-            "[::]:80",
-            "--tls-cert",
-            "c",
-        ],
-        &["egressway-proxy", "--drain", "5"],
-        &["egressway-proxy", "--secrets-dir", "s"],
-        &["egressway-proxy", "forward", "--proxy", "http://p:1"],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "http://u:p@p:1",
-            "--token-file",
-            "t",
-        ],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "p:1",
-            "--token-file",
-            "t",
-        ],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "socks5://p:1",
-            "--token-file",
-            "t",
-        ],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "http://p:1/x",
-            "--token-file",
-            "t",
-        ],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "http://p",
-            "--token-file",
-            "t",
-            "--password-file",
-            "p",
-        ],
-        &[
-            "egressway-proxy",
-            "forward",
-            "--proxy",
-            "http://p",
-            "--token-file",
-            "t",
-            "--user",
-            "a:b",
-        ],
-        &["egressway-proxy", "--policy", "p", "--acl-dir", "d"],
-        &["egressway-proxy", "--policy", "p", "--report", "[::]:1"],
-        &["egressway-proxy", "--policy", "p", "--report-key-file", "k"],
-        &["egressway-proxy", "--insecure-allow", "localhost"],
-        &["egressway-proxy", "--resolver", "dns.example"],
-        &[
-            "egressway-proxy",
-            "--admin",
-            "[::]:1",
-            "observer",
-            "--listen",
-            "[::]:80",
-        ],
+    for line in [
+        "observer",
+        "observer --listen [::]:80 --tls-cert c",
+        "--drain 5",
+        "--secrets-dir s",
+        "forward --proxy http://p:1",
+        "forward --proxy http://u:p@p:1 --token-file t",
+        "forward --proxy p:1 --token-file t",
+        "forward --proxy socks5://p:1 --token-file t",
+        "forward --proxy http://p:1/x --token-file t",
+        "forward --proxy http://p --token-file t --password-file p",
+        "forward --proxy http://p --token-file t --user a:b",
+        "--policy p --acl-dir d",
+        "--policy p --report [::]:1",
+        "--policy p --report-key-file k",
+        "--insecure-allow localhost",
+        "--resolver dns.example",
+        "--admin [::]:1 observer --listen [::]:80",
     ] {
-        assert!(Args::try_parse_from(args).is_err(), "{args:?}");
+        assert!(parse(line).is_err(), "{line}");
     }
 }
 
 #[test]
 fn the_observer_listens_on_every_address_given() {
-    let args =
-        Args::try_parse_from(["p", "observer", "--listen", "0.0.0.0:80", "--listen", "[::1]:80"]).unwrap();
+    let args = parse("observer --listen 0.0.0.0:80 --listen [::1]:80").unwrap();
     let Some(Command::Observer(observer)) = args.command else {
         unreachable!()
     };

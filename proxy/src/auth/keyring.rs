@@ -9,13 +9,14 @@ use std::sync::{Arc, LazyLock};
 
 use egressway_core::acl::Policy;
 use egressway_core::wire::document::{self, Auth, SecretRef};
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ResolvesServerCert;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 
 use super::certificate::{AnyOf, Verifier};
+use crate::key_pair;
 use crate::signing::Signer;
 use crate::upstream_tls::roots::revocations;
 
@@ -201,20 +202,11 @@ impl Keys {
     /// # Errors
     /// What is missing or broken.
     pub fn certified_key(&self, secret: &str) -> Result<Arc<CertifiedKey>, Problem> {
-        let broken = |problem: &str| Problem::new(secret, problem);
-        let chain = self.pem(secret, TLS_CERT)?;
-        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| broken("tls.crt cannot be read"))?;
-        if chain.is_empty() {
-            return Err(broken("tls.crt holds no certificate"));
-        }
-        let key = PrivateKeyDer::from_pem_slice(self.pem(secret, TLS_KEY)?.as_bytes())
-            .map_err(|_| broken("tls.key holds no private key that can be read"))?;
+        let (chain, key) = (self.pem(secret, TLS_CERT)?, self.pem(secret, TLS_KEY)?);
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        CertifiedKey::from_der(chain, key, &provider)
+        key_pair::parse(chain, key, &provider)
             .map(Arc::new)
-            .map_err(|_| broken("tls.key is not the key of tls.crt, or of an unknown kind"))
+            .map_err(|broken| Problem::new(secret, broken))
     }
 
     /// The roots of a CA.

@@ -212,7 +212,7 @@ impl Explained {
             );
         }
         if let Some(signing) = self.signing {
-            line("signing", format!("{signing:?}"));
+            line("signing", signing.name().to_owned());
         }
         for address in self.addresses.iter().flatten() {
             let verdict = address
@@ -271,6 +271,7 @@ pub(super) fn summary(checked: &Checked, output: Output) -> anyhow::Result<Strin
         pool: documents.pool.name.clone(),
         secrets: secrets
             .iter()
+            .filter(|one| !one.is_optional())
             .map(|one| format!("{}/{}", one.name, one.key))
             .collect(),
         without_effect: documents.idle.clone(),

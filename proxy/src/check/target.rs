@@ -31,8 +31,10 @@ pub(super) fn parse(text: &str, method: Option<&str>) -> anyhow::Result<Asked> {
     let malformed = || format!("target {text:?}");
     let (scheme, rest) = match text.split_once("://") {
         None => (None, text),
-        Some((scheme, rest)) => (Some(scheme), rest),
+        // RFC 3986, 3.1: in any case.
+        Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
     };
+    let scheme = scheme.as_deref();
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or((rest, ""));
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -89,6 +91,8 @@ mod tests {
                 Some("a.example:80 GET /x port false"),
             ),
             ("a.example:", None, None),
+            ("HTTPS://A.example", None, Some("a.example:443 tunnel")),
+            ("Http://a.example/", None, Some("a.example:80 GET / port false")),
             ("A.example.:443", None, Some("a.example:443 tunnel")),
             ("192.175.48.1:80", None, Some("192.175.48.1:80 tunnel")),
             (

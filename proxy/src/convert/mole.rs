@@ -25,7 +25,7 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
         let name = service.text("name")?.context("a service has no name")?;
         if name == ROLE {
             action = Action::parse(service.text("action")?.as_deref())?;
-            allowed = Hosts::of(service.texts("allowed_domains")?, "allowed_domains", notes);
+            allowed = Hosts::allowed(service.texts("allowed_domains")?, "allowed_domains", notes);
             service.note("project", "was for logs and metrics only", notes);
             service.rest(notes);
         } else {
@@ -34,7 +34,7 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
             ));
         }
     }
-    let global_allow = Hosts::of(keys.texts("global_allow_list")?, "global_allow_list", notes);
+    let global_allow = Hosts::allowed(keys.texts("global_allow_list")?, "global_allow_list", notes);
     let mut deny = Hosts::of(keys.texts("global_deny_list")?, "global_deny_list", notes);
     deny.names.retain(|denied| {
         let overridden = allowed.names.iter().any(|own| overlap(own, denied));

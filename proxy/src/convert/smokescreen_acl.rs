@@ -59,7 +59,7 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
         other => bail!("version {other:?} is not v1"),
     }
     let global = Global {
-        allow: Hosts::of(keys.texts("global_allow_list")?, "global_allow_list", notes),
+        allow: Hosts::allowed(keys.texts("global_allow_list")?, "global_allow_list", notes),
         deny: Hosts::of(keys.texts("global_deny_list")?, "global_deny_list", notes),
     };
     let mut services = Vec::new();
@@ -102,7 +102,7 @@ fn service(mut keys: Keys, name: Option<String>, notes: &mut Vec<String>) -> any
     let field = format!("{shown}: allowed_domains");
     let service = Service {
         action: Action::parse(keys.text("action")?.as_deref()).with_context(|| shown.clone())?,
-        allowed: Hosts::of(keys.texts("allowed_domains")?, &field, notes),
+        allowed: Hosts::allowed(keys.texts("allowed_domains")?, &field, notes),
         name,
     };
     keys.note(

@@ -1,5 +1,7 @@
 //! What comes of a configuration loads, and says to targets what the configuration said.
 
+mod notes;
+
 use egressway_core::acl::{Ask, Target};
 use egressway_core::manifest::Place;
 

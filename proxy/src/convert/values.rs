@@ -44,6 +44,31 @@ impl Hosts {
         hosts
     }
 
+    /// Those of an allow list: what the compiled-in floor refuses all the same is named.
+    pub(super) fn allowed(globs: Vec<String>, field: &str, notes: &mut Vec<String>) -> Self {
+        let (hosts, floor) = (Self::of(globs, field, notes), Floor::new(&[]));
+        for name in &hosts.names {
+            // Any name of a pattern: what decides is its suffix.
+            let one = name.strip_prefix("*.").map(|suffix| format!("a.{suffix}"));
+            if floor.check_name(one.as_deref().unwrap_or(name)).is_err() {
+                notes.push(format!(
+                    "{field} {name}: is looked up only where caps.internalDestinations of a pool has that very host, and its cidrs"
+                ));
+            }
+        }
+        for cidr in &hosts.cidrs {
+            let refused = range(cidr).and_then(|(net, _)| tier(&net));
+            notes.extend(refused.map(|deny| {
+                if deny == Deny::AddressInternal {
+                    format!("{field} {cidr}: is private: only caps.internalDestinations of a pool opens it")
+                } else {
+                    format!("{field} {cidr}: nothing opens it, whatever a rule says")
+                }
+            }));
+        }
+        hosts
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.names.is_empty() && self.cidrs.is_empty()
     }

@@ -8,6 +8,7 @@ use super::keys::Keys;
 use super::values::{SERVER_TLS, any_port, go_duration, range, tier, tls_listener};
 
 /// Its defaults, which are what a configuration means that leaves a key out.
+const PORT: u16 = 9090;
 const CONNECT: &str = "10s";
 const READ: &str = "10s";
 const LIFETIME: &str = "60s";
@@ -18,9 +19,14 @@ const CLIENT_TLS: &str = "client-tls";
 pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
     let mut converted = Converted::default();
     let notes = &mut converted.notes;
-    let mut listener = None;
+    let (mut listener, mut plain) = (None, false);
     let mut listeners: Vec<Keys> = keys.object("listener")?.into_iter().collect();
     listeners.extend(keys.objects("listeners")?);
+    if listeners.is_empty() {
+        notes.push(format!(
+            "listener: give --listen '[::]:{PORT}' to the proxy, where Webhook Sentry listens"
+        ));
+    }
     for mut one in listeners {
         if let Some(address) = one.text("address")? {
             notes.push(format!(
@@ -32,9 +38,17 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
             notes.push(format!(
                 "listener: put certFile and keyFile into Secret {SERVER_TLS} as tls.crt and tls.key"
             ));
+        } else {
+            plain = true;
         }
         let _ = (one.text("certFile")?, one.text("keyFile")?);
         one.rest(notes);
+    }
+    if plain && listener.is_some() {
+        notes.push(
+            "listener of type http: a policy's listener speaks TLS or does not; run a second proxy without listener.tls for it"
+                .to_owned(),
+        );
     }
     let client_certificate = match (keys.text("clientCertFile")?, keys.text("clientKeyFile")?) {
         (None, None) => None,
@@ -82,6 +96,10 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
         (
             "insecureSkipCidrDenyList",
             "the SSRF floor always holds; --insecure-allow CIDR is for tests",
+        ),
+        (
+            "mozillaCaCerts",
+            "give --roots FILE to the proxy where the roots built into it are not wanted",
         ),
         ("accessLog", "give --log-format and --log-file to the proxy"),
         (

@@ -499,7 +499,7 @@ impl Reason {
     pub const fn next_step(&self) -> &'static str {
         match self {
             Self::Deny(Deny::NoRuleMatches) => {
-                "Add the host and port to an Allow rule of the EgressPolicy, or ask its owner to."
+                "Add the host and port to an Allow rule of the EgressPolicy, or ask its owner to. A rule with http is for plain requests of its methods and paths alone."
             }
             Self::Deny(Deny::DeniedByRule { .. } | Deny::AddressDeniedByRule { .. }) => {
                 "A Deny rule beats every Allow rule; ask the owner of the EgressPolicy."

@@ -331,3 +331,18 @@ fn a_delivery_that_does_not_verify_says_why() {
     assert_eq!(hmac(&[("a", "abcd")]), Err(Problem::Mismatch));
     assert_eq!(PublicKey::from_pem("x").unwrap_err(), Broken::NotPublic);
 }
+
+#[test]
+fn a_public_key_that_verifies_nothing_is_not_the_deliverys_fault() {
+    /// RSA with 1024 bits, OpenSSL's.
+    const SHORT: &str = "-----BEGIN PUBLIC KEY-----
+MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQCYnuMVHbVF4lsi+j0Ys10Cadjf
+vNS3QzM9qnVMkz805U+0SQq7eP0655PgEmAXD1yKQ6t9fthhMSGSQIlpGW9eAUd3
+tmVaSpBgJJ5htuJFJ8V2IkiDoVI+mjZz938OVNCifQ9sT4O/NnWFs14TPQFF0vb1
+tK0hd2K8kduk8YNPSQIDAQAB
+-----END PUBLIC KEY-----";
+    let ec = rcgen::KeyPair::generate().unwrap().public_key_pem();
+    for text in [SHORT, &ec] {
+        assert_eq!(PublicKey::from_pem(text).unwrap_err(), Broken::NotRsa, "{text}");
+    }
+}

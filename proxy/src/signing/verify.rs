@@ -7,6 +7,10 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::key::{Broken, HmacKey, decode_base64};
 use super::standard::{self, ID, SIGNATURE, TIMESTAMP};
+use crate::der::rsa_bits;
+
+/// Lengths of keys that the algorithm takes.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 
 /// Why a delivery does not verify.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -154,11 +158,14 @@ impl PublicKey {
     /// From PEM (`PUBLIC KEY`).
     ///
     /// # Errors
-    /// Not PEM of a public key.
+    /// Not PEM of a public key, or not one that verifies anything: that is no fault of the delivery.
     pub fn from_pem(text: &str) -> Result<Self, Broken> {
-        SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes())
-            .map(Self)
-            .map_err(|_| Broken::NotPublic)
+        let key = SubjectPublicKeyInfoDer::from_pem_slice(text.as_bytes()).map_err(|_| Broken::NotPublic)?;
+        if rsa_bits(&key).is_some_and(|bits| RSA_BITS.contains(&bits)) {
+            Ok(Self(key))
+        } else {
+            Err(Broken::NotRsa)
+        }
     }
 }
 

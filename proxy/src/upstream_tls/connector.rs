@@ -9,8 +9,7 @@ use egressway_core::wire::document::{Secret, TlsVersion, UpstreamTls};
 use jiff::Timestamp;
 use rustls::client::{ResolvesClientCert, Resumption, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateRevocationListDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, RootCertStore, SignatureScheme};
@@ -24,6 +23,7 @@ use super::roots::{Bundle, revocations};
 use super::sessions::Sessions;
 use super::stream::TlsOrigin;
 use super::verifier::Verifier;
+use crate::key_pair;
 
 /// Keys of the Secrets, as of type kubernetes.io/tls.
 const CERTIFICATE: &str = "tls.crt";
@@ -214,18 +214,9 @@ fn certified(
             .get(key)
             .ok_or_else(|| unusable(format!("has no key {key}")))
     };
-    let (chain, key) = (find(CERTIFICATE)?, find(KEY)?);
-    let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| unusable(format!("{CERTIFICATE}: {error}")))?;
-    if chain.is_empty() {
-        return Err(unusable(format!("{CERTIFICATE} holds no certificate")));
-    }
-    let key =
-        PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| unusable(format!("{KEY}: {error}")))?;
-    let certified =
-        CertifiedKey::from_der(chain, key, provider).map_err(|error| unusable(error.to_string()))?;
-    Ok(Arc::new(certified))
+    key_pair::parse(find(CERTIFICATE)?, find(KEY)?, provider)
+        .map(Arc::new)
+        .map_err(|broken| unusable(broken.to_string()))
 }
 
 /// The client certificate, if the rule has one; it notes when it was asked for.

@@ -7,13 +7,9 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
-use crate::der::{SEQUENCE, element};
+use crate::der::{element, rsa_bits, sequence};
 
 const VERSION: u8 = 0xa0;
-const INTEGER: u8 = 0x02;
-const BIT_STRING: u8 = 0x03;
-/// rsaEncryption, 1.2.840.113549.1.1.1 (RFC 8017, A.1).
-const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
@@ -45,30 +41,6 @@ pub(super) fn facts(mut certificate: &[u8]) -> Option<Facts> {
         not_after: time(not_after)?,
         rsa_bits: rsa_bits(tbs),
     })
-}
-
-/// Of a SubjectPublicKeyInfo, which is next.
-fn rsa_bits(mut tbs: &[u8]) -> Option<usize> {
-    let mut info = sequence(&mut tbs)?;
-    let mut algorithm = sequence(&mut info)?;
-    let (_, oid) = element(&mut algorithm)?;
-    let (BIT_STRING, bits) = element(&mut info)? else {
-        return None;
-    };
-    // No bit of the last byte is unused.
-    let mut bits = bits.strip_prefix(&[0])?;
-    let mut key = (oid == RSA).then(|| sequence(&mut bits))??;
-    let (INTEGER, modulus) = element(&mut key)? else {
-        return None;
-    };
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    let first = modulus.get(zeros)?;
-    Some((modulus.len() - zeros) * 8 - first.leading_zeros() as usize)
-}
-
-fn sequence<'a>(der: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (tag, content) = element(der)?;
-    (tag == SEQUENCE).then_some(content)
 }
 
 /// `YYMMDDHHMMSSZ` or `YYYYMMDDHHMMSSZ` (RFC 5280, 4.1.2.5).

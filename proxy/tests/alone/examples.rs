@@ -69,6 +69,20 @@ fn the_examples_say_what_their_comments_say() {
 }
 
 #[test]
+fn what_check_says_is_spelt_as_policies_spell_it() {
+    let file = top().join("examples/webhooks.yaml").display().to_string();
+    let (_, said) = run(&["check", "--policy", &file]);
+    // A list of revoked certificates is missed by nobody.
+    assert!(
+        said.contains("bank-ca/ca.crt") && !said.contains("ca.crl"),
+        "{said}"
+    );
+    let target = "http://api.bank.example/hooks/a";
+    let (_, said) = run(&["check", "--policy", &file, "--method", "POST", target]);
+    assert!(said.contains(" RSA-SHA256"), "{said}");
+}
+
+#[test]
 fn the_page_of_command_lines_has_every_flag() {
     let page = fs::read_to_string(top().join("docs/reference/cli.md")).unwrap();
     for (command, heading) in [

@@ -1,9 +1,11 @@
 //! TLS that the proxy makes towards origins: what passes over it, and how it ends. Who is believed is in `believed.rs`,
-//! what is shown in `shown.rs`, what is kept in `kept.rs`, TLS that the client asks for in `on_request.rs`.
+//! what is shown in `shown.rs`, what is kept in `kept.rs`; revocation lists are in `revocation.rs`, TLS that the client
+//! asks for in `on_request.rs`.
 
 mod believed;
 mod kept;
 mod on_request;
+mod revocation;
 mod shown;
 
 use std::time::Duration;
@@ -101,9 +103,16 @@ async fn refused(proxy: &Proxy, port: u16, serve: impl Future<Output = ()>) -> S
     }
 }
 
-/// The answer where the handshake with this origin is to fail.
-async fn refused_by(proxy: &Proxy, origin: &TlsServer) -> String {
-    let serve = async { drop(origin.try_accept().await) };
+/// The answer to one request; the origin answers it with 200 if it gets that far.
+async fn asked(proxy: &Proxy, origin: &TlsServer) -> String {
+    let serve = async {
+        loop {
+            if let Ok(mut stream) = origin.try_accept().await {
+                answer(&mut stream, OK_CLOSE).await;
+                let _ = stream.shutdown().await;
+            }
+        }
+    };
     refused(proxy, origin.port(), serve).await
 }
 

@@ -21,6 +21,7 @@ import (
 // client is how fetch and loop make requests.
 type client struct {
 	only4, only6, insecure, tunnel bool
+	ordinary                       bool
 	proxy, ca, sni, method, data   string
 	proxyBearer                    string
 	cert, key                      string
@@ -33,6 +34,7 @@ func (c *client) flags(f *flag.FlagSet) {
 	f.BoolVar(&c.only6, "6", false, "connect over IPv6 only")
 	f.StringVar(&c.proxy, "proxy", "", "proxy URL; 'none' ignores HTTP_PROXY and HTTPS_PROXY, which are used otherwise")
 	f.BoolVar(&c.tunnel, "tunnel", false, "CONNECT through the proxy for http:// as well")
+	f.BoolVar(&c.ordinary, "ordinary", false, "leave the proxy to net/http, as most Go programs do; of a refused CONNECT it tells the reason phrase alone")
 	f.StringVar(&c.ca, "ca", "", "PEM file of the CAs to trust")
 	f.StringVar(&c.cert, "cert", "", "PEM file of a client certificate, for whoever asks, proxy or destination")
 	f.StringVar(&c.key, "key", "", "PEM file of its key")
@@ -100,7 +102,8 @@ func (c *client) proxyFor(r *http.Request) (*url.URL, error) {
 }
 
 // transport makes the way for one URL: direct, absolute-form through the proxy, or a tunnel through the proxy. The
-// tunnel is made here and not by net/http, which would drop the status and the headers of a refused CONNECT.
+// tunnel is made here and not by net/http, which would drop the status and the headers of a refused CONNECT; unless
+// the request is to be what an ordinary program makes.
 func (c *client) transport(r *http.Request) (*http.Transport, error) {
 	config, err := c.tlsConfig()
 	if err != nil {
@@ -113,7 +116,7 @@ func (c *client) transport(r *http.Request) (*http.Transport, error) {
 	t := &http.Transport{DialContext: c.dial, TLSClientConfig: config}
 	switch {
 	case proxy == nil:
-	case r.URL.Scheme == "https" || c.tunnel:
+	case !c.ordinary && (r.URL.Scheme == "https" || c.tunnel):
 		t.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
 			return c.connect(ctx, proxy, address)
 		}

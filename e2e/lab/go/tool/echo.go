@@ -16,6 +16,8 @@ import (
 //	/echo            the request's body back
 //	/headers         the request's headers as JSON
 //	/bytes/N         N bytes
+//	/stream/N        N bytes without saying so before
+//	/late/SECONDS    nothing for so long, and then the usual answer
 //	/slow/SECONDS    a dot every 100 ms for so long
 //	/status/NNN      that status
 func echoHandler(name string) http.Handler {
@@ -38,6 +40,16 @@ func echoHandler(name string) http.Handler {
 			w.Header().Set("Content-Type", "application/octet-stream")
 			w.Header().Set("Content-Length", value)
 			io.CopyN(w, zeros{}, int64(number))
+		case kind == "stream" && numeric:
+			w.Header().Set("Content-Type", "application/octet-stream")
+			http.NewResponseController(w).Flush()
+			io.CopyN(w, zeros{}, int64(number))
+		case kind == "late" && numeric:
+			select {
+			case <-r.Context().Done():
+			case <-time.After(time.Duration(number) * time.Second):
+				fmt.Fprintln(w, source)
+			}
 		case kind == "slow" && numeric:
 			drip(w, r, number)
 		case kind == "status" && numeric && number >= 200 && number <= 599:

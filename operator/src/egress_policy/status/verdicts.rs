@@ -1,10 +1,12 @@
 //! Pure: what the conditions say. Ready=False always names the next action.
 
 mod resolved;
+mod stuck;
 mod verified;
 
 use std::collections::BTreeSet;
 
+use egressway_core::wire::names::REPORT_PORT;
 use egressway_core::wire::report::Phase;
 use jiff::SignedDuration;
 
@@ -98,6 +100,14 @@ fn programmed(facts: &Facts<'_>) -> Verdict {
             format!("{} of {all} pods are about to enforce the ACL", lagging.len()),
         )
     };
+    let silent = lagging.iter().filter(|pod| pod.unreachable);
+    let silent = name(silent.map(|pod| pod.name.as_str()));
+    if reason == Reason::PodsLagging && !silent.is_empty() {
+        let next = "look for a network policy between the operator and the fleets, and at the pods' nodes";
+        message.push_str(&format!(
+            ". No answer on port {REPORT_PORT} from {silent}: {next}"
+        ));
+    }
     if !broken.is_empty() {
         message.push_str(&format!(
             ". Refused by {}",
@@ -163,12 +173,8 @@ fn no_pods(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     }) {
         return verdict(Reason::Quarantined, verified.message.clone());
     }
-    if let Some(why) = counted(facts).find_map(|pod| pod.unschedulable.as_ref()) {
-        let next = "label and taint nodes as the pool's cells say, or add nodes";
-        return verdict(
-            Reason::Unschedulable,
-            format!("the scheduler says: {why}. {next}"),
-        );
+    if let Some((reason, why)) = stuck::stuck(facts) {
+        return verdict(reason, why);
     }
     if facts
         .pool
@@ -250,7 +256,11 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         return verdict(
             true,
             Reason::CellDown,
-            format!("no pod of cell {} serves", name(down.into_iter())),
+            format!(
+                "no pod of cell {} serves{}",
+                name(down.into_iter()),
+                because(facts)
+            ),
         );
     }
     if facts.clients_left_out {
@@ -279,7 +289,7 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         return verdict(
             true,
             Reason::ReducedCapacity,
-            format!("{ready} of {wanted} pods are ready"),
+            format!("{ready} of {wanted} pods are ready{}", because(facts)),
         );
     }
     verdict(
@@ -287,6 +297,11 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         Reason::AsExpected,
         "the fleet is as it should be".to_owned(),
     )
+}
+
+/// Behind what is missing: why, if somebody says so.
+fn because(facts: &Facts<'_>) -> String {
+    stuck::stuck(facts).map_or_else(String::new, |(_, why)| format!("; {why}"))
 }
 
 /// The first few, and how many more.

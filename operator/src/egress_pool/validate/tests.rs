@@ -1,5 +1,7 @@
 //! Rows for pools: each problem with its field and what to write instead, and what defaults and times mean.
 
+mod odd;
+
 use egressway_core::wire::document::OnMismatch;
 use serde_json::{Value, json};
 

@@ -63,6 +63,11 @@ const LINES: Hostile = &[
         &["GETGETGETGETGETGETGETGETGETGETGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n"],
     ),
     (405, &["TRACE http://O/ HTTP/1.1\r\nHost: O\r\n\r\n"]),
+    // RFC 9112, 3: a method longer than any that is known.
+    (
+        501,
+        &["GETGETGETGETGETGETGETGETGETGETGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n"],
+    ),
 ];
 
 /// The target.

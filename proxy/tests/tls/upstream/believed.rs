@@ -9,7 +9,7 @@ use rustls::version::TLS12;
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{OK_CLOSE, answer, ask, assert_refused, get, once, proxy, refused, refused_by, roots, tls};
+use super::{OK_CLOSE, answer, ask, asked, assert_refused, get, once, proxy, refused, roots, tls};
 use crate::pki::{BOTH, Ca, HOST, Identity, TlsServer, documents, rule, secret, self_signed, server};
 use crate::support::{OK, accept, dial, origin, read_exact, start, start_with, status};
 
@@ -35,7 +35,7 @@ async fn each_fault_of_a_certificate_has_its_name() {
     let proxy = proxy(tls(), &[trusted]).await;
     for (identity, code) in table {
         let origin = TlsServer::new(server(identity, None, BOTH)).await;
-        let answer = refused_by(&proxy, &origin).await;
+        let answer = asked(&proxy, &origin).await;
         assert_refused(&answer, code, 502);
         assert!(answer.contains("; error=tls_certificate_error; "), "{answer}");
     }
@@ -45,30 +45,11 @@ async fn each_fault_of_a_certificate_has_its_name() {
 }
 
 #[tokio::test]
-async fn a_revocation_list_past_its_end_refuses_all() {
-    let ca = Ca::new("ca");
-    let (good, revoked) = (ca.issue(HOST), ca.issue("other.example"));
-    let origin = TlsServer::new(server(&good, None, BOTH)).await;
-    for (end, code) in [(2099, None), (2021, Some("roots_unavailable"))] {
-        let list = ca.revoke_until(&revoked, end);
-        let trusted = ("ca", secret(&[("ca.crt", ca.pem()), ("ca.crl", &list)]));
-        let proxy = proxy(tls(), &[trusted]).await;
-        match code {
-            None => assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full),
-            Some(code) => {
-                let answer = refused_by(&proxy, &origin).await;
-                assert_refused(&answer, code, 500);
-            }
-        }
-    }
-}
-
-#[tokio::test]
 async fn the_public_roots_do_not_vouch_for_a_private_ca_and_a_private_ca_replaces_them() {
     let ca = Ca::new("ca");
     let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
     let proxy = proxy(UpstreamTls::default(), &[roots(&ca)]).await;
-    let answer = refused_by(&proxy, &origin).await;
+    let answer = asked(&proxy, &origin).await;
     assert_refused(&answer, "tls_certificate_unknown_issuer", 502);
 }
 
@@ -85,7 +66,7 @@ async fn roots_in_a_file_count_for_rules_that_name_none() {
     let origin = TlsServer::new(server(&ca.issue(HOST), None, BOTH)).await;
     assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full);
     let stranger = TlsServer::new(server(&other.issue(HOST), None, BOTH)).await;
-    let answer = refused_by(&proxy, &stranger).await;
+    let answer = asked(&proxy, &stranger).await;
     assert_refused(&answer, "tls_certificate_unknown_issuer", 502);
 }
 
@@ -203,7 +184,7 @@ async fn versions_below_the_rules_lowest_are_not_spoken() {
     };
     let old = TlsServer::new(server(&identity, None, &[&TLS12])).await;
     let strict = proxy(strict, &[roots(&ca)]).await;
-    let refusal = refused_by(&strict, &old).await;
+    let refusal = asked(&strict, &old).await;
     assert_refused(&refusal, "tls_version_unsupported", 502);
     let lenient = proxy(tls(), &[roots(&ca)]).await;
     let mut client = dial(lenient.address).await;

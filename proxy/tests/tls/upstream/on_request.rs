@@ -19,6 +19,9 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
     for field in [
         "X-Egressway-TLS: true\r\n",
         "x-egressway-tls: TRUE\r\n",
+        "X-Egressway-TLS: 1\r\n",
+        "X-Egressway-TLS: yes\r\n",
+        "X-Egressway-TLS: false\r\nX-Egressway-TLS: true\r\n",
         "X-WhSentry-TLS: yes\r\n",
         "X-WhSentry-TLS: 1\r\n",
     ] {
@@ -32,7 +35,8 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
     for field in [
         "",
         "X-Egressway-TLS: false\r\n",
-        "X-Egressway-TLS: 1\r\n",
+        "X-Egressway-TLS: 0\r\n",
+        "X-Egressway-TLS:\r\n",
         "X-WhSentry-TLS: 0\r\n",
         "X-WhSentry-TLS: False\r\n",
     ] {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::version::{TLS12, TLS13};
 
-use super::{answer, ask, assert_refused, get, proxy, refused_by, roots, tls, with_certificate};
+use super::{answer, ask, asked, assert_refused, get, proxy, roots, tls, with_certificate};
 use crate::pki::{BOTH, Ca, HOST, Identity, TlsServer, documents, rule, secret, server};
 use crate::support::{OK, dial, origin, status, untouched};
 
@@ -29,13 +29,13 @@ async fn a_client_certificate_is_shown_where_the_rule_has_one() {
         assert_eq!(status(&answered), 200, "{answered}");
 
         let none = proxy(tls(), &[roots(&ca), ("client", good.secret())]).await;
-        let answer = refused_by(&none, &origin).await;
+        let answer = asked(&none, &origin).await;
         assert_refused(&answer, "tls_client_certificate_required", 502);
         assert!(answer.contains("error=tls_alert_received; alert-id="), "{answer}");
 
         let bad = strangers.issue("client.example");
         let bad = proxy(with_certificate(), &[roots(&ca), ("client", bad.secret())]).await;
-        let answer = refused_by(&bad, &origin).await;
+        let answer = asked(&bad, &origin).await;
         assert_refused(&answer, "tls_client_certificate_refused", 502);
     }
 }

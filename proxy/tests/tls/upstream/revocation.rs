@@ -1,10 +1,11 @@
-//! A revocation list that is no list revokes nothing, so it must not stand for one.
+//! Revocation lists: one that has ended, or is none, revokes nothing, so it must not stand for one.
 
 use egressway_core::wire::document::Secret;
+use rustls::HandshakeKind;
 
-use super::pki::{BOTH, Ca, HOST, TlsServer, documents, rule, secret, server};
-use super::support::status;
-use super::{asked, assert_code, proxy, tls};
+use super::{asked, assert_refused, once, proxy, tls};
+use crate::pki::{BOTH, Ca, HOST, TlsServer, documents, rule, secret, server};
+use crate::support::status;
 
 /// As a file is in the middle of being written, or holds something else.
 const NO_LISTS: &[&str] = &[
@@ -30,7 +31,7 @@ async fn a_list_that_is_none_refuses_rather_than_revokes_nothing() {
         let problems = documents.secrets.problems().join("\n");
         assert!(problems.contains("Secret ca: ca.crl"), "{lists:?}: {problems}");
         let proxy = proxy(tls(), &[trusted(&ca, lists)]).await;
-        assert_code(&asked(&proxy, &origin).await, "roots_unavailable", 500);
+        assert_refused(&asked(&proxy, &origin).await, "roots_unavailable", 500);
         proxy.logged(&["roots_unavailable", "ca.crl"]).await;
     }
 }
@@ -43,12 +44,12 @@ async fn a_list_that_breaks_leaves_the_last_good_one_in_force() {
     let valid = TlsServer::new(server(&good, None, BOTH)).await;
     let origin = TlsServer::new(server(&revoked, None, BOTH)).await;
     let proxy = proxy(tls(), &[trusted(&ca, &list)]).await;
-    assert_code(&asked(&proxy, &origin).await, "tls_certificate_revoked", 502);
+    assert_refused(&asked(&proxy, &origin).await, "tls_certificate_revoked", 502);
     for lists in NO_LISTS {
         proxy
             .state
             .set_in_force(documents(rule(Some(tls()), None), &[trusted(&ca, lists)]));
-        assert_code(&asked(&proxy, &origin).await, "tls_certificate_revoked", 502);
+        assert_refused(&asked(&proxy, &origin).await, "tls_certificate_revoked", 502);
         assert_eq!(status(&asked(&proxy, &valid).await), 200, "{lists:?}");
     }
     // Taken away on purpose, it is gone.
@@ -57,4 +58,22 @@ async fn a_list_that_breaks_leaves_the_last_good_one_in_force() {
         .state
         .set_in_force(documents(rule(Some(tls()), None), &[without]));
     assert_eq!(status(&asked(&proxy, &origin).await), 200);
+}
+
+#[tokio::test]
+async fn a_revocation_list_past_its_end_refuses_all() {
+    let ca = Ca::new("ca");
+    let (good, revoked) = (ca.issue(HOST), ca.issue("other.example"));
+    let origin = TlsServer::new(server(&good, None, BOTH)).await;
+    for (end, code) in [(2099, None), (2021, Some("roots_unavailable"))] {
+        let list = ca.revoke_until(&revoked, end);
+        let proxy = proxy(tls(), &[trusted(&ca, &list)]).await;
+        match code {
+            None => assert_eq!(once(&proxy, &origin).await, HandshakeKind::Full),
+            Some(code) => {
+                let answer = asked(&proxy, &origin).await;
+                assert_refused(&answer, code, 500);
+            }
+        }
+    }
 }

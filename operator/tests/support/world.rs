@@ -1,0 +1,232 @@
+//! The operator on the API server in memory: its context, its caches, and the writing ends of them.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use egressway_operator::cluster::apply::Memory;
+use egressway_operator::cluster::caches::{Caches, Writers, caches};
+use egressway_operator::cluster::client_pods::{ClientPods, PodSeen};
+use egressway_operator::cluster::issuer::Issuers;
+use egressway_operator::context::{Context, Settings, Wakes};
+use egressway_operator::egress_policy::retry::Failures;
+use egressway_operator::events::Events;
+use egressway_operator::metrics::Metrics;
+use egressway_operator::reports::Reports;
+use http::{Request, Response};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use kube_runtime::reflector::Lookup;
+use kube_runtime::reflector::store::Writer;
+use kube_runtime::watcher::Event;
+use prometheus_client::registry::Registry;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{FLEETS, State};
+
+/// The server, the operator's context on it, and the caches' writing ends.
+pub(crate) struct World {
+    /// The server.
+    pub(crate) api: Arc<Mutex<State>>,
+    /// What reconciles get.
+    pub(crate) ctx: Arc<Context>,
+    writers: Writers,
+}
+
+/// The time in these tests.
+pub(crate) fn now() -> Timestamp {
+    "2027-01-01T00:00:00Z".parse().unwrap()
+}
+
+fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
+    let state = Arc::clone(api);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let state = Arc::clone(&state);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            let silent = state.lock().unwrap().silent.clone();
+            if silent.as_deref() == Some(head.uri.path()) {
+                std::future::pending::<()>().await;
+            }
+            let (status, answer) =
+                state
+                    .lock()
+                    .unwrap()
+                    .answer(&head.method, head.uri.path(), head.uri.query(), &body);
+            let response = Response::builder()
+                .status(status)
+                .header("content-type", "application/json");
+            Ok::<_, Infallible>(
+                response
+                    .body(Body::from(answer.to_string().into_bytes()))
+                    .unwrap(),
+            )
+        }
+    });
+    let client = Client::new(service, "system");
+    let (caches, writers): (Caches, Writers) = caches();
+    let context = Context {
+        client: client.clone(),
+        wakes: Arc::new(Wakes::new(&caches)),
+        caches,
+        client_pods: Arc::new(ClientPods::default()),
+        issuers: Arc::new(Issuers::default()),
+        memory: Memory::default(),
+        reports: Arc::new(Reports::default()),
+        settings: Settings {
+            fleet_namespace: FLEETS.to_owned(),
+            operator_namespace: "system".to_owned(),
+            service_account: "egressway".to_owned(),
+            secret_reader_role: "egressway-secret-reader".to_owned(),
+            proxy_image: "registry.example/proxy:1".to_owned(),
+            proxy_image_pull_policy: "IfNotPresent".to_owned(),
+            image_pull_secrets: vec![],
+            cluster_domain: "cluster.local".to_owned(),
+            internal_cidrs: vec![],
+            never_cidrs: vec![],
+        },
+        metrics: Metrics::register(&mut Registry::default()),
+        events: Events::new(client, None),
+        failures: Failures::default(),
+        now,
+        since: "2026-12-31T00:00:00Z".parse().unwrap(),
+    };
+    (context, writers)
+}
+
+impl World {
+    /// A server with these objects, and caches that have seen them.
+    pub(crate) fn new(objects: &[(&str, Value)]) -> Self {
+        let api = Arc::new(Mutex::new(State::default()));
+        for (path, object) in objects {
+            api.lock().unwrap().put(path, object.clone());
+        }
+        let (ctx, writers) = context(&api);
+        let mut world = Self {
+            api,
+            ctx: Arc::new(ctx),
+            writers,
+        };
+        world.sync();
+        world
+    }
+
+    /// The operator starts anew: nothing but the server's objects is left.
+    pub(crate) fn restart(&mut self) {
+        let (ctx, writers) = context(&self.api);
+        (self.ctx, self.writers) = (Arc::new(ctx), writers);
+        self.sync();
+    }
+
+    /// Caches see what the server has.
+    pub(crate) fn sync(&mut self) {
+        let state = self.api.lock().unwrap();
+        let writers = &mut self.writers;
+        fill(&state, "/egresspolicies/", &mut writers.policies);
+        fill(&state, "/egresspools/", &mut writers.pools);
+        fill(&state, "/api/v1/namespaces/", &mut writers.namespaces);
+        fill(&state, "/nodes/", &mut writers.nodes);
+        fill(&state, "/pods/", &mut writers.pods);
+        fill(&state, "/deployments/", &mut writers.deployments);
+        fill(&state, "/services/", &mut writers.services);
+        fill(&state, "/configmaps/", &mut writers.config_maps);
+        fill(
+            &state,
+            &format!("/namespaces/{FLEETS}/secrets/"),
+            &mut writers.secrets,
+        );
+        fill(&state, "/serviceaccounts/", &mut writers.service_accounts);
+        fill(&state, "/networkpolicies/", &mut writers.network_policies);
+        fill(&state, "/poddisruptionbudgets/", &mut writers.disruption_budgets);
+        let pods: Vec<PodSeen> = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains("/pods/"))
+            .map(|(_, pod)| serde_json::from_value(pod.clone()).unwrap())
+            .collect();
+        drop(state);
+        self.ctx.client_pods.apply(Event::Init);
+        for pod in pods {
+            self.ctx.client_pods.apply(Event::InitApply(pod));
+        }
+        self.ctx.client_pods.apply(Event::InitDone);
+    }
+
+    /// The calls since the last time, without the Events.
+    pub(crate) fn calls(&self) -> Vec<String> {
+        let calls = std::mem::take(&mut self.api.lock().unwrap().calls);
+        calls
+            .into_iter()
+            .filter(|call| !call.contains("/events"))
+            .collect()
+    }
+
+    /// The calls since the last time that write.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.calls()
+            .into_iter()
+            .filter(|call| !call.starts_with("GET"))
+            .collect()
+    }
+
+    /// An object, changed in place as somebody else would.
+    pub(crate) fn edit(&self, path: &str, change: impl FnOnce(&mut Value)) {
+        let mut state = self.api.lock().unwrap();
+        let mut object = state.objects[path].clone();
+        change(&mut object);
+        state.put(path, object);
+    }
+
+    /// An object.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.api.lock().unwrap().objects.get(path).cloned()
+    }
+
+    /// The path of the only object of a kind in the fleet namespace whose name begins so.
+    pub(crate) fn path(&self, plural: &str, name: &str) -> String {
+        let state = self.api.lock().unwrap();
+        let part = format!("/{plural}/{name}");
+        let found: Vec<&String> = state.objects.keys().filter(|path| path.contains(&part)).collect();
+        assert_eq!(found.len(), 1, "{part}: {found:?}");
+        found[0].clone()
+    }
+
+    /// The fleet's objects without what the server counts: for comparing ends of different ways.
+    pub(crate) fn fleet(&self) -> BTreeMap<String, Value> {
+        let state = self.api.lock().unwrap();
+        let ours = state
+            .objects
+            .iter()
+            .filter(|(path, _)| path.contains(&format!("/namespaces/{FLEETS}/")));
+        ours.map(|(path, object)| {
+            let mut object = object.clone();
+            for field in ["resourceVersion", "uid", "generation"] {
+                object["metadata"].as_object_mut().unwrap().remove(field);
+            }
+            (path.clone(), object)
+        })
+        .collect()
+    }
+}
+
+fn fill<K>(state: &State, part: &str, writer: &mut Writer<K>)
+where
+    K: Lookup<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+{
+    writer.apply_watcher_event(&Event::Init);
+    for (path, object) in &state.objects {
+        let of_kind = match part {
+            "/api/v1/namespaces/" => path.strip_prefix(part).is_some_and(|name| !name.contains('/')),
+            _ => path.contains(part),
+        };
+        if of_kind {
+            let object = serde_json::from_value(object.clone()).unwrap();
+            writer.apply_watcher_event(&Event::InitApply(object));
+        }
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}
