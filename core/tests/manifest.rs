@@ -101,6 +101,27 @@ fn problems_name_their_field() {
             json!({"rules": rule, "clients": [{"name": "c"}]}),
             "client c: needs from, auth or both",
         ),
+        // What stands in log lines and refusals cannot be read as something else there.
+        (
+            json!({"rules": [{"name": "r\r\nX: y", "hosts": ["a.example"]}]}),
+            "rule r\\r\\nX: y: its name is none",
+        ),
+        (
+            json!({"rules": [{"name": "A_b", "hosts": ["a.example"]}]}),
+            "rule A_b: its name is none",
+        ),
+        (
+            json!({"rules": [{"name": "r-", "hosts": ["a.example"]}]}),
+            "rule r-: its name is none",
+        ),
+        (
+            json!({"rules": [{"name": "r".repeat(64), "hosts": ["a.example"]}]}),
+            "its name is none",
+        ),
+        (
+            json!({"rules": rule, "clients": [{"name": "", "from": {"podSelector": {}}}]}),
+            "client : its name is none",
+        ),
         (
             json!({"rules": rule, "clients": [{"name": "c", "auth": {}}]}),
             "exactly one of serviceAccounts",

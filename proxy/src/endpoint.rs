@@ -6,6 +6,7 @@
 
 mod spare;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,8 +23,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -43,7 +43,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 /// What one endpoint allows.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections served at once; more wait in the listener's backlog.
+    /// Connections served at once; one more takes the place of the oldest.
     pub connections: usize,
     /// From accept to the last byte of the answer.
     pub exchange: Duration,
@@ -71,7 +71,7 @@ impl Endpoint {
     where
         H: Fn(SocketAddr, &Request<Bytes>) -> Answer + Clone + Send + Sync + 'static,
     {
-        let places = Arc::new(Semaphore::new(self.limits.connections));
+        let mut running = VecDeque::new();
         let tls = self.tls.clone().map(TlsAcceptor::from);
         let mut exchanges = JoinSet::new();
         let mut spare = Spare::default();
@@ -80,16 +80,16 @@ impl Endpoint {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 Some(_) = exchanges.join_next() => continue,
-                accepted = accept(&self.listener, &places, &mut spare) => accepted,
+                accepted = accept(&self.listener, &mut spare) => accepted,
             };
             match accepted {
-                Ok((place, stream, peer)) => {
+                Ok((stream, peer)) => {
+                    make_room(&mut running, self.limits.connections);
                     let (handler, tls, limit) = (handler.clone(), tls.clone(), self.limits.exchange);
-                    exchanges.spawn(async move {
+                    running.push_back(exchanges.spawn(async move {
                         // Neither a broken nor a slow client is worth a line: probes and scanners do both all day.
                         let _ = timeout(limit, exchange(stream, peer, tls, handler, limit)).await;
-                        drop(place);
-                    });
+                    }));
                 }
                 Err(error) => {
                     warn!(
@@ -104,16 +104,21 @@ impl Endpoint {
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-    spare: &mut Spare,
-) -> std::io::Result<(Option<tokio::sync::OwnedSemaphorePermit>, TcpStream, SocketAddr)> {
-    // The semaphore is never closed.
-    let place = Arc::clone(places).acquire_owned().await.ok();
+/// Whoever asks is answered in milliseconds; what holds a place for longer is slow, or silent on purpose, and waiting for
+/// it would keep a health check out.
+fn make_room(running: &mut VecDeque<AbortHandle>, max: usize) {
+    running.retain(|exchange| !exchange.is_finished());
+    while running.len() >= max
+        && let Some(oldest) = running.pop_front()
+    {
+        oldest.abort();
+    }
+}
+
+async fn accept(listener: &TcpListener, spare: &mut Spare) -> std::io::Result<(TcpStream, SocketAddr)> {
     loop {
         match listener.accept().await {
-            Ok((stream, peer)) => return Ok((place, stream, peer)),
+            Ok(accepted) => return Ok(accepted),
             Err(error) if out_of_descriptors(&error) && spare.give_up() => {}
             Err(error) => return Err(error),
         }

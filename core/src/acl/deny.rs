@@ -143,7 +143,7 @@ impl fmt::Display for Deny {
             Self::CredentialsInvalid => {
                 write!(f, "was asked for with proxy credentials that are not valid here")
             }
-            Self::NameInternal => write!(f, "is an in-cluster name; add it to NO_PROXY"),
+            Self::NameInternal => write!(f, "is an internal name; names in the cluster belong in NO_PROXY"),
             Self::AddressInternal => write!(f, "leads to a private address"),
             Self::AddressForbidden => write!(
                 f,

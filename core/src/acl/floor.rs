@@ -111,14 +111,11 @@ impl Floor {
             return Ok(());
         }
         // This network's own NAT64 takes such an address to the one inside it, and nowhere else.
-        if let IpAddr::V6(v6) = ip
-            && let Some(prefix) = self.nat64.iter().find(|prefix| prefix.contains(&v6))
-        {
-            let inside = address::nat64_embedded(v6, prefix.prefix_len());
+        if let Some(inside) = self.behind_own_nat64(ip) {
             return if self.never.contains(ip) {
                 Err(Deny::AddressForbidden)
             } else {
-                self.check_address(IpAddr::V4(inside))
+                self.check_address(inside)
             };
         }
         let class = classify(ip);
@@ -129,6 +126,17 @@ impl Floor {
             return Err(Deny::AddressInternal);
         }
         self.check_embedded(ip)
+    }
+
+    /// The IPv4 address that an IPv6 address leads to: by this network's own NAT64, the well-known one, or ISATAP.
+    pub(super) fn embedded(&self, ip: IpAddr) -> Option<IpAddr> {
+        self.behind_own_nat64(ip).or_else(|| address::embedded(ip))
+    }
+
+    fn behind_own_nat64(&self, ip: IpAddr) -> Option<IpAddr> {
+        let IpAddr::V6(v6) = ip else { return None };
+        let prefix = self.nat64.iter().find(|prefix| prefix.contains(&v6))?;
+        Some(IpAddr::V4(address::nat64_embedded(v6, prefix.prefix_len())))
     }
 
     /// An address of the NAT64 prefix or with an ISATAP identifier leads to the IPv4 address inside it.

@@ -137,7 +137,7 @@ impl Permit {
 
     fn denied_by_range(&self, ip: IpAddr) -> Option<Deny> {
         let port = self.target.port();
-        let matching = self.policy.index.by_address(ip);
+        let matching = self.policy.by_address(&self.wall, ip);
         let mut denying = matching.filter_map(|(_, id)| {
             let rule = self.policy.rule(id)?;
             let fits = self.http_denies.contains(&id) || rule.fits(port, self.caller, None) == Fit::Yes;

@@ -292,7 +292,7 @@ impl Policy {
         };
         wall.caps.check_port(port)?;
         let opens = |rule: &Rule| wall.caps.opens_address(ip, port, &rule.cidrs);
-        let decided = self.decide(wall, self.index.by_address(ip), ask, |_, rule| {
+        let decided = self.decide(wall, self.by_address(wall, ip), ask, |_, rule| {
             !internal || opens(rule)
         });
         match decided {
@@ -300,6 +300,16 @@ impl Policy {
             Ok(_) | Err(Deny::NoRuleMatches) if internal => Err(Deny::AddressInternal),
             decided => Ok((decided?, Internal::Closed)),
         }
+    }
+
+    /// Rules by range that bear on an address, longer prefixes first; of those that name the IPv4 address inside it only
+    /// the Denies: it is refused in whatever spelling, and allowed only as it is written.
+    pub(super) fn by_address(&self, wall: &Wall, ip: IpAddr) -> impl Iterator<Item = (Exactness, u32)> {
+        let denies =
+            |(_, id): &(Exactness, u32)| self.rule(*id).is_some_and(|rule| rule.action == Action::Deny);
+        let inside = wall.floor.embedded(ip).into_iter();
+        let inside = inside.flat_map(|inside| self.index.by_address(inside));
+        self.index.by_address(ip).chain(inside.filter(denies))
     }
 
     /// The first Allow that `takes`, unless any Deny matches.

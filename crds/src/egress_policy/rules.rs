@@ -33,7 +33,7 @@ pub struct AclRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "fields::cidrs")]
     pub cidrs: Option<Vec<String>>,
-    /// Destination ports. Default: 443.
+    /// Destination ports. Default: 443, of a Deny too; one for every port has port 1 and endPort 65535.
     #[serde(default = "https", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
     pub ports: Vec<PortRange>,

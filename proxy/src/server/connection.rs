@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
@@ -187,11 +187,19 @@ impl Connection {
     async fn requests(mut self, server: &Server) -> Option<Box<Tunnel>> {
         let mut first = true;
         loop {
-            let head = match self.head(server, first).await {
+            let read = self.head(server, first).await;
+            let asks = match &read {
+                Ok(bytes) => bytes.as_deref().unwrap_or_default(),
+                Err(_) => &self.buffer,
+            };
+            let is_head = asks.starts_with(b"HEAD ");
+            let head = match read.and_then(|bytes| bytes.map(Head::parse).transpose()) {
                 Ok(Some(head)) => head,
                 Ok(None) => return None,
                 Err(fault) => {
-                    let request = Request::new(server, self.source);
+                    let mut request = Request::new(server, self.source);
+                    // Its answer has no body (RFC 9110, 9.3.2), whatever is wrong with it.
+                    request.method = is_head.then(|| "HEAD".into());
                     self.refuse(server, request, fault.into()).await;
                     return None;
                 }
@@ -241,8 +249,8 @@ impl Connection {
         }
     }
 
-    /// The next head; `None` when the client is done, or idle while the pod drains.
-    async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Head>, Fault> {
+    /// The bytes of the next head; `None` when the client is done, or idle while the pod drains.
+    async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Bytes>, Fault> {
         let limits = server.limits_in_force();
         let mut deadline = Instant::now() + limits.head_time;
         if self.buffer.is_empty() {
@@ -271,7 +279,7 @@ impl Connection {
         loop {
             started = started || past_empty_line(&mut self.buffer);
             if started && let Some(end) = scan.advance(&self.buffer, Section::Request, limits.head_bytes)? {
-                return Head::parse(self.buffer.split_to(end).freeze()).map(Some);
+                return Ok(Some(self.buffer.split_to(end).freeze()));
             }
             self.buffer.reserve(READ_BYTES);
             let more = self.stream.read_buf(&mut self.buffer);

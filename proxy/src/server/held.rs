@@ -45,7 +45,7 @@ pub(super) struct Held {
 pub(super) enum NotHeld {
     /// The client can be told.
     Refused(Fault),
-    /// The client has gone or sends no more, the pod ends, or time is over.
+    /// The client has gone, the pod ends, or time is over.
     Ended(End),
 }
 
@@ -92,7 +92,8 @@ impl Held {
                     let more = client.stream.read_buf(&mut client.buffer);
                     match client.timer.until(Instant::now() + idle, more).await {
                         Some(Ok(1..)) => {}
-                        Some(Ok(0) | Err(_)) | None => return Err(NotHeld::Ended(End::ClientReset)),
+                        Some(Ok(0) | Err(_)) => return Err(NotHeld::Ended(End::ClientReset)),
+                        None => return Err(NotHeld::Refused(Fault::BodyTimeout)),
                     }
                 }
             }

@@ -189,7 +189,7 @@ impl Exchange<'_> {
             Event::Idle
                 if state == Upload::Running && !upload.is_blocked() && !self.awaits_permission(&answer) =>
             {
-                End::ClientReset
+                return Outcome::Refused(Fault::BodyTimeout.into());
             }
             Event::Idle => return Outcome::Refused(Fault::UpstreamTimeout.into()),
         };

@@ -46,11 +46,11 @@ async fn whoever_says_nothing_is_to_blame() {
             "",
             "upstream_timeout",
         ),
-        ("Content-Length: 5\r\n", "", "client_reset"),
+        ("Content-Length: 5\r\n", "", "body_timeout"),
         (
             "Content-Length: 5\r\nExpect: 100-continue\r\n",
             "HTTP/1.1 100 Continue\r\n\r\n",
-            "client_reset",
+            "body_timeout",
         ),
         ("", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "idle_timeout"),
     ] {
@@ -60,8 +60,17 @@ async fn whoever_says_nothing_is_to_blame() {
         let (mut client, mut server) = under_way(&proxy, &origin, &request).await;
         read_head(&mut server).await;
         server.write_all(answer.as_bytes()).await.unwrap();
-        let (_, clean) = read_all(&mut client).await;
-        assert_eq!(clean, reason == "upstream_timeout", "{fields:?} {answer:?}");
+        let (got, clean) = read_all(&mut client).await;
+        let got = String::from_utf8(got).unwrap();
+        // Whoever was shown nothing of an answer is told.
+        let told = got.contains(&format!("X-Egressway-Reason: {reason}\r\n"));
+        assert_eq!(
+            (clean, told),
+            (reason != "idle_timeout", clean),
+            "{fields:?} {answer:?}: {got}"
+        );
+        // Half of a request is never presented as a whole one: only its length tells.
+        assert_eq!(read_all(&mut server).await.0, b"", "{fields:?} {answer:?}");
         proxy
             .logged(&[reason, &format!("\"server.port\":{}", authority.port())])
             .await;

@@ -94,3 +94,32 @@ async fn an_upgrade_with_a_body_from_http_1_0_or_to_http_2_is_not_passed_on() {
         assert_eq!(status(&answer), 502, "{answer}");
     }
 }
+
+/// RFC 9110, 7.8: 101 names what is spoken from then on, and a server takes nothing but what was offered.
+#[tokio::test]
+async fn an_origin_switches_to_what_was_offered_or_not_at_all() {
+    for (offered, taken, expected) in [
+        ("websocket", "Upgrade: WebSocket\r\n", 101),
+        ("SPDY/3.1, websocket", "Upgrade: websocket\r\n", 101),
+        ("one, two", "Upgrade: two\r\nUpgrade: one\r\n", 101),
+        ("websocket", "", 502),
+        ("websocket", "Upgrade:\r\n", 502),
+        ("websocket", "Upgrade: h2c\r\n", 502),
+        ("websocket", "Upgrade: websocket, h2c\r\n", 502),
+        ("websocket", "Upgrade: websocket\r\nUpgrade: other\r\n", 502),
+    ] {
+        let (proxy, origin) = (open().await, origin().await);
+        let authority = origin.local_addr().unwrap();
+        let mut client = dial(proxy.address).await;
+        let head = format!(
+            "GET http://{authority}/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {offered}\r\n\r\n"
+        );
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut server = accept(&origin).await;
+        read_head(&mut server).await;
+        let answer = format!("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n{taken}\r\n");
+        server.write_all(answer.as_bytes()).await.unwrap();
+        let got = read_head(&mut client).await;
+        assert_eq!(status(&got), expected, "{offered}, {taken:?}: {got}");
+    }
+}

@@ -310,11 +310,24 @@ async fn a_client_that_gives_up_sends_nothing_on() {
         .ok();
     proxy.logged(&["client_reset", HOST]).await;
     assert!(untouched(&origin).await);
-    // A malformed one is told so.
+    // A malformed one is told so, and so is one that stops.
     let answer = proxy
         .raw(post(port, "Transfer-Encoding: chunked\r\n", "x\r\n").as_bytes())
         .await;
     assert_eq!(status(&answer), 400, "{answer}");
+    let limits = Limits {
+        idle: std::time::Duration::from_millis(100),
+        ..Limits::default()
+    };
+    let hasty = start(documents(rule(None, Some(hmac())), &[("key", key("k"))]), limits).await;
+    hasty.names.set(HOST, &[&["127.0.0.1"]]);
+    let answer = hasty
+        .raw(post(port, "Content-Length: 10\r\n", "half").as_bytes())
+        .await;
+    assert!(
+        status(&answer) == 408 && answer.contains("body_timeout"),
+        "{answer}"
+    );
     assert!(untouched(&origin).await);
 }
 

@@ -16,13 +16,17 @@ use crate::wire::document::{self, Action, Auth, Content, Scheme, Sni};
 /// Longest lifetime of a duration in milliseconds: a day, past which no bound deserves its name.
 const MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
 
+/// Longest name of a rule or client: a label's (RFC 1123), as the API has it.
+const NAME_BYTES_MAX: usize = 63;
+
 pub(super) fn policy(document: &document::Policy, field: &str, problems: &mut Problems) -> Policy {
     let content = &document.content;
     let (mut names, mut hosts) = (HashSet::new(), ByHost::default());
     let (mut rules, mut index) = (Vec::with_capacity(content.rules.len()), Index::default());
     let mut http_denies = Vec::new();
     for (id, rule) in (0_u32..).zip(&content.rules) {
-        let field = format!("{field} rule {}", rule.name);
+        let field = format!("{field} rule {}", rule.name.escape_debug());
+        name(&rule.name, &field, problems);
         if !names.insert(rule.name.as_str()) {
             problems.push(&field, "stands twice");
         }
@@ -268,6 +272,18 @@ fn meet(one: &Rule, other: &Rule) -> bool {
     clients && http && one.ports.overlaps(&other.ports)
 }
 
+/// Names stand in log lines, metrics and refusals: nothing in them may be read as something else there.
+fn name(name: &str, field: &str, problems: &mut Problems) {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let ends = name.starts_with('-') || name.ends_with('-');
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || ends || !name.bytes().all(plain) {
+        problems.push(
+            field,
+            "its name is none: write up to 63 lower-case letters, digits and hyphens",
+        );
+    }
+}
+
 /// Checks the clients; returns those with a credential.
 fn clients(content: &Content, field: &str, problems: &mut Problems) -> Caller {
     let (mut names, mut with_credential) = (HashSet::new(), Caller::UNKNOWN);
@@ -275,7 +291,8 @@ fn clients(content: &Content, field: &str, problems: &mut Problems) -> Caller {
         problems.push(field, format!("has more than {CLIENTS_MAX} clients"));
     }
     for (index, client) in content.clients.iter().enumerate() {
-        let field = format!("{field} client {}", client.name);
+        let field = format!("{field} client {}", client.name.escape_debug());
+        name(&client.name, &field, problems);
         if !names.insert(client.name.as_str()) {
             problems.push(&field, "stands twice");
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use super::rows::malformed;
 use super::*;
 
 fn all() -> Vec<Reason> {

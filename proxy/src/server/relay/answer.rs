@@ -257,7 +257,7 @@ impl Answer {
 
     /// 101: what follows is no HTTP any more.
     fn switch(&mut self, head: ResponseHead, rules: Rules<'_>) -> Result<(), Fault> {
-        if !rules.upgrade {
+        if !rules.upgrade || !takes_what_was_offered(&head, rules.request) {
             return Err(Fault::UpstreamMalformed);
         }
         let out = self.flow.out();
@@ -272,6 +272,16 @@ impl Answer {
         self.stage = Stage::Switch;
         Ok(())
     }
+}
+
+/// RFC 9110, 7.8: 101 says which protocols are spoken from then on, each of them one that the client named.
+fn takes_what_was_offered(head: &ResponseHead, request: &Head) -> bool {
+    let offered = |taken: &[u8]| {
+        let mut all = request.fields.all("upgrade").flat_map(tokens);
+        all.any(|offered| offered.eq_ignore_ascii_case(taken))
+    };
+    let mut taken = head.fields.all("upgrade").flat_map(tokens).peekable();
+    taken.peek().is_some() && taken.all(offered)
 }
 
 /// Status line with the origin's own phrase.

@@ -222,3 +222,24 @@ async fn a_head_has_bounds() {
         assert!(status(&answer) == expected && answer.contains(code), "{answer}");
     }
 }
+
+/// RFC 9110, 9.3.2: whatever is wrong with it, a HEAD is answered without a body.
+#[tokio::test]
+async fn a_refused_head_has_no_body() {
+    let proxy = open().await;
+    for (request, expected) in [
+        ("HEAD http://a.example/ HTTP/1.1\r\n\r\n", 400),
+        ("HEAD http://a.example/ HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        ("HEAD http://a.example/ HTTP/1.1\r\nHost: a\r\nX: \0\r\n\r\n", 400),
+        ("HEAD http://a.example/ HTTP/1.1\nHost: a\n\n", 400),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        (
+            "HEAD http://a.example/ HTTP/1.1\r\nHost: a\r\nProxy-Authorization: a\r\nProxy-Authorization: a\r\n\r\n",
+            400,
+        ),
+    ] {
+        let answer = proxy.raw(request.as_bytes()).await;
+        assert_eq!(status(&answer), expected, "{request:?}: {answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "{request:?}: {answer}");
+    }
+}
