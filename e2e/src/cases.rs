@@ -104,6 +104,12 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(observers::dead(c)),
         },
         Case {
+            name: "a_nat_with_three_addresses_shows_three",
+            needs: Needs::Lab,
+            stand: Alone(GENERAL),
+            run: |c| Box::pin(egress_ips::three_addresses(c)),
+        },
+        Case {
             name: "credentials_open_and_nothing_else_does",
             needs: Needs::Lab,
             stand: Beside(BATCH),
@@ -182,12 +188,6 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(ssrf::refused(c)),
         },
         Case {
-            name: "a_nat_with_three_addresses_shows_three",
-            needs: Needs::Lab,
-            stand: Alone(BATCH),
-            run: |c| Box::pin(egress_ips::three_addresses(c)),
-        },
-        Case {
             name: "an_address_that_was_given_back_is_refused",
             needs: Needs::Lab,
             stand: Alone(EVERYWHERE),
@@ -225,6 +225,11 @@ async fn shared_edge(cluster: &Cluster) -> Result<EgressPolicy> {
 /// The pool with one cell, and in namespace [`SHARED`] the policy `batch`, Ready.
 async fn shared_batch(cluster: &Cluster) -> Result<EgressPolicy> {
     in_shared(cluster, &fixtures::batch(), "batch", fixtures::BATCH).await
+}
+
+/// The pool on the general node, and in namespace [`SHARED`] the policy `general`, Ready.
+async fn shared_general(cluster: &Cluster) -> Result<EgressPolicy> {
+    in_shared(cluster, &fixtures::general(), "general", fixtures::GENERAL).await
 }
 
 /// A policy of the case's own in namespace [`SHARED`] on the pool with one cell, Ready.

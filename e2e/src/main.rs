@@ -30,7 +30,7 @@ struct Args {
     #[arg(long)]
     list: bool,
     /// So many cases at the same time, of those that do not disturb each other.
-    #[arg(long, default_value = "4", value_parser = clap::value_parser!(u8).range(1..))]
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u8).range(1..))]
     at_once: u8,
     /// Run only cases whose name contains one of these.
     filters: Vec<String>,

@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::{SHARED, proxy_url, shared, shared_batch, shared_edge};
+use super::{SHARED, proxy_url, shared, shared_edge, shared_general};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
-use crate::fixtures::INTERVAL_SECONDS;
+use crate::fixtures::{self, INTERVAL_SECONDS};
 use crate::wait::eventually;
 
 /// What the pool with two cells promises: one address of each family for a cell.
@@ -20,6 +20,9 @@ pub(super) const PROMISED: [&str; 4] = [
     "192.31.196.20",
     "2620:4f:8000:2::20",
 ];
+
+/// What the pool on the general node promises.
+pub(super) const PROMISED_GENERAL: [&str; 2] = ["192.31.196.1", "2620:4f:8000:2::1"];
 
 /// Long enough for an address to leave the observation window (three rounds) and for status to say so.
 pub(super) const SETTLE: Duration = Duration::from_secs(INTERVAL_SECONDS * 6 + 15);
@@ -153,33 +156,33 @@ pub(super) async fn verified_is_what_was_seen(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
-    shared_batch(&cluster).await?;
+    shared_general(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
     );
     let addresses = [
-        "192.31.196.30",
-        "192.31.196.31",
-        "192.31.196.32",
-        "2620:4f:8000:2::30",
-        "2620:4f:8000:2::31",
-        "2620:4f:8000:2::32",
+        "192.31.196.1",
+        "192.31.196.2",
+        "192.31.196.3",
+        "2620:4f:8000:2::1",
+        "2620:4f:8000:2::2",
+        "2620:4f:8000:2::3",
     ];
     let declare = |addresses: &[&str]| {
         let cidrs: Vec<_> = addresses
             .iter()
             .map(|a| serde_json::json!({"cidr": format!("{a}/{}", if a.contains(':') { 128 } else { 32 })}))
             .collect();
-        let mut pool = crate::fixtures::batch();
+        let mut pool = fixtures::general();
         pool["spec"]["cells"][0]["addresses"] = cidrs.into();
         pool
     };
     cluster.apply(&declare(&addresses).to_string()).await?;
-    lab.nat("batch", &addresses).await?;
+    lab.nat("general", &addresses).await?;
     let result = async {
-        let policy = await_verified(&cluster, "batch", &addresses).await?;
-        let outside = seen_outside(&cluster, &client, "batch", "12").await?;
+        let policy = await_verified(&cluster, "general", &addresses).await?;
+        let outside = seen_outside(&cluster, &client, "general", "12").await?;
         ensure!(
             outside == in_state(&policy, &["Verified"]),
             "the outside saw {outside:?}"
@@ -187,12 +190,10 @@ pub(super) async fn three_addresses(cluster: Cluster) -> Result<()> {
         Ok(())
     }
     .await;
-    lab.nat("batch", &["reset"]).await?;
-    cluster
-        .apply(&declare(&["192.31.196.30", "2620:4f:8000:2::30"]).to_string())
-        .await?;
+    lab.nat("general", &["reset"]).await?;
+    cluster.apply(&declare(&PROMISED_GENERAL).to_string()).await?;
     result?;
-    await_verified(&cluster, "batch", &["192.31.196.30", "2620:4f:8000:2::30"])
+    await_verified(&cluster, "general", &PROMISED_GENERAL)
         .await
         .map(|_| ())
 }
@@ -222,7 +223,8 @@ pub(super) async fn changed_nat(cluster: Cluster) -> Result<()> {
         .and_then(|s| s.pod_ip.clone())
         .context("a pod without an IP")?;
 
-    let seconds = (INTERVAL_SECONDS * 3 + 10).to_string();
+    // Past the bound on the last request from the new address, by a few more of the Service's.
+    let seconds = (INTERVAL_SECONDS * 3 + 5).to_string();
     let (service, direct) = (proxy_url(&policy)?, format!("http://{pod_ip}:4750"));
     // Tunnels: a forwarded request may go over a connection that is kept, which leaves from where it always did.
     let gap = ["-tunnel", "-seconds", seconds.as_str(), "-gap", "50ms"];

@@ -50,7 +50,7 @@ until pid=$(operator) && kill -KILL $pid; do sleep 0.02; done
 while kill -0 $pid; do sleep 0.02; done 2>/dev/null
 echo killed";
 /// So long an operator may take to be there again.
-const BACK: Duration = Duration::from_secs(60);
+const BACK: Duration = Duration::from_secs(90);
 
 pub(super) async fn and_kept_away(cluster: Cluster) -> Result<()> {
     let (edge, batch) = shared(&cluster).await?;

@@ -4,20 +4,16 @@
 use anyhow::{Result, ensure};
 use egressway_crds::EgressPolicy;
 
-use super::egress_ips::{SETTLE, await_verified, in_state, set, unexpected};
-use super::{SHARED, in_shared, proxy_url};
+use super::egress_ips::{PROMISED_GENERAL as PROMISED, SETTLE, await_verified, in_state, set, unexpected};
+use super::{SHARED, proxy_url, shared_general};
 use crate::client_pod::ClientPod;
 use crate::cluster::{Cluster, condition, describe};
-use crate::fixtures::{self, GENERAL, INTERVAL_SECONDS};
+use crate::fixtures::INTERVAL_SECONDS;
 use crate::wait::eventually;
 
-/// What the pool promises.
-const PROMISED: [&str; 2] = ["192.31.196.1", "2620:4f:8000:2::1"];
-
-/// The pool, and in the shared namespace the policy `general`, with nothing but what is promised and nothing
-/// under way.
-async fn shared_general(cluster: &Cluster) -> Result<EgressPolicy> {
-    in_shared(cluster, &fixtures::general(), "general", GENERAL).await?;
+/// The shared policy `general` with nothing but what is promised and nothing under way.
+async fn at_rest(cluster: &Cluster) -> Result<EgressPolicy> {
+    shared_general(cluster).await?;
     await_verified(cluster, "general", &PROMISED).await?;
     cluster
         .await_condition(SHARED, "general", "Progressing", "False", SETTLE)
@@ -25,7 +21,7 @@ async fn shared_general(cluster: &Cluster) -> Result<EgressPolicy> {
 }
 
 pub(super) async fn lying(cluster: Cluster) -> Result<()> {
-    let before = shared_general(&cluster).await?;
+    let before = at_rest(&cluster).await?;
     let lab = cluster.lab()?;
     lab.run(&["observer", "six", "lie", "192.31.196.66,2620:4f:8000:2::66"])
         .await?;
@@ -72,7 +68,7 @@ pub(super) async fn lying(cluster: Cluster) -> Result<()> {
 }
 
 pub(super) async fn dead(cluster: Cluster) -> Result<()> {
-    let policy = shared_general(&cluster).await?;
+    let policy = at_rest(&cluster).await?;
     let (lab, client) = (
         cluster.lab()?,
         ClientPod::start(&cluster, SHARED, "client").await?,
