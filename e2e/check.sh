@@ -49,7 +49,7 @@ if [ $fast = no ]; then
 fi
 step "lint"
 quietly "$logs/clippy" cargo clippy --locked --workspace --all-targets -- -D warnings
-step "unit, property, snapshot and socket tests: build"
+step "build of unit, property, snapshot and socket tests"
 quietly "$logs/test-build" cargo test --locked --workspace --no-run
 step "unit, property, snapshot and socket tests"
 cargo test --locked --workspace --quiet
