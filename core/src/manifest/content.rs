@@ -19,10 +19,15 @@ pub enum Place {
 
 /// Name of the client that stands for the pods of the namespace where a policy names no clients.
 pub const ALL_PODS: &str = "namespace";
-/// The port of a rule that names none.
+/// The port of an Allow rule that names none.
 const HTTPS: document::PortRange = document::PortRange {
     port: 443,
     end_port: None,
+};
+/// The ports of a Deny rule that names none.
+const EVERY_PORT: document::PortRange = document::PortRange {
+    port: 1,
+    end_port: Some(u16::MAX),
 };
 
 /// The content of a policy. What it means is compiled by [`crate::acl::compile`], which finds the rest of the problems.
@@ -181,12 +186,18 @@ fn rule(rule: &policy::Rule, problems: &mut Problems) -> Rule {
         methods: http.methods.clone().unwrap_or_default(),
         path_prefixes: http.path_prefixes.clone().unwrap_or_default(),
     });
+    let action = choose(&field("action"), rule.action.as_deref(), ACTIONS, problems);
+    // Whoever denies a host and names no port does not mean to leave its other ports open.
+    let unnamed = match action {
+        Action::Allow => HTTPS,
+        Action::Deny => EVERY_PORT,
+    };
     Rule {
         name: rule.name.clone(),
-        action: choose(&field("action"), rule.action.as_deref(), ACTIONS, problems),
+        action,
         hosts: rule.hosts.clone().unwrap_or_default(),
         cidrs: rule.cidrs.clone().unwrap_or_default(),
-        ports: rule.ports.as_deref().map_or_else(|| vec![HTTPS], ports),
+        ports: rule.ports.as_deref().map_or_else(|| vec![unnamed], ports),
         clients: rule.clients.clone().unwrap_or_default(),
         http,
         sni: choose(&field("sni"), rule.sni.as_deref(), SNI, problems),

@@ -33,10 +33,11 @@ pub struct AclRule {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "fields::cidrs")]
     pub cidrs: Option<Vec<String>>,
-    /// Destination ports. Default: 443, of a Deny too; one for every port has port 1 and endPort 65535.
-    #[serde(default = "https", skip_serializing_if = "Vec::is_empty")]
+    /// Destination ports. Absent: 443 in an Allow, every port in a Deny. An Allow for every port has port 1 and endPort
+    /// 65535.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 32), extend("x-kubernetes-list-type" = "atomic"))]
-    pub ports: Vec<PortRange>,
+    pub ports: Option<Vec<PortRange>>,
     /// Names of clients of `spec.clients` that the rule is for, at most 64. Absent: all clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
@@ -133,11 +134,4 @@ pub struct Signing {
 
 fn allow() -> String {
     "Allow".to_owned()
-}
-
-fn https() -> Vec<PortRange> {
-    vec![PortRange {
-        port: 443,
-        end_port: None,
-    }]
 }

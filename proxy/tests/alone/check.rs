@@ -30,6 +30,15 @@ fn check_explains_and_its_exit_code_says_whether() {
             1,
             &["DENY", "denied by rule no", "denied_by_rule (status 403)"],
         ),
+        // A Deny without ports leaves none open.
+        (
+            &["bad.example.com:8443", "http://bad.example.com/"],
+            1,
+            &[
+                "DENY bad.example.com:8443: denied by rule no",
+                "DENY http://bad.example.com/: denied by rule no",
+            ],
+        ),
         (
             &["https://other.example"],
             1,
