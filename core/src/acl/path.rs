@@ -34,9 +34,7 @@ impl Path {
             None => false,
         }
     }
-}
 
-impl Path {
     /// The same with every segment's parameters cut off, as many servers do before they look at a path.
     fn without_parameters(&self) -> Self {
         let segment = |segment: &str| {

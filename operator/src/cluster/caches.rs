@@ -3,7 +3,9 @@
 //! Who to wake on a change is decided here too, because only here is it known what changed. A copy may be behind:
 //! [`super::apply::Memory`] knows what the operator wrote last and makes a reader ask the API server in that case.
 
-use std::collections::{BTreeMap, HashMap};
+mod pod_seen;
+
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -25,7 +27,7 @@ use kube_runtime::watcher::{self, Event, watcher};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
-use super::trouble::Trouble;
+use self::pod_seen::PodSeen;
 use crate::context::Wakes;
 
 /// A policy as it is cached: one that does not deserialize is one error, not the end of the watch.
@@ -132,35 +134,6 @@ impl Caches {
             self.network_policies.wait_until_ready(),
             self.disruption_budgets.wait_until_ready(),
         );
-    }
-}
-
-/// What a policy's outcome depends on in a pod. The nudge of a kubelet changes an annotation and nothing of this.
-#[derive(Debug, PartialEq)]
-struct PodSeen {
-    labels: BTreeMap<String, String>,
-    terminating: bool,
-    node: Option<String>,
-    phase: Option<String>,
-    ip: Option<String>,
-    conditions: Vec<(String, String, Option<String>)>,
-    trouble: Option<Trouble>,
-}
-
-impl PodSeen {
-    fn of(pod: &Pod) -> Self {
-        let status = pod.status.clone().unwrap_or_default();
-        let trouble = Trouble::of(&status);
-        let conditions = status.conditions.unwrap_or_default().into_iter();
-        Self {
-            labels: pod.labels().clone(),
-            terminating: pod.metadata.deletion_timestamp.is_some(),
-            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
-            phase: status.phase,
-            ip: status.pod_ip,
-            conditions: conditions.map(|c| (c.type_, c.status, c.message)).collect(),
-            trouble,
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! A kubelet refreshes a mounted ConfigMap after 60 to 90 s by itself, and at once when an annotation of the pod
 //! changes. A nudge can outrun the kubelet's own watch of the ConfigMap, so it is repeated while a report is old.
 
+mod has;
+
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use self::has::{Has, has};
 use super::{Reports, Wanted, ask};
 use crate::cluster::caches::Caches;
 use crate::context::Wakes;
@@ -363,38 +366,6 @@ fn nudge_pause(since: Duration) -> Duration {
 /// The first digits of a digest, for people.
 fn short(hash: &str) -> String {
     hash.trim_start_matches("sha256:").chars().take(12).collect()
-}
-
-/// Of what a pod should have, what it has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Has {
-    /// Policy, floor and pool.
-    config: bool,
-    /// The client pods.
-    clients: bool,
-}
-
-impl Has {
-    const ALL: Self = Self {
-        config: true,
-        clients: true,
-    };
-}
-
-fn has(report: Option<&Report>, target: &Target, wanted: &Wanted) -> Has {
-    let clients = report.is_some_and(|report| report.clients_hash == wanted.hashes.clients);
-    let config = report.is_some_and(|report| {
-        let (namespace, name) = &target.policy;
-        let policy = report
-            .policies
-            .iter()
-            .find(|p| p.namespace == *namespace && p.name == *name);
-        policy.is_some_and(|policy| policy.hash == wanted.hashes.policy)
-            && report.floor_hash == wanted.hashes.floor
-            && report.pool_hash == wanted.hashes.pool
-            && report.secrets_hash == wanted.hashes.secrets
-    });
-    Has { config, clients }
 }
 
 #[cfg(test)]

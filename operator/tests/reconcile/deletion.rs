@@ -2,6 +2,11 @@
 
 use super::*;
 
+fn pods_go(world: &World) {
+    let objects = &mut world.api.lock().unwrap().objects;
+    objects.retain(|path, _| !path.contains("/pods/"));
+}
+
 #[tokio::test]
 async fn the_finalizer_comes_before_the_first_child_and_goes_after_the_last() {
     let mut world = world();
@@ -21,12 +26,7 @@ async fn the_finalizer_comes_before_the_first_child_and_goes_after_the_last() {
         "the Service stays while pods drain"
     );
     assert_eq!(conditions(&world)["Progressing"], "True Draining");
-    world
-        .api
-        .lock()
-        .unwrap()
-        .objects
-        .retain(|path, _| !path.contains("/pods/"));
+    pods_go(&world);
     run(&mut world).await.unwrap();
     assert!(world.fleet().is_empty(), "{:?}", world.fleet().keys());
     assert!(world.get(POLICY).is_none());
@@ -49,12 +49,7 @@ async fn a_deletion_finds_what_the_cache_has_not_seen_yet() {
 #[tokio::test]
 async fn a_fleet_without_policy_is_deleted_once_the_api_server_says_so() {
     let mut world = settled().await;
-    world
-        .api
-        .lock()
-        .unwrap()
-        .objects
-        .retain(|path, _| !path.contains("/pods/"));
+    pods_go(&world);
     world.sync();
     assert!(orphans::collect(&world.ctx).await.unwrap().is_empty());
     assert!(world.calls().is_empty(), "nothing to suspect costs no call");

@@ -25,6 +25,10 @@ fn request(method: &str, authority: &str, body: &str) -> String {
     format!("{method} http://{authority}/ HTTP/1.1\r\nHost: a\r\n{length}\r\n{body}")
 }
 
+async fn send(client: &mut TcpStream, request: &str) {
+    client.write_all(request.as_bytes()).await.unwrap();
+}
+
 /// A request over a connection of its own, and the answer to it on the origin's side.
 async fn first(
     proxy: &Proxy,
@@ -33,10 +37,7 @@ async fn first(
     answer: &[u8],
 ) -> (TcpStream, TcpStream) {
     let mut client = dial(proxy.address).await;
-    client
-        .write_all(request("GET", authority, "").as_bytes())
-        .await
-        .unwrap();
+    send(&mut client, &request("GET", authority, "")).await;
     let mut server = accept(origin).await;
     read_head(&mut server).await;
     server.write_all(answer).await.unwrap();
@@ -59,10 +60,7 @@ async fn a_connection_serves_one_client_after_the_other() {
     let mut server = pooled(&proxy, &origin, &authority).await;
     for method in ["GET", "POST", "DELETE"] {
         let mut client = dial(proxy.address).await;
-        client
-            .write_all(request(method, &authority, "body").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request(method, &authority, "body")).await;
         assert!(read_head(&mut server).await.starts_with(method));
         assert_eq!(read_exact(&mut server, 4).await, b"body");
         server.write_all(OK).await.unwrap();
@@ -84,10 +82,7 @@ async fn two_requests_at_once_take_two_connections() {
     let mut servers = Vec::new();
     for _ in 0..2 {
         let mut client = dial(proxy.address).await;
-        client
-            .write_all(request("GET", &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request("GET", &authority, "")).await;
         let mut server = accept(&origin).await;
         read_head(&mut server).await;
         servers.push((client, server));
@@ -150,10 +145,7 @@ async fn what_an_answer_leaves_doubtful_is_not_used_again() {
         let authority = origin.local_addr().unwrap().to_string();
         let (mut client, mut server) = first(&proxy, &origin, &authority, answer.as_bytes()).await;
         assert_eq!(read_exact(&mut client, body.len()).await, body.as_bytes());
-        client
-            .write_all(request("GET", &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request("GET", &authority, "")).await;
         if !reused {
             server = accept(&origin).await;
         }
@@ -181,19 +173,13 @@ async fn an_answer_without_a_body_leaves_its_connection() {
         let (proxy, origin) = (open().await, origin().await);
         let authority = origin.local_addr().unwrap().to_string();
         let mut client = dial(proxy.address).await;
-        client
-            .write_all(request(method, &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request(method, &authority, "")).await;
         let mut server = accept(&origin).await;
         for _ in 0..2 {
             assert!(read_head(&mut server).await.starts_with(method));
             server.write_all(answer.as_bytes()).await.unwrap();
             assert!(read_head(&mut client).await.starts_with("HTTP/1.1 "));
-            client
-                .write_all(request(method, &authority, "").as_bytes())
-                .await
-                .unwrap();
+            send(&mut client, &request(method, &authority, "")).await;
         }
         assert!(read_head(&mut server).await.starts_with(method), "{answer:?}");
         assert!(untouched(&origin).await, "{answer:?}");
@@ -216,10 +202,7 @@ async fn a_connection_that_somebody_signed_in_on_is_nobody_elses() {
         read_head(&mut server).await;
         server.write_all(OK).await.unwrap();
         assert_eq!(status(&read_head(&mut client).await), 200);
-        client
-            .write_all(request("GET", &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request("GET", &authority, "")).await;
         if !reused {
             server = accept(&origin).await;
         }
@@ -233,10 +216,7 @@ async fn no_content_with_a_body_after_all_spoils_nobody_elses_answer() {
     let authority = origin.local_addr().unwrap().to_string();
     for announced in ["Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n"] {
         let mut client = dial(proxy.address).await;
-        client
-            .write_all(request("GET", &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request("GET", &authority, "")).await;
         let mut server = accept(&origin).await;
         read_head(&mut server).await;
         let answer = format!("HTTP/1.1 204 No Content\r\n{announced}\r\n");
@@ -256,10 +236,7 @@ async fn bytes_that_come_while_a_connection_waits_are_nobodys_answer() {
         .await
         .unwrap();
     let mut client = dial(proxy.address).await;
-    client
-        .write_all(request("GET", &authority, "").as_bytes())
-        .await
-        .unwrap();
+    send(&mut client, &request("GET", &authority, "")).await;
     let mut server = accept(&origin).await;
     read_head(&mut server).await;
     server.write_all(OK).await.unwrap();
@@ -316,10 +293,7 @@ async fn a_kept_connection_is_judged_by_the_documents_in_force() {
         let old = pooled(&proxy, &origin, &authority).await;
         proxy.state.set_in_force(in_force(rules, insecure));
         let mut client = dial(proxy.address).await;
-        client
-            .write_all(request("GET", &authority, "").as_bytes())
-            .await
-            .unwrap();
+        send(&mut client, &request("GET", &authority, "")).await;
         if expected.is_empty() {
             // Other rules, another policy: it begins with connections of its own.
             let mut server = accept(&origin).await;

@@ -7,7 +7,7 @@ use egressway_proxy::server::Limits;
 use egressway_proxy::signing::key::HmacKey;
 use egressway_proxy::signing::verify::{self, Problem};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::pki::{HOST, documents, refs, rule, secret, with_content};
@@ -266,14 +266,20 @@ async fn a_body_is_held_up_to_the_policys_limit() {
     assert!(untouched(&origin).await);
 }
 
-#[tokio::test]
-async fn the_proxy_answers_the_expectation_itself_and_takes_the_next_request() {
-    let (proxy, origin) = (proxy(hmac(), &[("key", key("k"))]).await, origin().await);
-    let port = origin.local_addr().unwrap().port();
+/// A client that was told to go on with the four bytes of its body.
+async fn expecting(proxy: &Proxy, port: u16) -> TcpStream {
     let mut client = dial(proxy.address).await;
     let request = post(port, "Content-Length: 4\r\nExpect: 100-continue\r\n", "");
     client.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    client
+}
+
+#[tokio::test]
+async fn the_proxy_answers_the_expectation_itself_and_takes_the_next_request() {
+    let (proxy, origin) = (proxy(hmac(), &[("key", key("k"))]).await, origin().await);
+    let port = origin.local_addr().unwrap().port();
+    let mut client = expecting(&proxy, port).await;
     assert!(
         untouched(&origin).await,
         "nothing is sent before it can be signed"
@@ -334,11 +340,7 @@ async fn a_client_that_gives_up_sends_nothing_on() {
 #[tokio::test]
 async fn a_policy_that_changes_while_a_body_is_held_counts() {
     let (proxy, origin) = (proxy(hmac(), &[("key", key("k"))]).await, origin().await);
-    let port = origin.local_addr().unwrap().port();
-    let mut client = dial(proxy.address).await;
-    let request = post(port, "Content-Length: 4\r\nExpect: 100-continue\r\n", "");
-    client.write_all(request.as_bytes()).await.unwrap();
-    assert_eq!(read_head(&mut client).await, "HTTP/1.1 100 Continue\r\n\r\n");
+    let mut client = expecting(&proxy, origin.local_addr().unwrap().port()).await;
     proxy.state.set_in_force(with_content(Content::default(), &[]));
     client.write_all(b"1234").await.unwrap();
     let mut answer = Vec::new();

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use egressway_proxy::server::Limits;
 use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{DEADLINE, accept, dial, open_with, origin, read_all, read_head, status};
+use crate::support::{DEADLINE, Proxy, accept, dial, open_with, origin, read_all, read_head, status};
 
 #[tokio::test]
 async fn a_place_that_becomes_free_is_taken_again() {
@@ -81,6 +82,24 @@ async fn a_slow_head_does_not_get_time_for_each_byte() {
     assert!(began.elapsed() < Duration::from_millis(1500));
 }
 
+/// A client's connection after a request and its answer.
+async fn answered(proxy: &Proxy, origin: &TcpListener) -> TcpStream {
+    let authority = origin.local_addr().unwrap();
+    let mut client = dial(proxy.address).await;
+    client
+        .write_all(format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
+    let mut server = accept(origin).await;
+    read_head(&mut server).await;
+    server
+        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
+        .await
+        .unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 204);
+    client
+}
+
 #[tokio::test]
 async fn an_idle_connection_between_two_requests_is_closed_without_a_word() {
     let limits = Limits {
@@ -88,38 +107,14 @@ async fn an_idle_connection_between_two_requests_is_closed_without_a_word() {
         ..Limits::default()
     };
     let (proxy, origin) = (open_with(limits).await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    client
-        .write_all(format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut server = accept(&origin).await;
-    read_head(&mut server).await;
-    server
-        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-        .await
-        .unwrap();
-    assert_eq!(status(&read_head(&mut client).await), 204);
+    let mut client = answered(&proxy, &origin).await;
     assert_eq!(read_all(&mut client).await, (vec![], true));
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_when_the_pod_drains() {
     let (proxy, origin) = (open_with(Limits::default()).await, origin().await);
-    let authority = origin.local_addr().unwrap();
-    let mut client = dial(proxy.address).await;
-    client
-        .write_all(format!("GET http://{authority}/ HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
-        .await
-        .unwrap();
-    let mut server = accept(&origin).await;
-    read_head(&mut server).await;
-    server
-        .write_all(b"HTTP/1.1 204 No Content\r\n\r\n")
-        .await
-        .unwrap();
-    assert_eq!(status(&read_head(&mut client).await), 204);
+    let mut client = answered(&proxy, &origin).await;
     let silent = dial(proxy.address).await;
     proxy.stop.cancel();
     assert_eq!(read_all(&mut client).await, (vec![], true));
