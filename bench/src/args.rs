@@ -61,6 +61,9 @@ pub(crate) struct RunArgs {
     /// The egressway-proxy to measure.
     #[arg(long, value_name = "FILE")]
     pub(crate) proxy: PathBuf,
+    /// Another build of it, measured beside it as `other`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) other: Option<PathBuf>,
     /// Envoy's binary.
     #[arg(long, value_name = "FILE", default_value = "envoy")]
     pub(crate) envoy: PathBuf,
@@ -157,9 +160,11 @@ impl RunArgs {
         chosen(&self.only)
     }
 
-    /// The peers asked for, or all.
+    /// The peers asked for, or all; another build only where there is one.
     pub(crate) fn peers(&self) -> Vec<Peer> {
-        chosen(&self.peers)
+        let mut peers = chosen(&self.peers);
+        peers.retain(|peer| *peer != Peer::Other || self.other.is_some());
+        peers
     }
 }
 
@@ -189,7 +194,10 @@ mod tests {
     fn without_a_choice_everything_runs_at_full_size() {
         let args = run(&[]).unwrap();
         assert_eq!(args.workloads(), Workload::value_variants());
-        assert_eq!(args.peers(), Peer::value_variants());
+        let peers = |args: &RunArgs| (args.peers().len(), args.peers().contains(&Peer::Other));
+        assert_eq!(peers(&args), (Peer::value_variants().len() - 1, false));
+        let beside = run(&["--other", "o"]).unwrap();
+        assert_eq!(peers(&beside), (Peer::value_variants().len(), true));
         assert_eq!((args.scale().rounds, args.scale().idle_tunnels), (5, 9_500));
     }
 

@@ -108,7 +108,13 @@ impl Results {
         }
         println!("\n{}", self.setting);
         self.table("medians", &|_, values, _| Some(number(median(&present(values))?)));
-        for base in [Peer::RelayCopy, Peer::RelaySplice, Peer::Envoy, Peer::Haproxy] {
+        for base in [
+            Peer::RelayCopy,
+            Peer::RelaySplice,
+            Peer::Envoy,
+            Peer::Haproxy,
+            Peer::Other,
+        ] {
             self.table(
                 &format!("ratio to {} of the same round: median (least-most)", base.name()),
                 &|peer, values, row| {

@@ -120,6 +120,10 @@ fn site(args: &RunArgs, dir: &Path) -> Result<Site> {
     Ok(Site {
         dir: dir.to_owned(),
         proxy: copy(&args.proxy, "egressway-proxy")?,
+        other: match &args.other {
+            Some(other) => Some(copy(other, "egressway-proxy-other")?),
+            None => None,
+        },
         bench: copy(&std::env::current_exe()?, "egressway-bench")?,
         envoy: args.envoy.clone(),
         uid: args.uid,
