@@ -144,7 +144,9 @@ impl Workload {
         match self {
             Self::Tunnels | Self::TlsTunnels | Self::Http | Self::Bulk | Self::Latency => true,
             Self::Idle => peer != Peer::Direct,
-            Self::TlsOrigination => matches!(peer, Peer::Egressway | Peer::Other | Peer::Envoy | Peer::Haproxy),
+            Self::TlsOrigination => {
+                matches!(peer, Peer::Egressway | Peer::Other | Peer::Envoy | Peer::Haproxy)
+            }
             Self::Signing => matches!(peer, Peer::Egressway | Peer::Other),
             // It asks the system's name servers and no others.
             Self::NamedTunnels | Self::NamedHttp => peer != Peer::Tinyproxy,

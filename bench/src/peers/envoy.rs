@@ -30,7 +30,9 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
 
 fn config(site: &Site, dir: &Path, service: &Service) -> Value {
     let (hosts, clusters) = match service.speech {
-        Speech::Tunnels | Speech::Requests | Speech::Signing => (vec![anywhere()], vec![forward_cluster(service)]),
+        Speech::Tunnels | Speech::Requests | Speech::Signing => {
+            (vec![anywhere()], vec![forward_cluster(service)])
+        }
         Speech::Origination => {
             let to = |target: &SocketAddr| {
                 let name = format!("{ORIGIN_NAME}:{}", target.port());
