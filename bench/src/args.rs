@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// A relay that decides nothing: the limit that proxies are compared with; a run starts it.
     #[command(hide = true)]
     Relay(RelayArgs),
+    /// Other work on the same machine; a run starts it.
+    #[command(hide = true)]
+    Neighbour,
 }
 
 /// A run.
@@ -55,6 +58,9 @@ pub(crate) struct RunArgs {
     /// Also write every single figure as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Processes beside all of it that walk through 64 MiB each, as what else runs on a node.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) neighbours: u8,
     /// Run our proxy and the splicing relay as this unprivileged user: the kernel caps pipe pages per such user.
     #[arg(long)]
     pub(crate) uid: Option<u32>,
@@ -184,9 +190,11 @@ mod tests {
         let line = [&["egressway-bench", "run", "--proxy", "p"], args].concat();
         Args::try_parse_from(line).map(|args| match args.command {
             Command::Run(run) => run,
-            Command::Decisions | Command::Decide(_) | Command::Origin(_) | Command::Relay(_) => {
-                unreachable!("run was asked for")
-            }
+            Command::Decisions
+            | Command::Decide(_)
+            | Command::Origin(_)
+            | Command::Relay(_)
+            | Command::Neighbour => unreachable!("run was asked for"),
         })
     }
 

@@ -39,6 +39,7 @@ impl Results {
                 "rounds": scale.rounds,
                 "quick": args.quick,
                 "uid": args.uid,
+                "neighbours": args.neighbours,
                 "cores": thread::available_parallelism().map_or(0, Into::into),
                 "windowSeconds": scale.window.as_secs_f64(),
                 "bulkBytesPerTunnel": scale.bulk_bytes,
