@@ -35,6 +35,9 @@ pub(crate) enum Command {
     /// A relay that decides nothing: the limit that proxies are compared with; a run starts it.
     #[command(hide = true)]
     Relay(RelayArgs),
+    /// Other work on the same machine; a run starts it.
+    #[command(hide = true)]
+    Neighbour,
 }
 
 /// A run.
@@ -55,12 +58,18 @@ pub(crate) struct RunArgs {
     /// Also write every single figure as JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Processes beside all of it that walk through 64 MiB each, as what else runs on a node.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) neighbours: u8,
     /// Run our proxy and the splicing relay as this unprivileged user: the kernel caps pipe pages per such user.
     #[arg(long)]
     pub(crate) uid: Option<u32>,
     /// The egressway-proxy to measure.
     #[arg(long, value_name = "FILE")]
     pub(crate) proxy: PathBuf,
+    /// Another build of it, measured beside it as `other`.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) other: Option<PathBuf>,
     /// Envoy's binary.
     #[arg(long, value_name = "FILE", default_value = "envoy")]
     pub(crate) envoy: PathBuf,
@@ -157,9 +166,11 @@ impl RunArgs {
         chosen(&self.only)
     }
 
-    /// The peers asked for, or all.
+    /// The peers asked for, or all; another build only where there is one.
     pub(crate) fn peers(&self) -> Vec<Peer> {
-        chosen(&self.peers)
+        let mut peers = chosen(&self.peers);
+        peers.retain(|peer| *peer != Peer::Other || self.other.is_some());
+        peers
     }
 }
 
@@ -179,9 +190,11 @@ mod tests {
         let line = [&["egressway-bench", "run", "--proxy", "p"], args].concat();
         Args::try_parse_from(line).map(|args| match args.command {
             Command::Run(run) => run,
-            Command::Decisions | Command::Decide(_) | Command::Origin(_) | Command::Relay(_) => {
-                unreachable!("run was asked for")
-            }
+            Command::Decisions
+            | Command::Decide(_)
+            | Command::Origin(_)
+            | Command::Relay(_)
+            | Command::Neighbour => unreachable!("run was asked for"),
         })
     }
 
@@ -189,7 +202,10 @@ mod tests {
     fn without_a_choice_everything_runs_at_full_size() {
         let args = run(&[]).unwrap();
         assert_eq!(args.workloads(), Workload::value_variants());
-        assert_eq!(args.peers(), Peer::value_variants());
+        let peers = |args: &RunArgs| (args.peers().len(), args.peers().contains(&Peer::Other));
+        assert_eq!(peers(&args), (Peer::value_variants().len() - 1, false));
+        let beside = run(&["--other", "o"]).unwrap();
+        assert_eq!(peers(&beside), (Peer::value_variants().len(), true));
         assert_eq!((args.scale().rounds, args.scale().idle_tunnels), (5, 9_500));
     }
 

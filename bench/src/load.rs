@@ -13,6 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use crate::certificates::ORIGIN_NAME;
+
 /// An operation that takes longer has failed; nothing here takes a tenth of it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// Longest head of an answer.
@@ -34,15 +36,37 @@ pub(crate) struct Route {
     pub(crate) connect: bool,
     /// Where tunnels lead, one after the other.
     pub(crate) targets: Vec<SocketAddr>,
+    /// How a proxy is told where that is.
+    pub(crate) by: By,
     turn: Arc<AtomicUsize>,
 }
 
+/// How a target is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// As an address: nothing is looked up.
+    Address,
+    /// By the origin's name.
+    Name,
+}
+
+impl By {
+    /// Host and port.
+    pub(crate) fn authority(self, target: SocketAddr) -> String {
+        match self {
+            Self::Address => target.to_string(),
+            Self::Name => format!("{ORIGIN_NAME}:{}", target.port()),
+        }
+    }
+}
+
 impl Route {
-    pub(crate) fn new(proxy: Option<SocketAddr>, connect: bool, targets: Vec<SocketAddr>) -> Self {
+    pub(crate) fn new(proxy: Option<SocketAddr>, connect: bool, targets: Vec<SocketAddr>, by: By) -> Self {
         Self {
             proxy,
             connect,
             targets,
+            by,
             turn: Arc::default(),
         }
     }
@@ -59,7 +83,8 @@ impl Route {
         let mut stream = TcpStream::connect(self.proxy.unwrap_or(target)).await?;
         stream.set_nodelay(true)?;
         if self.connect {
-            let head = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n");
+            let authority = self.by.authority(target);
+            let head = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
             stream.write_all(head.as_bytes()).await?;
             let answer = read_head(&mut stream).await?;
             if !answer.starts_with(b"HTTP/1.1 200") && !answer.starts_with(b"HTTP/1.0 200") {

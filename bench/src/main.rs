@@ -13,6 +13,7 @@ mod args;
 mod certificates;
 mod decide;
 mod load;
+mod neighbour;
 mod net;
 mod origin;
 mod peers;
@@ -39,5 +40,9 @@ fn main() -> Result<ExitCode> {
         Command::Decide(args) => decide::measure(&args).map(|()| ExitCode::SUCCESS),
         Command::Origin(args) => origin::serve(&args).map(|()| ExitCode::SUCCESS),
         Command::Relay(args) => relay::serve(&args).map(|()| ExitCode::SUCCESS),
+        Command::Neighbour => {
+            neighbour::walk();
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }

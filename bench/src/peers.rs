@@ -18,7 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use tokio::time::Instant;
 
 use crate::certificates::Certificates;
-use crate::load::Route;
+use crate::load::{By, Route};
 use crate::net;
 use crate::origin::Ports;
 use crate::process::Process;
@@ -34,6 +34,8 @@ const START_POLL: Duration = Duration::from_millis(20);
 pub(crate) enum Peer {
     /// Our proxy, its decision log on.
     Egressway,
+    /// Another build of our proxy, where one is given.
+    Other,
     /// The bare relay, copying.
     RelayCopy,
     /// The bare relay, splicing.
@@ -69,6 +71,7 @@ pub(crate) struct Site {
     /// For configuration and logs; readable by everybody.
     pub(crate) dir: PathBuf,
     pub(crate) proxy: PathBuf,
+    pub(crate) other: Option<PathBuf>,
     pub(crate) envoy: PathBuf,
     pub(crate) bench: PathBuf,
     pub(crate) uid: Option<u32>,
@@ -79,6 +82,8 @@ pub(crate) struct Site {
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     pub(crate) speech: Speech,
+    /// How clients write their targets.
+    pub(crate) by: By,
     /// The origin, on each of its addresses or ports.
     pub(crate) targets: Vec<SocketAddr>,
     /// A name server that knows the origin's name.
@@ -95,11 +100,18 @@ pub(crate) struct Running {
     pub(crate) route: Route,
 }
 
+impl Site {
+    fn other(&self) -> Result<&Path> {
+        self.other.as_deref().context("--other names no build")
+    }
+}
+
 impl Peer {
     /// The name on the command line and in tables.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Egressway => "egressway",
+            Self::Other => "other",
             Self::RelayCopy => "relay-copy",
             Self::RelaySplice => "relay-splice",
             Self::Haproxy => "haproxy",
@@ -115,6 +127,7 @@ impl Peer {
         let says = |program: &Path, flag: &str| first_line(Command::new(program).arg(flag));
         match self {
             Self::Egressway => says(&site.proxy, "--version"),
+            Self::Other => says(site.other()?, "--version"),
             Self::RelayCopy | Self::RelaySplice => Ok("this crate's".to_owned()),
             Self::Haproxy => says(Path::new("haproxy"), "-v"),
             Self::Envoy => says(&site.envoy, "--version"),
@@ -126,14 +139,15 @@ impl Peer {
 
     /// Starts it for one window and waits until it listens.
     pub(crate) fn start(self, site: &Site, workload: Workload, ports: &Ports) -> Result<Running> {
-        let (speech, targets) = (workload.speech(), workload.targets(ports));
+        let (speech, by, targets) = (workload.speech(), workload.by(), workload.targets(ports));
         if self == Self::Direct {
-            let route = Route::new(None, false, targets);
+            let route = Route::new(None, false, targets, by);
             return Ok(Running { process: None, route });
         }
         let listen = net::free_proxy_address()?;
         let service = Service {
             speech,
+            by,
             targets,
             resolver: net::origin_address(ports.dns),
             listen,
@@ -142,7 +156,8 @@ impl Peer {
         fs::create_dir_all(&dir)?;
         net::open_to_all(&dir)?;
         let (command, uid) = match self {
-            Self::Egressway => (egressway::command(site, &dir, &service)?, site.uid),
+            Self::Egressway => (egressway::command(&site.proxy, site, &dir, &service)?, site.uid),
+            Self::Other => (egressway::command(site.other()?, site, &dir, &service)?, site.uid),
             Self::RelayCopy => (relay::command(site, &service, Variant::Copy), None),
             Self::RelaySplice => (relay::command(site, &service, Variant::Splice), site.uid),
             Self::Haproxy => (haproxy::command(site, &dir, &service)?, None),
@@ -162,7 +177,7 @@ impl Peer {
         let connect = speech == Speech::Tunnels && self != Self::Haproxy;
         Ok(Running {
             process: Some(process),
-            route: Route::new(Some(listen), connect, service.targets),
+            route: Route::new(Some(listen), connect, service.targets, by),
         })
     }
 }

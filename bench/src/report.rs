@@ -39,6 +39,7 @@ impl Results {
                 "rounds": scale.rounds,
                 "quick": args.quick,
                 "uid": args.uid,
+                "neighbours": args.neighbours,
                 "cores": thread::available_parallelism().map_or(0, Into::into),
                 "windowSeconds": scale.window.as_secs_f64(),
                 "bulkBytesPerTunnel": scale.bulk_bytes,
@@ -108,7 +109,13 @@ impl Results {
         }
         println!("\n{}", self.setting);
         self.table("medians", &|_, values, _| Some(number(median(&present(values))?)));
-        for base in [Peer::RelayCopy, Peer::RelaySplice, Peer::Envoy, Peer::Haproxy] {
+        for base in [
+            Peer::RelayCopy,
+            Peer::RelaySplice,
+            Peer::Envoy,
+            Peer::Haproxy,
+            Peer::Other,
+        ] {
             self.table(
                 &format!("ratio to {} of the same round: median (least-most)", base.name()),
                 &|peer, values, row| {

@@ -33,6 +33,9 @@ pub(crate) fn run(args: &RunArgs) -> Result<ExitCode> {
     let scale = affordable(args.scale())?;
     let site = site(args, dir)?;
     let (_origin, ports) = start_origin(&site)?;
+    let _neighbours = (0..args.neighbours)
+        .map(|_| start_neighbour(&site))
+        .collect::<Result<Vec<_>>>()?;
     let context = Context {
         scale,
         tls: site.certificates.client()?,
@@ -120,11 +123,21 @@ fn site(args: &RunArgs, dir: &Path) -> Result<Site> {
     Ok(Site {
         dir: dir.to_owned(),
         proxy: copy(&args.proxy, "egressway-proxy")?,
+        other: match &args.other {
+            Some(other) => Some(copy(other, "egressway-proxy-other")?),
+            None => None,
+        },
         bench: copy(&std::env::current_exe()?, "egressway-bench")?,
         envoy: args.envoy.clone(),
         uid: args.uid,
         certificates: Certificates::make(dir)?,
     })
+}
+
+fn start_neighbour(site: &Site) -> Result<Process> {
+    let mut command = Command::new(&site.bench);
+    command.arg("neighbour");
+    Process::start(command, &site.dir, "neighbour", None)
 }
 
 fn start_origin(site: &Site) -> Result<(Process, Ports)> {

@@ -20,7 +20,7 @@ use rustls::ClientConfig;
 use tokio::time::{Instant, sleep};
 
 use crate::args::Scale;
-use crate::load::Tally;
+use crate::load::{By, Tally};
 use crate::net::{origin_address, origin_addresses};
 use crate::origin::Ports;
 use crate::peers::{Peer, Running, Speech};
@@ -49,6 +49,10 @@ pub(crate) enum Workload {
     TlsOrigination,
     /// Requests with a body, signed and not.
     Signing,
+    /// New CONNECT tunnels to the origin by its name.
+    NamedTunnels,
+    /// Small requests on kept connections, for the origin by its name.
+    NamedHttp,
 }
 
 /// What a window measured.
@@ -80,20 +84,41 @@ impl Workload {
             Self::Idle => "idle",
             Self::TlsOrigination => "tls-origination",
             Self::Signing => "signing",
+            Self::NamedTunnels => "named-tunnels",
+            Self::NamedHttp => "named-http",
         }
     }
 
     /// How clients speak to the proxy.
     pub(crate) fn speech(self) -> Speech {
         match self {
-            Self::Http => Speech::Requests,
+            Self::Http | Self::NamedHttp => Speech::Requests,
             Self::TlsOrigination => Speech::Origination,
             Self::Signing => Speech::Signing,
-            Self::Tunnels | Self::TlsTunnels | Self::Bulk | Self::Latency | Self::Idle => Speech::Tunnels,
+            Self::Tunnels
+            | Self::TlsTunnels
+            | Self::Bulk
+            | Self::Latency
+            | Self::Idle
+            | Self::NamedTunnels => Speech::Tunnels,
         }
     }
 
-    /// What it leads to: one service of the origin on all of its addresses, or three on the one that has a name.
+    /// How clients write where they want to go.
+    pub(crate) fn by(self) -> By {
+        match self {
+            Self::TlsOrigination | Self::NamedTunnels | Self::NamedHttp => By::Name,
+            Self::Tunnels
+            | Self::TlsTunnels
+            | Self::Http
+            | Self::Bulk
+            | Self::Latency
+            | Self::Idle
+            | Self::Signing => By::Address,
+        }
+    }
+
+    /// What it leads to: one service of the origin on all of its addresses, or one or three on the one that has a name.
     /// For signatures an address a rule.
     pub(crate) fn targets(self, ports: &Ports) -> Vec<SocketAddr> {
         match self {
@@ -104,6 +129,8 @@ impl Workload {
             Self::TlsOrigination => [ports.https_kept, ports.https_resumed, ports.https_full]
                 .map(origin_address)
                 .to_vec(),
+            Self::NamedTunnels => vec![origin_address(ports.echo)],
+            Self::NamedHttp => vec![origin_address(ports.http)],
             Self::Signing => origin_addresses(ports.http)
                 .into_iter()
                 .take(SCHEMES.len())
@@ -112,13 +139,17 @@ impl Workload {
     }
 
     /// Whether the peer is measured by it: direct connections have no process whose memory could be read, and not
-    /// everybody speaks TLS to origins, or signs.
+    /// everybody speaks TLS to origins, signs, or finds the origin by its name.
     pub(crate) fn suits(self, peer: Peer) -> bool {
         match self {
             Self::Tunnels | Self::TlsTunnels | Self::Http | Self::Bulk | Self::Latency => true,
             Self::Idle => peer != Peer::Direct,
-            Self::TlsOrigination => matches!(peer, Peer::Egressway | Peer::Envoy | Peer::Haproxy),
-            Self::Signing => peer == Peer::Egressway,
+            Self::TlsOrigination => {
+                matches!(peer, Peer::Egressway | Peer::Other | Peer::Envoy | Peer::Haproxy)
+            }
+            Self::Signing => matches!(peer, Peer::Egressway | Peer::Other),
+            // It asks the system's name servers and no others.
+            Self::NamedTunnels | Self::NamedHttp => peer != Peer::Tinyproxy,
         }
     }
 
@@ -132,9 +163,9 @@ impl Workload {
             sleep(READY_POLL).await;
         }
         match self {
-            Self::Tunnels => tunnels::plain(context, running).await,
+            Self::Tunnels | Self::NamedTunnels => tunnels::plain(context, running).await,
             Self::TlsTunnels => tunnels::inside_tls(context, running).await,
-            Self::Http => http::measure(context, running).await,
+            Self::Http | Self::NamedHttp => http::measure(context, running).await,
             Self::Bulk => bulk::measure(context, running).await,
             Self::Latency => latency::measure(context, running).await,
             Self::Idle => idle::measure(context, running).await,

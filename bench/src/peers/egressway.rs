@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::{Service, Site, Speech};
 use crate::certificates::ORIGIN_NAME;
+use crate::load::By;
 use crate::net;
 use crate::workloads::{SCHEMES, Scheme};
 
@@ -25,14 +26,14 @@ const AUTHORITY_KEY: &str = "ca.crt";
 const HMAC: (&str, &str) = ("bench-hmac", "secret");
 const RSA: (&str, &str) = ("bench-rsa", "tls.key");
 
-pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Command> {
+pub(super) fn command(proxy: &Path, site: &Site, dir: &Path, service: &Service) -> Result<Command> {
     let address = || net::free_proxy_address().map(|address| address.to_string());
-    let mut command = Command::new(&site.proxy);
+    let mut command = Command::new(proxy);
     command.args(["--listen", &service.listen.to_string(), "--admin", &address()?]);
     command.args(["--insecure-allow", "127.0.0.0/8"]);
     match service.speech {
         Speech::Tunnels | Speech::Requests => {
-            write_documents(dir)?;
+            write_documents(dir, service.by)?;
             command.arg("--acl-dir").arg(dir).args(["--report", &address()?]);
         }
         Speech::Origination | Speech::Signing => {
@@ -42,9 +43,9 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
             write_secrets(site, &secrets)?;
             command.arg("--policy").arg(policy);
             command.arg("--secrets-dir").arg(secrets);
-            command.args(["--resolver", &service.resolver.to_string()]);
         }
     }
+    command.args(["--resolver", &service.resolver.to_string()]);
     Ok(command)
 }
 
@@ -63,11 +64,16 @@ fn write_secrets(site: &Site, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// One policy that allows the origin's addresses, and a pool that observes nothing.
-fn write_documents(dir: &Path) -> Result<()> {
+/// One policy that allows the origin's addresses or its name, and a pool that observes nothing.
+fn write_documents(dir: &Path, by: By) -> Result<()> {
+    let (hosts, cidrs) = match by {
+        By::Address => (Vec::new(), vec!["127.0.2.0/24".to_owned()]),
+        By::Name => (vec![ORIGIN_NAME.to_owned()], Vec::new()),
+    };
     let rule = Rule {
         name: "origins".to_owned(),
-        cidrs: vec!["127.0.2.0/24".to_owned()],
+        hosts,
+        cidrs,
         ports: vec![PortRange {
             port: 1,
             end_port: Some(u16::MAX),
@@ -167,6 +173,7 @@ mod tests {
     fn content_of(speech: Speech, targets: Vec<SocketAddr>) -> Content {
         let service = Service {
             speech,
+            by: By::Address,
             targets,
             resolver: origin_address(53),
             listen: origin_address(4),

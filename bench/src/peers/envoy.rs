@@ -30,7 +30,9 @@ pub(super) fn command(site: &Site, dir: &Path, service: &Service) -> Result<Comm
 
 fn config(site: &Site, dir: &Path, service: &Service) -> Value {
     let (hosts, clusters) = match service.speech {
-        Speech::Tunnels | Speech::Requests | Speech::Signing => (vec![anywhere()], vec![forward_cluster()]),
+        Speech::Tunnels | Speech::Requests | Speech::Signing => {
+            (vec![anywhere()], vec![forward_cluster(service)])
+        }
         Speech::Origination => {
             let to = |target: &SocketAddr| {
                 let name = format!("{ORIGIN_NAME}:{}", target.port());
@@ -51,7 +53,7 @@ fn config(site: &Site, dir: &Path, service: &Service) -> Value {
     if service.speech != Speech::Origination {
         let forward =
             "type.googleapis.com/envoy.extensions.filters.http.dynamic_forward_proxy.v3.FilterConfig";
-        let filter = json!({"@type": forward, "dns_cache_config": cache()});
+        let filter = json!({"@type": forward, "dns_cache_config": cache(service)});
         filters.insert(0, json!({"name": "forward", "typed_config": filter}));
     }
     let manager = json!({
@@ -87,14 +89,14 @@ fn anywhere() -> Value {
     ]})
 }
 
-fn forward_cluster() -> Value {
+fn forward_cluster(service: &Service) -> Value {
     json!({
         "name": "origins",
         "lb_policy": "CLUSTER_PROVIDED",
         "circuit_breakers": {"thresholds": [many()]},
         "cluster_type": {"name": "forward", "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig",
-            "dns_cache_config": cache(),
+            "dns_cache_config": cache(service),
         }},
     })
 }
@@ -123,8 +125,17 @@ fn tls_cluster(site: &Site, target: &SocketAddr) -> Value {
     })
 }
 
-fn cache() -> Value {
-    json!({"name": "origins", "dns_lookup_family": "V4_ONLY"})
+/// Names are asked of the origin's own server. Filter and cluster share a cache by having the same settings.
+fn cache(service: &Service) -> Value {
+    json!({
+        "name": "origins",
+        "dns_lookup_family": "V4_ONLY",
+        "typed_dns_resolver_config": {"name": "cares", "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+            "resolvers": [address(&service.resolver)],
+            "dns_resolver_options": {"no_default_search_domain": true},
+        }},
+    })
 }
 
 fn many() -> Value {

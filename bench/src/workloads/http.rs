@@ -38,7 +38,7 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
 /// What is asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ask {
-    /// For this authority; for the target's address if there is none.
+    /// For this authority; for the route's target if there is none.
     pub(super) authority: Option<String>,
     /// A POST with a body, unless this is nothing.
     pub(super) body_bytes: usize,
@@ -48,11 +48,14 @@ pub(super) struct Ask {
 pub(super) async fn once(route: &Route, ask: &Ask) -> Result<()> {
     let target = route.target()?;
     let stream = TcpStream::connect(route.proxy.unwrap_or(target)).await?;
-    exchange(stream, request(target, ask).as_bytes()).await.map(drop)
+    exchange(stream, request(route, target, ask).as_bytes())
+        .await
+        .map(drop)
 }
 
-fn request(target: SocketAddr, ask: &Ask) -> String {
-    let authority = ask.authority.clone().unwrap_or_else(|| target.to_string());
+fn request(route: &Route, target: SocketAddr, ask: &Ask) -> String {
+    let authority = ask.authority.clone();
+    let authority = authority.unwrap_or_else(|| route.by.authority(target));
     let to = format!("http://{authority}/hook HTTP/1.1\r\nHost: {authority}\r\n");
     match ask.body_bytes {
         0 => format!("GET {to}\r\n"),
@@ -78,7 +81,7 @@ async fn client(route: Route, budget: Arc<Budget>, ask: Ask) -> Tally {
             return tally;
         }
     };
-    let request = request(target, &ask);
+    let request = request(&route, target, &ask);
     while budget.take() {
         let started = Instant::now();
         let stream = match kept.take() {

@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use anyhow::{Context as _, Result};
 
 use super::{Context, Meter, Window, count, http};
-use crate::certificates::ORIGIN_NAME;
-use crate::load::Budget;
+use crate::load::{Budget, By};
 use crate::peers::Running;
 
 /// Rows of the origin's three services, in the order of the targets.
@@ -50,7 +49,7 @@ pub(super) async fn once(running: &Running) -> Result<()> {
 
 fn ask(target: SocketAddr) -> http::Ask {
     http::Ask {
-        authority: Some(format!("{ORIGIN_NAME}:{}", target.port())),
+        authority: Some(By::Name.authority(target)),
         ..http::Ask::default()
     }
 }

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 
 use super::{Context, Meter, Window, count, http};
-use crate::load::{Budget, Route};
+use crate::load::{Budget, By, Route};
 use crate::peers::Running;
 
 /// A webhook's body of a good size.
@@ -51,7 +51,7 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
     let mut sums = [(0.0, 0.0); SCHEMES.len()];
     for turn in 0..TURNS {
         for ((cpu_ns, done), target) in sums.iter_mut().zip(&running.route.targets) {
-            let route = Route::new(running.route.proxy, false, vec![*target]);
+            let route = Route::new(running.route.proxy, false, vec![*target], By::Address);
             if turn == 0 {
                 http::load(&route, Budget::new(scale.warm_up, u64::MAX), &ask()).await;
             }
@@ -78,7 +78,7 @@ pub(super) async fn measure(context: &Context, running: &Running) -> Result<Wind
 /// One request through each rule.
 pub(super) async fn once(running: &Running) -> Result<()> {
     for target in &running.route.targets {
-        let route = Route::new(running.route.proxy, false, vec![*target]);
+        let route = Route::new(running.route.proxy, false, vec![*target], By::Address);
         http::once(&route, &ask()).await?;
     }
     Ok(())

@@ -12,7 +12,9 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateRevocationListDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, HandshakeKind, RootCertStore, SignatureScheme};
+use rustls::{
+    CipherSuite, ClientConfig, HandshakeKind, RootCertStore, SignatureScheme, SupportedCipherSuite,
+};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsConnector;
@@ -66,7 +68,7 @@ impl Connector {
         public: &Arc<RootCertStore>,
         before: Option<&Self>,
     ) -> Result<Self, Failed> {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider());
         let before = before.and_then(|before| before.own.as_ref());
         let own = settings.ca.as_ref().map(|name| own_roots(name, ca, before));
         let own = own.transpose()?;
@@ -145,6 +147,15 @@ impl Connector {
         let kind = stream.get_ref().1.handshake_kind().unwrap_or(HandshakeKind::Full);
         Ok((TlsOrigin::new(stream, met), kind))
     }
+}
+
+/// The library's ciphers and key exchanges. AES-128-GCM is asked for first, as browsers do: the library's first is
+/// AES-256-GCM, whose hash is SHA-384, and few processors have instructions for that one.
+fn provider() -> CryptoProvider {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let behind = |suite: &SupportedCipherSuite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256;
+    provider.cipher_suites.sort_by_key(behind);
+    provider
 }
 
 /// The name that the certificate must be for.

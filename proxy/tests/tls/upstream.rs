@@ -16,7 +16,7 @@ use egressway_core::wire::document::{Encoding, Scheme, Secret, Signing, Upstream
 use egressway_proxy::server::Limits;
 use egressway_proxy::signing::key::HmacKey;
 use egressway_proxy::signing::verify;
-use rustls::{HandshakeKind, NamedGroup, ProtocolVersion};
+use rustls::{CipherSuite, HandshakeKind, NamedGroup, ProtocolVersion};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -147,6 +147,12 @@ async fn a_plain_request_reaches_an_origin_over_verified_tls() {
         assert_eq!(tls.protocol_version(), Some(ProtocolVersion::TLSv1_3));
         let group = tls.negotiated_key_exchange_group().map(|group| group.name());
         assert_eq!(group, Some(NamedGroup::X25519MLKEM768));
+        let cipher = tls.negotiated_cipher_suite().map(|cipher| cipher.suite());
+        assert_eq!(
+            cipher,
+            Some(CipherSuite::TLS13_AES_128_GCM_SHA256),
+            "the first that is offered"
+        );
         (head, stream)
     };
     let (answered, (head, _stream)) = tokio::join!(ask(&mut client, &request), serve);
