@@ -1,6 +1,7 @@
 """Evaluates one expression over the documents that `helm template` printed; exits 1 when it is false."""
 
 import json
+import re
 import sys
 
 import yaml
@@ -99,6 +100,21 @@ def least():
             if rule["resources"] != ["egresspolicies"]:
                 return False
     return True
+
+
+def names_fit():
+    """Every name is a label as Services have it (RFC 1035), 63 characters with what controllers add; roles fit their bindings."""
+    ours = [d for d in docs if d["kind"] != "CustomResourceDefinition"]
+    good = all(re.fullmatch("[a-z]([a-z0-9-]{0,55}[a-z0-9])?", d["metadata"]["name"]) for d in ours)
+    roles = {d["metadata"]["name"] for d in kinds("Role") + kinds("ClusterRole")}
+    accounts = {d["metadata"]["name"] for d in kinds("ServiceAccount")}
+    bindings = kinds("RoleBinding") + kinds("ClusterRoleBinding")
+    return (
+        good
+        and {d["roleRef"]["name"] for d in bindings} <= roles
+        and {s["name"] for d in bindings for s in d["subjects"]} == accounts
+        and {pod_of(d)["serviceAccountName"] for d in kinds("Deployment") + kinds("Job")} == accounts
+    )
 
 
 def basics(crds, pool, policy, cleanup, monitors):

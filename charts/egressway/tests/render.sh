@@ -6,12 +6,12 @@ chart=$(cd "$(dirname "$0")/.." && pwd)
 helm=${HELM:-$(command -v helm || echo "$HOME/.cache/egressway/lab/helm")}
 out=$(mktemp)
 trap 'rm -f "$out" "$out.err"' EXIT
-passed=0 failed=0
+passed=0 failed=0 release=egressway
 
 ok() { passed=$((passed + 1)); echo "ok: $*"; }
 bad() { failed=$((failed + 1)); echo "FAILED: $*"; }
 
-render() { "$helm" template egressway "$chart" --namespace egressway-system --kube-version 1.31.0 "$@" >"$out" 2>"$out.err"; }
+render() { "$helm" template "$release" "$chart" --namespace egressway-system --kube-version 1.31.0 "$@" >"$out" 2>"$out.err"; }
 
 # holds NAME EXPRESSION ARGS...: the chart renders, and the Python expression over `docs` holds.
 holds() {
@@ -79,6 +79,11 @@ holds "API server by range" "'192.175.48.1/32' in str(kinds('NetworkPolicy'))" -
 holds "metrics for Prometheus alone" "str(kinds('NetworkPolicy')).count(\"'prometheus'\") == 2" $monitoring \
   --set 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus,metrics.podMonitor.enabled=true'
 holds "a release of another name" "all('other' in d['metadata']['name'] for d in kinds('Deployment'))" --set fullnameOverride=other
+for release in x 9.egress.2026 0egressway "$(printf 'a%.0s' {1..39}).$(printf 'b%.0s' {1..13})"; do
+  holds "names of release $release" "names_fit()"
+done
+release=x holds "a name that begins with a digit" "names_fit() and kinds('Deployment')[0]['metadata']['name'] == 'r9'" --set fullnameOverride=9
+release=egressway
 
 holds "empty maps and lists in a file of values" "labels()['app.kubernetes.io/name'] == 'egressway-operator' and 'observation' not in pool()['spec']" \
   --set operator.podLabels=null,operator.podAnnotations=null,operator.affinity=null,operator.tolerations=null,operator.resources=null \
