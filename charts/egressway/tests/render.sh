@@ -82,7 +82,7 @@ holds "a release of another name" "all('other' in d['metadata']['name'] for d in
 for release in x 9.egress.2026 0egressway "$(printf 'a%.0s' {1..39}).$(printf 'b%.0s' {1..13})"; do
   holds "names of release $release" "names_fit()"
 done
-release=x holds "a name that begins with a digit" "names_fit() and kinds('Deployment')[0]['metadata']['name'] == 'r9'" --set fullnameOverride=9
+release=x holds "a name that begins with a digit" "names_fit() and kinds('Deployment')[0]['metadata']['name'] == 'r9'" --set-string fullnameOverride=9
 release=egressway
 
 holds "empty maps and lists in a file of values" "labels()['app.kubernetes.io/name'] == 'egressway-operator' and 'observation' not in pool()['spec']" \
