@@ -74,6 +74,22 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{- /* The API server, whose address a policy cannot name. Nothing here looks up names. */ -}}
+{{- define "egressway.toApiServer" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - protocol: TCP
+      port: {{ . }}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerCIDRs }}
+  to:
+    {{- range . }}
+    - ipBlock:
+        cidr: {{ . }}
+    {{- end }}
+  {{- end }}
+{{- end }}
+
 {{- /* The default pool, as the hook applies it. */ -}}
 {{- define "egressway.defaultPool" -}}
 apiVersion: egressway.dev/v1alpha1

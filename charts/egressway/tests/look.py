@@ -125,7 +125,7 @@ def basics(crds, pool, policy, cleanup, monitors):
         "crds": len(kinds("CustomResourceDefinition")) == (2 if crds else 0),
         "pool": len(job("default-pool")) == int(pool),
         "pool is never a plain object": not kinds("EgressPool"),
-        "policy": len(kinds("NetworkPolicy")) == (int(policy) * (2 if monitors else 1)),
+        "policy": len(kinds("NetworkPolicy")) == (int(policy) * (3 if monitors else 2)),
         "cleanup": len(job("cleanup")) == int(cleanup),
         "monitors": len(kinds("ServiceMonitor")) == len(kinds("PodMonitor")) == int(monitors),
         "one operator": len(kinds("Deployment")) == 1
@@ -143,6 +143,15 @@ def basics(crds, pool, policy, cleanup, monitors):
         "selector is in the labels": kinds("Deployment")[0]["spec"]["selector"]["matchLabels"].items()
         <= labels().items(),
         "hooks are hooks": all(hook(d) for d in kinds("Job")),
+        "every pod may ask the API server": not policy or all(
+            any(
+                p["spec"]["podSelector"]["matchLabels"].items() <= d["spec"]["template"]["metadata"]["labels"].items()
+                and {"protocol": "TCP", "port": 6443} in p["spec"]["egress"][0]["ports"]
+                for p in kinds("NetworkPolicy")
+                if "Egress" in p["spec"]["policyTypes"]
+            )
+            for d in kinds("Deployment") + kinds("Job")
+        ),
         "hooks are no operator": all(
             d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "egressway-hook"
             for d in kinds("Job")
