@@ -123,7 +123,22 @@ refused "short digest" digest --set proxy.image.digest=sha256:abc
 refused "selector without from" selector --set defaultPool.namespaces.selector.matchLabels.a=b
 refused "names without names" names --set defaultPool.namespaces.from=Names
 refused "no range" internalCIDRs --set 'operator.internalCIDRs={10.0.0.1}'
+# What the operator or the API server would refuse only after the release is half done.
+refused "too long a prefix" neverCIDRs --set 'operator.neverCIDRs={10.0.0.0/33}'
+refused "too long a prefix of IPv6" internalCIDRs --set 'operator.internalCIDRs={fd00::/129}'
+refused "no address" cidr --set 'defaultPool.addresses[0].cidr=999.0.2.1/32'
+refused "no time" notBefore --set 'defaultPool.addresses[0].cidr=192.0.2.1/32,defaultPool.addresses[0].notBefore=tomorrow'
+refused "rounds too close" interval --set defaultPool.observation.interval=4s
+refused "rounds too far apart" interval --set defaultPool.observation.interval=2h
+refused "no amount" memory --set operator.resources.limits.memory=much
+refused "no label" "invalid propertyName" --set-string 'defaultPool.nodeSelector.a b=1'
+refused "a tag in the repository" repository --set proxy.image.repository=r.test:5000/proxy:1
+refused "no domain" clusterDomain --set operator.clusterDomain=a..b
+holds "ranges, times and intervals as people write them" "pool()['spec']['cells'][0]['addresses'][0]['notAfter'] == '2027-04-01T00:00:00+02:00' and pool()['spec']['observation']['interval'] == '1m30s'" \
+  --set 'operator.neverCIDRs={::ffff:0:0/96,2001:db8::/128,::/0,0.0.0.0/0}' --set proxy.image.repository=r.test:5000/a/b,operator.resources.limits.memory=1.5Gi,operator.resources.limits.cpu=2 \
+  --set-string 'defaultPool.addresses[0].cidr=2001:db8::/64,defaultPool.addresses[0].notAfter=2027-04-01T00:00:00+02:00,defaultPool.observation.interval=1m30s'
 refused "fleets in kube-system" fleetNamespace --set fleetNamespace.name=kube-system
+refused "fleets in kube-public" fleetNamespace --set fleetNamespace.name=kube-public
 refused "observer without scheme" url --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=a.test'
 if ! render --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=http://a.test/' &&
   grep -q 'quorum is larger than the number of observers' "$out.err"; then ok "a quorum that nobody can reach"; else
