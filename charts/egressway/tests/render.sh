@@ -131,6 +131,7 @@ refused "no time" notBefore --set 'defaultPool.addresses[0].cidr=192.0.2.1/32,de
 refused "rounds too close" interval --set defaultPool.observation.interval=4s
 refused "rounds too far apart" interval --set defaultPool.observation.interval=2h
 refused "no amount" memory --set operator.resources.limits.memory=much
+refused "no label at all for the pool's nodes" minProperties --set 'defaultPool.nodeSelector.egressway\.dev/pool=null'
 refused "no label" "invalid propertyName" --set-string 'defaultPool.nodeSelector.a b=1'
 refused "a tag in the repository" repository --set proxy.image.repository=r.test:5000/proxy:1
 refused "no domain" clusterDomain --set operator.clusterDomain=a..b
