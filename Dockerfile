@@ -1,9 +1,10 @@
 # Builds one of the two images, FROM scratch, with one static binary in it:
 #   docker build --build-arg BINARY=egressway-operator -t egressway-operator:0.1.0 .
 #   docker build --build-arg BINARY=egressway-proxy    -t egressway-proxy:0.1.0 .
-# Alpine's own target is musl, so the binary is static on every platform that buildx builds this for.
+# Both need BuildKit, which Docker has had as its default since 23. Alpine's own target is musl, so the binary is static on
+# every platform that buildx builds this for. linux-headers: aws-lc includes linux/random.h (aws/aws-lc-rs issue 894).
 FROM rust:1.95.0-alpine AS build
-RUN apk add --no-cache cmake gcc make musl-dev
+RUN apk add --no-cache cmake gcc linux-headers make musl-dev
 WORKDIR /src
 COPY . .
 ARG BINARY

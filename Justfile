@@ -23,10 +23,11 @@ fmt:
 test *args:
     cargo test --locked {{args}}
 
-# rewrite what is generated from code: CRD files, snapshots
+# rewrite what is generated: CRD files, snapshots, the manual of the chart
 gen:
     UPDATE_GOLDEN=1 cargo test --locked -p egressway-crds
     INSTA_UPDATE=always cargo test --locked -p egressway-operator
+    python3 charts/egressway/tests/values_doc.py > docs/reference/chart.md
 
 # bring the lab up / take it down / anything else the lab does
 lab *args:

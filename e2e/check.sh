@@ -7,8 +7,11 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/env.sh"
 cd "$ROOT"
-fast=no
-[ "${1:-}" = --fast ] && fast=yes
+case ${1:-} in
+  '') fast=no ;;
+  --fast) fast=yes ;;
+  *) echo "usage: e2e/check.sh [--fast]" >&2; exit 2 ;;
+esac
 logs=$(mktemp -d)
 up='' coming=''
 finish() {

@@ -4,8 +4,11 @@
 set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/env.sh"
 cd "$ROOT"
-keep=no
-[ "${1:-}" = --keep ] && keep=yes
+case ${1:-} in
+  '') keep=no ;;
+  --keep) keep=yes ;;
+  *) echo "usage: e2e/demo.sh [--keep]" >&2; exit 2 ;;
+esac
 logs=$(mktemp -d)
 finish() {
   local status=$?

@@ -2,14 +2,16 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{- /* A release may have dots and begin with a digit, a Service may not (RFC 1035). */ -}}
 {{- define "egressway.fullname" -}}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- $name := printf "%s-%s" $release (include "egressway.name" .) }}
 {{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains (include "egressway.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "egressway.name" .) | trunc 40 | trimSuffix "-" }}
+{{- $name = .Values.fullnameOverride }}
+{{- else if contains (include "egressway.name" .) $release }}
+{{- $name = $release }}
 {{- end }}
+{{- regexReplaceAll "^([0-9])" $name "r${1}" | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "egressway.commonLabels" -}}
@@ -70,6 +72,22 @@ readOnlyRootFilesystem: true
 runAsNonRoot: true
 capabilities:
   drop: [ALL]
+{{- end }}
+
+{{- /* The API server, whose address a policy cannot name. Nothing here looks up names. */ -}}
+{{- define "egressway.toApiServer" -}}
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - protocol: TCP
+      port: {{ . }}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerCIDRs }}
+  to:
+    {{- range . }}
+    - ipBlock:
+        cidr: {{ . }}
+    {{- end }}
+  {{- end }}
 {{- end }}
 
 {{- /* The default pool, as the hook applies it. */ -}}

@@ -1,6 +1,7 @@
 """Evaluates one expression over the documents that `helm template` printed; exits 1 when it is false."""
 
 import json
+import re
 import sys
 
 import yaml
@@ -101,6 +102,21 @@ def least():
     return True
 
 
+def names_fit():
+    """Every name is a label as Services have it (RFC 1035), 63 characters with what controllers add; roles fit their bindings."""
+    ours = [d for d in docs if d["kind"] != "CustomResourceDefinition"]
+    good = all(re.fullmatch("[a-z]([a-z0-9-]{0,55}[a-z0-9])?", d["metadata"]["name"]) for d in ours)
+    roles = {d["metadata"]["name"] for d in kinds("Role") + kinds("ClusterRole")}
+    accounts = {d["metadata"]["name"] for d in kinds("ServiceAccount")}
+    bindings = kinds("RoleBinding") + kinds("ClusterRoleBinding")
+    return (
+        good
+        and {d["roleRef"]["name"] for d in bindings} <= roles
+        and {s["name"] for d in bindings for s in d["subjects"]} == accounts
+        and {pod_of(d)["serviceAccountName"] for d in kinds("Deployment") + kinds("Job")} == accounts
+    )
+
+
 def basics(crds, pool, policy, cleanup, monitors):
     operator_spec = pod_of(kinds("Deployment")[0])
     bound = {(d["metadata"].get("namespace"), d["roleRef"]["name"]) for d in kinds("RoleBinding")}
@@ -109,7 +125,7 @@ def basics(crds, pool, policy, cleanup, monitors):
         "crds": len(kinds("CustomResourceDefinition")) == (2 if crds else 0),
         "pool": len(job("default-pool")) == int(pool),
         "pool is never a plain object": not kinds("EgressPool"),
-        "policy": len(kinds("NetworkPolicy")) == (int(policy) * (2 if monitors else 1)),
+        "policy": len(kinds("NetworkPolicy")) == (int(policy) * (3 if monitors else 2)),
         "cleanup": len(job("cleanup")) == int(cleanup),
         "monitors": len(kinds("ServiceMonitor")) == len(kinds("PodMonitor")) == int(monitors),
         "one operator": len(kinds("Deployment")) == 1
@@ -127,6 +143,15 @@ def basics(crds, pool, policy, cleanup, monitors):
         "selector is in the labels": kinds("Deployment")[0]["spec"]["selector"]["matchLabels"].items()
         <= labels().items(),
         "hooks are hooks": all(hook(d) for d in kinds("Job")),
+        "every pod may ask the API server": not policy or all(
+            any(
+                p["spec"]["podSelector"]["matchLabels"].items() <= d["spec"]["template"]["metadata"]["labels"].items()
+                and {"protocol": "TCP", "port": 6443} in p["spec"]["egress"][0]["ports"]
+                for p in kinds("NetworkPolicy")
+                if "Egress" in p["spec"]["policyTypes"]
+            )
+            for d in kinds("Deployment") + kinds("Job")
+        ),
         "hooks are no operator": all(
             d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "egressway-hook"
             for d in kinds("Job")

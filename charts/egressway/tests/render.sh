@@ -6,12 +6,12 @@ chart=$(cd "$(dirname "$0")/.." && pwd)
 helm=${HELM:-$(command -v helm || echo "$HOME/.cache/egressway/lab/helm")}
 out=$(mktemp)
 trap 'rm -f "$out" "$out.err"' EXIT
-passed=0 failed=0
+passed=0 failed=0 release=egressway
 
 ok() { passed=$((passed + 1)); echo "ok: $*"; }
 bad() { failed=$((failed + 1)); echo "FAILED: $*"; }
 
-render() { "$helm" template egressway "$chart" --namespace egressway-system --kube-version 1.31.0 "$@" >"$out" 2>"$out.err"; }
+render() { "$helm" template "$release" "$chart" --namespace egressway-system --kube-version 1.31.0 "$@" >"$out" 2>"$out.err"; }
 
 # holds NAME EXPRESSION ARGS...: the chart renders, and the Python expression over `docs` holds.
 holds() {
@@ -79,6 +79,11 @@ holds "API server by range" "'192.175.48.1/32' in str(kinds('NetworkPolicy'))" -
 holds "metrics for Prometheus alone" "str(kinds('NetworkPolicy')).count(\"'prometheus'\") == 2" $monitoring \
   --set 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus,metrics.podMonitor.enabled=true'
 holds "a release of another name" "all('other' in d['metadata']['name'] for d in kinds('Deployment'))" --set fullnameOverride=other
+for release in x 9.egress.2026 0egressway "$(printf 'a%.0s' {1..39}).$(printf 'b%.0s' {1..13})"; do
+  holds "names of release $release" "names_fit()"
+done
+release=x holds "a name that begins with a digit" "names_fit() and kinds('Deployment')[0]['metadata']['name'] == 'r9'" --set-string fullnameOverride=9
+release=egressway
 
 holds "empty maps and lists in a file of values" "labels()['app.kubernetes.io/name'] == 'egressway-operator' and 'observation' not in pool()['spec']" \
   --set operator.podLabels=null,operator.podAnnotations=null,operator.affinity=null,operator.tolerations=null,operator.resources=null \
@@ -118,7 +123,23 @@ refused "short digest" digest --set proxy.image.digest=sha256:abc
 refused "selector without from" selector --set defaultPool.namespaces.selector.matchLabels.a=b
 refused "names without names" names --set defaultPool.namespaces.from=Names
 refused "no range" internalCIDRs --set 'operator.internalCIDRs={10.0.0.1}'
+# What the operator or the API server would refuse only after the release is half done.
+refused "too long a prefix" neverCIDRs --set 'operator.neverCIDRs={10.0.0.0/33}'
+refused "too long a prefix of IPv6" internalCIDRs --set 'operator.internalCIDRs={fd00::/129}'
+refused "no address" cidr --set 'defaultPool.addresses[0].cidr=999.0.2.1/32'
+refused "no time" notBefore --set 'defaultPool.addresses[0].cidr=192.0.2.1/32,defaultPool.addresses[0].notBefore=tomorrow'
+refused "rounds too close" interval --set defaultPool.observation.interval=4s
+refused "rounds too far apart" interval --set defaultPool.observation.interval=2h
+refused "no amount" memory --set operator.resources.limits.memory=much
+refused "no label at all for the pool's nodes" minProperties --set 'defaultPool.nodeSelector.egressway\.dev/pool=null'
+refused "no label" "invalid propertyName" --set-string 'defaultPool.nodeSelector.a b=1'
+refused "a tag in the repository" repository --set proxy.image.repository=r.test:5000/proxy:1
+refused "no domain" clusterDomain --set operator.clusterDomain=a..b
+holds "ranges, times and intervals as people write them" "pool()['spec']['cells'][0]['addresses'][0]['notAfter'] == '2027-04-01T00:00:00+02:00' and pool()['spec']['observation']['interval'] == '1m30s'" \
+  --set 'operator.neverCIDRs={::ffff:0:0/96,2001:db8::/128,::/0,0.0.0.0/0}' --set proxy.image.repository=r.test:5000/a/b,operator.resources.limits.memory=1.5Gi,operator.resources.limits.cpu=2 \
+  --set-string 'defaultPool.addresses[0].cidr=2001:db8::/64,defaultPool.addresses[0].notAfter=2027-04-01T00:00:00+02:00,defaultPool.observation.interval=1m30s'
 refused "fleets in kube-system" fleetNamespace --set fleetNamespace.name=kube-system
+refused "fleets in kube-public" fleetNamespace --set fleetNamespace.name=kube-public
 refused "observer without scheme" url --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=a.test'
 if ! render --set 'defaultPool.observation.observers[0].name=a,defaultPool.observation.observers[0].url=http://a.test/' &&
   grep -q 'quorum is larger than the number of observers' "$out.err"; then ok "a quorum that nobody can reach"; else
