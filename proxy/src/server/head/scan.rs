@@ -71,6 +71,9 @@ impl Scan {
                 0x16 if self.at == 0 && section == Section::Request => {
                     return Err(Fault::MalformedRequest("this port speaks plain HTTP, not TLS"));
                 }
+                4 | 5 if self.at == 0 && section == Section::Request => {
+                    return Err(Fault::MalformedRequest("this port speaks HTTP, not SOCKS"));
+                }
                 0x80.. => return Err(Fault::MalformedRequest("the request line is not ASCII")),
                 _ => return Err(Fault::MalformedRequest("the head has a control byte")),
             }

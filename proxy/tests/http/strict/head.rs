@@ -249,3 +249,33 @@ async fn a_refused_head_has_no_body() {
         assert!(answer.ends_with("\r\n\r\n"), "{request:?}: {answer}");
     }
 }
+
+/// The code alone does not tell one mistake from another: both sides read which it was.
+#[tokio::test]
+async fn what_is_malformed_is_told_and_logged() {
+    let proxy = open().await;
+    for (message, told) in [
+        ("\u{5}\u{1}\0", "this port speaks HTTP, not SOCKS"),
+        (
+            "\u{4}\u{1}\0\u{50}\u{7f}\0\0\u{1}\0",
+            "this port speaks HTTP, not SOCKS",
+        ),
+        ("GET http://a.example/ HTTP/1.1\r\n\r\n", "Host is missing"),
+        (
+            "CONNECT https://a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            "a scheme stands before the host",
+        ),
+        (
+            "CONNECT ::1:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "stands in brackets",
+        ),
+    ] {
+        let answer = proxy.raw(message.as_bytes()).await;
+        assert!(
+            status(&answer) == 400 && answer.contains(told),
+            "{message:?}: {answer}"
+        );
+        proxy.logged(&["\"error.message\":", told]).await;
+        proxy.log.lock().unwrap().clear();
+    }
+}
