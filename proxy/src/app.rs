@@ -81,6 +81,9 @@ impl App {
         let bind = |what: &str, addr: SocketAddr| {
             listen::bind(addr).with_context(|| format!("failed to listen on {addr} for {what}"))
         };
+        for file in [&args.roots, &args.admin_token_file].into_iter().flatten() {
+            input::must_last(file)?;
+        }
         let source = source(&args)?;
         let proxy = listen::bind_each(args.listen, workers::count())
             .with_context(|| format!("failed to listen on {} for clients", args.listen))?;

@@ -25,6 +25,19 @@ pub(crate) fn is_read_once(path: &Path) -> bool {
     path == Path::new(STDIN) || inherited.iter().any(|name| path.starts_with(name)) || is_special()
 }
 
+/// Refuses what can be read only once where it would be read again: the second look waits for ever, or finds nothing.
+///
+/// # Errors
+/// It is no file.
+pub(crate) fn must_last(path: &Path) -> anyhow::Result<()> {
+    let name = name(path);
+    anyhow::ensure!(
+        !is_read_once(path),
+        "{name} is no file, and it is read again and again"
+    );
+    Ok(())
+}
+
 /// All of it.
 ///
 /// # Errors

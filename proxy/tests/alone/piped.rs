@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::alone::{Alone, LOOPBACK, Process, binary, policy, text};
+use crate::alone::{Alone, LOOPBACK, Process, binary, policy, run, text};
 use crate::ask::answered;
 use crate::support::origin;
 
@@ -110,4 +110,37 @@ async fn whoever_waits_for_a_policy_can_be_ended() {
     }
     let (code, said) = fed(&["--policy", "-", "--listen", "127.0.0.1:0"], "kind: Pod");
     assert!(code == Some(1) && said.contains("standard input:1: "), "{said}");
+}
+
+#[test]
+fn what_is_read_again_and_again_must_be_a_file() {
+    let policy = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/standalone/policy.yaml");
+    let proxy = [
+        "--policy",
+        policy,
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+    ];
+    let forward = [
+        "forward",
+        "--listen",
+        "127.0.0.1:0",
+        "--proxy",
+        "http://127.0.0.1:1",
+    ];
+    for (args, flag) in [
+        (&proxy[..], "--roots"),
+        (&proxy[..], "--admin-token-file"),
+        (&forward[..], "--token-file"),
+        (&forward[..], "--password-file"),
+    ] {
+        let output = run(&[args, &[flag, "/dev/stdin"]].concat());
+        let said = text(&output.stderr);
+        assert!(
+            output.status.code() == Some(1) && said.contains("/dev/stdin is no file, and it is read again"),
+            "{flag}: {said}"
+        );
+    }
 }
