@@ -56,6 +56,12 @@ pub fn all() -> Vec<Case> {
             run: |c| Box::pin(egress_ips::verified_is_what_was_seen(c)),
         },
         Case {
+            name: "the_webhook_presets_keep_what_they_promise",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(presets::hold(c)),
+        },
+        Case {
             name: "a_changed_nat_quarantines_and_heals",
             needs: Needs::Lab,
             stand: Alone(EDGE),
@@ -120,12 +126,6 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Cluster,
             stand: Beside(BATCH),
             run: |c| Box::pin(lifecycle::heals(c)),
-        },
-        Case {
-            name: "the_webhook_presets_keep_what_they_promise",
-            needs: Needs::Lab,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(presets::hold(c)),
         },
         Case {
             name: "bad_input_that_one_object_cannot_show_becomes_a_condition",

@@ -28,6 +28,7 @@ use crate::documents::{Documents, Settings, Source, compile_with_secrets};
 use crate::drain::{self, Times};
 use crate::egress_ip::EgressIp;
 use crate::hangup::Hangups;
+use crate::input;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -80,6 +81,9 @@ impl App {
         let bind = |what: &str, addr: SocketAddr| {
             listen::bind(addr).with_context(|| format!("failed to listen on {addr} for {what}"))
         };
+        for file in [&args.roots, &args.admin_token_file].into_iter().flatten() {
+            input::must_last(file)?;
+        }
         let source = source(&args)?;
         let proxy = listen::bind_each(args.listen, workers::count())
             .with_context(|| format!("failed to listen on {} for clients", args.listen))?;
@@ -281,7 +285,7 @@ fn source(args: &FleetArgs) -> anyhow::Result<Source> {
     let Some(file) = &args.policy else {
         return Ok(args.acl_dir.clone().into());
     };
-    let source = alone::Source::new(file.clone(), args.secrets_dir.clone());
+    let source = alone::Source::open(file.clone(), args.secrets_dir.clone())?;
     let documents = source.read(None)?;
     let settings = Settings {
         insecure_allow: args.insecure_allow.clone(),
@@ -311,7 +315,7 @@ async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
         env!("CARGO_PKG_VERSION"),
         policy.namespace(),
         policy.name(),
-        file.display(),
+        input::name(&file),
         in_force.wall.caps.mode(policy.mode()),
         policy.rule_settings().count(),
         addresses.proxy,

@@ -57,7 +57,7 @@ pub struct ConvertArgs {
     /// Of a Smokescreen ACL only this service, or default.
     #[arg(long, value_name = "NAME")]
     pub service: Option<String>,
-    /// The files, each by itself.
+    /// The files, each by itself; - is standard input.
     #[arg(value_name = "FILE", required = true)]
     pub files: Vec<PathBuf>,
 }
@@ -150,7 +150,7 @@ fn user_name(text: &str) -> Result<String, String> {
 /// A question to a policy.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CheckArgs {
-    /// A YAML file with EgressPolicies, and an EgressPool where there is one.
+    /// A YAML file with EgressPolicies, and an EgressPool where there is one; - is standard input.
     #[arg(long, value_name = "FILE")]
     pub policy: PathBuf,
     /// Which policy of the file.
@@ -197,7 +197,8 @@ pub enum Output {
 /// The proxy, in a fleet or alone.
 #[derive(Clone, Debug, clap::Args)]
 pub struct FleetArgs {
-    /// Runs alone, without Kubernetes: a YAML file with one EgressPolicy, and an EgressPool where there is one.
+    /// Runs alone, without Kubernetes: a YAML file with one EgressPolicy, and an EgressPool where there is one; - is
+    /// standard input.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["report", "acl_dir", "report_key_file"])]
     pub policy: Option<PathBuf>,
     /// Where the Secrets are that the policy names, as DIR/NAME/KEY.

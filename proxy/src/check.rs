@@ -17,9 +17,13 @@ use self::target::Asked;
 use crate::alone::{self, Manifest, Named, Refused, SecretsDir, needed};
 use crate::args::{CheckArgs, Output};
 use crate::documents::{Settings, compile_manifest, compile_with_secrets};
+use crate::input;
 use crate::resolve::Resolver;
 use crate::server::reason::{Fault, Reason};
 use crate::state::InForce;
+
+/// Largest file: it may hold the policies of a whole cluster, a proxy's holds one.
+const BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// Every target is allowed, or there was none to ask about.
 const ALLOWED: u8 = 0;
@@ -31,8 +35,8 @@ const DENIED: u8 = 1;
 /// # Errors
 /// The policy cannot be enforced, or the question makes no sense.
 pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
-    let file = args.policy.display().to_string();
-    let text = std::fs::read_to_string(&args.policy).with_context(|| format!("failed to read {file}"))?;
+    let file = input::name(&args.policy);
+    let text = input::read(&args.policy, BYTES_MAX).with_context(|| format!("failed to read {file}"))?;
     let manifest = Manifest::parse(&file, &text)?;
     let checked = check_all(&args, &file, &manifest)?;
     let mut out = std::io::stdout().lock();

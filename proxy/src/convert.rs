@@ -15,13 +15,13 @@ mod values;
 mod webhook_sentry;
 
 use std::io::Write as _;
-use std::path::Path;
 
 use anyhow::Context as _;
 use egressway_core::manifest::{PolicySpec, PoolSpec};
 
 use self::keys::Keys;
 use crate::args::{ConvertArgs, From};
+use crate::input;
 
 /// Largest file: far above any that people write.
 const BYTES_MAX: u64 = crate::documents::BYTES_MAX;
@@ -42,35 +42,16 @@ pub struct Converted {
 pub fn run(args: &ConvertArgs) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     for (n, file) in args.files.iter().enumerate() {
-        let name = file.display();
-        let converted =
-            convert(args.from, args.service.as_deref(), &read(file)?).with_context(|| name.to_string())?;
+        let name = input::name(file);
+        let text = input::read(file, BYTES_MAX).with_context(|| format!("failed to read {name}"))?;
+        let converted = convert(args.from, args.service.as_deref(), &text).with_context(|| name.clone())?;
         for note in &converted.notes {
             eprintln!("{name}: {note}");
         }
         let separator = if n > 0 { "---\n" } else { "" };
-        write!(
-            out,
-            "{separator}{}",
-            output::yaml(&name.to_string(), args.from, &converted)?
-        )?;
+        write!(out, "{separator}{}", output::yaml(&name, args.from, &converted)?)?;
     }
     Ok(())
-}
-
-fn read(file: &Path) -> anyhow::Result<String> {
-    use std::io::Read as _;
-    let mut text = String::new();
-    let name = file.display();
-    let open = std::fs::File::open(file).with_context(|| format!("failed to read {name}"))?;
-    open.take(BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .with_context(|| format!("failed to read {name}"))?;
-    anyhow::ensure!(
-        text.len() as u64 <= BYTES_MAX,
-        "{name} is larger than {BYTES_MAX} bytes"
-    );
-    Ok(text)
 }
 
 fn convert(from: From, service: Option<&str>, text: &str) -> anyhow::Result<Converted> {

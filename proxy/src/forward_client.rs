@@ -62,6 +62,7 @@ impl ForwardClient {
         }
         let file = args.token_file.as_ref().or(args.password_file.as_ref());
         let file = file.context("neither --token-file nor --password-file")?;
+        crate::input::must_last(file)?;
         let credential = CredentialFile::new(file.clone(), args.user.clone());
         credential.field()?;
         let upstream = Upstream::new(&args.proxy, args.ca.as_deref())?;

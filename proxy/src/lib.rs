@@ -22,6 +22,7 @@ pub mod endpoint;
 mod error_chain;
 pub mod forward_client;
 mod hangup;
+mod input;
 mod key_pair;
 pub mod limits;
 pub mod listen;

@@ -112,9 +112,11 @@ fn fail(lines: Lines, error: &anyhow::Error) {
 async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let mut signals = Signals::new()?;
     match args.command {
         None => {
+            // Signals come after it: what it waits for may be a terminal, whose owner may give up.
+            let app = App::bind(args.fleet)?.with_log_level(log_level);
+            let mut signals = Signals::new()?;
             let (first, second) = (CancellationToken::new(), CancellationToken::new());
             let count = async {
                 signals.next().await;
@@ -123,7 +125,6 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
                 second.cancel();
                 std::future::pending::<()>().await;
             };
-            let app = App::bind(args.fleet)?.with_log_level(log_level);
             let app = app.run(first.cancelled(), second.cancelled());
             tokio::select! {
                 ended = app => ended?,
@@ -132,6 +133,7 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         }
         Some(Command::Verify(_)) => {}
         Some(Command::Observer(observer)) => {
+            let mut signals = Signals::new()?;
             let stop = CancellationToken::new();
             let served = Observer::bind(&observer)?.run(stop.clone());
             tokio::select! {
@@ -140,6 +142,7 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
             }
         }
         Some(Command::Forward(forward)) => {
+            let mut signals = Signals::new()?;
             let (first, second) = (CancellationToken::new(), CancellationToken::new());
             let served = ForwardClient::bind(&forward)?.run(first.clone(), second.clone());
             let mut served = std::pin::pin!(served);
@@ -157,9 +160,13 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Those that end the process, and those that would for want of a meaning: people send them who know nginx or HAProxy.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    quit: Signal,
+    user_1: Signal,
+    user_2: Signal,
 }
 
 impl Signals {
@@ -168,13 +175,23 @@ impl Signals {
         Ok(Self {
             terminate: listen(SignalKind::terminate())?,
             interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            user_1: listen(SignalKind::user_defined1())?,
+            user_2: listen(SignalKind::user_defined2())?,
         })
     }
 
+    /// One that ends.
     async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            let signal = tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.quit.recv() => return,
+                _ = self.user_1.recv() => "SIGUSR1",
+                _ = self.user_2.recv() => "SIGUSR2",
+            };
+            tracing::info!(signal, "ignored: SIGTERM ends, SIGHUP reads everything again");
         }
     }
 }

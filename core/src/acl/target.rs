@@ -41,8 +41,11 @@ pub enum Malformed {
     #[error("user information is not part of an authority")]
     UserInfo,
     /// Brackets without a plain IPv6 address in them.
-    #[error("the brackets do not hold an IPv6 address")]
+    #[error("an IPv6 address stands in brackets, and nothing else does")]
     BadIpv6,
+    /// A URL in place of an authority.
+    #[error("a scheme stands before the host")]
+    Scheme,
     /// A number, or dotted numbers, that is no dotted quad.
     #[error("the address is not written as a dotted quad")]
     AmbiguousAddress,
@@ -164,6 +167,9 @@ impl fmt::Display for Host {
 fn split_port(authority: &str) -> Result<(&str, Option<u16>), Malformed> {
     if authority.len() > AUTHORITY_BYTES_MAX {
         return Err(Malformed::TooLong);
+    }
+    if authority.contains("://") {
+        return Err(Malformed::Scheme);
     }
     if authority.contains('@') {
         return Err(Malformed::UserInfo);
@@ -315,6 +321,9 @@ mod tests {
             ("[::1]x:80", Malformed::BadIpv6),
             ("a..b:80", Malformed::BadName),
             ("a b:80", Malformed::BadName),
+            ("https://a:443", Malformed::Scheme),
+            ("https://a/", Malformed::Scheme),
+            ("https://u@a:443", Malformed::Scheme),
             ("a%2eb:80", Malformed::BadName),
             ("a/b:80", Malformed::BadName),
             ("a\0b:80", Malformed::BadName),

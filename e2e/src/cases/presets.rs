@@ -3,6 +3,7 @@
 //!
 //! What the proxy signs and which certificates it shows is for `webhooks`.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -21,8 +22,9 @@ const RECEIVER: &str = "receiver.example.test";
 const INSIDE: &str = "hook-inside.example.test";
 /// The presets' bound on answers.
 const BODY_MAX: u32 = 1 << 20;
-/// The bound on silence where TLS is the proxy's, and how much later its end may be seen.
+/// The bounds on silence and on all of a request where TLS is the proxy's, and how much later an end may be seen.
 const IDLE_MS: i64 = 10_000;
+const LIFETIME_MS: i64 = 60_000;
 const LATE_MS: i64 = 5_000;
 const EVENT: &str = "{\"event\": 1}";
 
@@ -44,10 +46,10 @@ fn refused(answer: &Answer, status: u16, reason: &str, what: &str) -> Result<()>
     Ok(())
 }
 
-/// The bound on silence ended it, and neither the server nor the client did.
-fn timely(answer: &Answer, what: &str) -> Result<()> {
+/// The bound ended it, and neither the server nor the client did.
+fn timely(answer: &Answer, ended: Range<i64>, what: &str) -> Result<()> {
     ensure!(
-        (IDLE_MS - 500..IDLE_MS + LATE_MS).contains(&answer.duration_ms),
+        ended.contains(&answer.duration_ms),
         "{what} ended after {} ms: {answer:?}",
         answer.duration_ms
     );
@@ -159,7 +161,25 @@ async fn through_the_preset(cluster: &Cluster, client: &ClientPod, proxy: &str) 
             .fetch(proxy, &url, &["-data", EVENT, "-timeout", "30s"])
             .await?;
         refused(&silent, 504, "upstream_timeout", "a silent receiver")?;
-        timely(&silent, "a silent receiver")
+        timely(&silent, IDLE_MS - 500..IDLE_MS + LATE_MS, "a silent receiver")
+    };
+    // A dot every 100 ms is no silence, and far from a large answer.
+    let endless = async {
+        let url = format!("http://{RECEIVER}/slow/90");
+        let args = ["-data", EVENT, "-timeout", "80s"];
+        let cut = client.fetch(proxy, &url, &args).await?;
+        ensure!(
+            cut.status == 200 && !cut.error.is_empty() && cut.body.len() > 400,
+            "an answer without an end should break off: {} {:?}, {} bytes",
+            cut.status,
+            cut.error,
+            cut.body.len()
+        );
+        timely(
+            &cut,
+            LIFETIME_MS..LIFETIME_MS + LATE_MS,
+            "an answer without an end",
+        )
     };
     let turned_away = async {
         for (url, reason) in [
@@ -206,5 +226,5 @@ async fn through_the_preset(cluster: &Cluster, client: &ClientPod, proxy: &str) 
         );
         Ok(())
     };
-    tokio::try_join!(silent, turned_away).map(|_| ())
+    tokio::try_join!(silent, endless, turned_away).map(|_| ())
 }

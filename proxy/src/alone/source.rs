@@ -1,15 +1,15 @@
 //! A manifest as the documents that an operator would have mounted.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use egressway_core::acl::compile;
 use egressway_core::manifest::{self, Place, PolicySpec, PoolSpec};
 use egressway_core::wire::document::{self, Auth, Content, PolicySecrets, Secrets, VERSION};
+use tracing::info;
 
 use super::{Manifest, Named, Refused, SecretsDir, needed};
+use crate::input;
 
 /// Largest manifest; as much as a mounted document may have.
 const BYTES_MAX: u64 = crate::documents::BYTES_MAX;
@@ -21,6 +21,8 @@ pub type Signature = (u64, u64, u64, (i64, i64));
 #[derive(Clone, Debug)]
 pub struct Source {
     file: PathBuf,
+    /// What stood there, where it can be read only once.
+    text: Option<String>,
     secrets: SecretsDir,
 }
 
@@ -40,19 +42,26 @@ pub struct Documents {
 }
 
 impl Source {
-    /// Reads nothing yet.
-    #[must_use]
-    pub fn new(file: PathBuf, secrets_dir: Option<PathBuf>) -> Self {
-        Self {
+    /// Reads what is no file, to its end; of a file nothing yet.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn open(file: PathBuf, secrets_dir: Option<PathBuf>) -> Result<Self, Refused> {
+        let text = if input::is_read_once(&file) {
+            // Before it is waited for, which may take for ever.
+            info!(
+                policy = input::name(&file),
+                "the policy is read once and to the end, because it is no file; it is not read again"
+            );
+            Some(read(&file)?)
+        } else {
+            None
+        };
+        Ok(Self {
             file,
+            text,
             secrets: SecretsDir::new(secrets_dir),
-        }
-    }
-
-    /// The file.
-    #[must_use]
-    pub fn file(&self) -> &Path {
-        &self.file
+        })
     }
 
     /// Reads the file and the Secrets. The generation is that of the policy with this hash, or the next.
@@ -60,8 +69,11 @@ impl Source {
     /// # Errors
     /// Every problem.
     pub fn read(&self, in_force: Option<(&str, i64)>) -> Result<Documents, Refused> {
-        let name = self.file.display().to_string();
-        let manifest = Manifest::parse(&name, &read(&self.file)?)?;
+        let name = input::name(&self.file);
+        let manifest = match &self.text {
+            Some(text) => Manifest::parse(&name, text)?,
+            None => Manifest::parse(&name, &read(&self.file)?)?,
+        };
         let mut refused = Refused::default();
         let (policy, pool) = match (manifest.policies.as_slice(), manifest.pools.as_slice()) {
             ([policy], pools @ ([] | [_])) => (policy, pools.first()),
@@ -110,10 +122,8 @@ impl Source {
             let time = (metadata.mtime(), metadata.mtime_nsec());
             Some((metadata.dev(), metadata.ino(), metadata.len(), time))
         };
-        std::iter::once(self.file.clone())
-            .chain(secrets)
-            .map(of)
-            .collect()
+        let file = self.text.is_none().then(|| self.file.clone());
+        file.into_iter().chain(secrets).map(of).collect()
     }
 
     /// The directories in which something may change: of the file, of what it links to, of the Secrets.
@@ -123,8 +133,11 @@ impl Source {
             Some(parent) if parent != Path::new("") => parent.to_owned(),
             Some(_) | None => PathBuf::from("."),
         };
-        let mut dirs = vec![parent(&self.file)];
-        dirs.extend(self.file.canonicalize().ok().as_deref().map(parent));
+        let mut dirs = Vec::new();
+        if self.text.is_none() {
+            dirs.push(parent(&self.file));
+            dirs.extend(self.file.canonicalize().ok().as_deref().map(parent));
+        }
         dirs.extend(self.secrets.watched(&content.map(needed).unwrap_or_default()));
         dirs.sort();
         dirs.dedup();
@@ -133,16 +146,11 @@ impl Source {
 }
 
 fn read(file: &Path) -> Result<String, Refused> {
-    let mut text = String::new();
-    let read = File::open(file).and_then(|open| open.take(BYTES_MAX + 1).read_to_string(&mut text));
-    let problem = match read {
-        Ok(_) if text.len() as u64 <= BYTES_MAX => return Ok(text),
-        Ok(_) => format!("is larger than {BYTES_MAX} bytes"),
-        Err(error) => error.to_string(),
-    };
-    let mut refused = Refused::default();
-    refused.push(format!("{}: {problem}", file.display()));
-    Err(refused)
+    input::read(file, BYTES_MAX).map_err(|error| {
+        let mut refused = Refused::default();
+        refused.push(format!("{}: {error}", input::name(file)));
+        refused
+    })
 }
 
 /// What a policy and its pool mean where it `stands`; `file` is the name in problems. Secrets are left empty.

@@ -14,7 +14,7 @@ use super::head::{Kind, with_credential};
 use super::upstream::Wire;
 use crate::limits::Limits;
 use crate::server::body::{Decoder, Step};
-use crate::server::head::{Head, Scan, Section, past_empty_line};
+use crate::server::head::{EmptyLines, Head, Scan, Section};
 use crate::server::reason::{Fault, Reason};
 use crate::server::reply::{Refusal, WithBody};
 
@@ -75,10 +75,11 @@ pub(super) async fn serve(shared: &Shared, mut client: TcpStream) {
 }
 
 async fn read_head(client: &mut TcpStream, buffer: &mut BytesMut) -> Result<Option<(Head, Bytes)>, Fault> {
-    let (mut scan, mut started) = (Scan::default(), false);
+    let (mut scan, mut empty_lines, mut begun) = (Scan::default(), EmptyLines::default(), false);
     loop {
-        started = started || past_empty_line(buffer);
-        if started && let Some(end) = scan.advance(buffer, Section::Request, HEAD_BYTES_MAX)? {
+        begun = begun || empty_lines.pass(buffer);
+        let bytes_max = empty_lines.left_of(HEAD_BYTES_MAX);
+        if begun && let Some(end) = scan.advance(buffer, Section::Request, bytes_max)? {
             let raw = buffer.split_to(end).freeze();
             return Head::parse(raw.clone()).map(|head| Some((head, raw)));
         }

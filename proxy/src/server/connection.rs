@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::head::{Head, Scan, Section, past_empty_line};
+use super::head::{EmptyLines, Head, Scan, Section};
 use super::listener::{Source, may_speak_plainly};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
@@ -252,17 +252,20 @@ impl Connection {
     /// The bytes of the next head; `None` when the client is done, or idle while the pod drains.
     async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Bytes>, Fault> {
         let limits = server.limits_in_force();
-        let mut deadline = Instant::now() + limits.head_time;
-        if self.buffer.is_empty() {
-            let (patience, grace) = if opening {
-                (limits.head_time, DRAIN_GRACE)
-            } else {
-                (limits.keep_alive, Duration::ZERO)
-            };
+        let (patience, grace) = if opening {
+            (limits.head_time, DRAIN_GRACE)
+        } else {
+            (limits.keep_alive, Duration::ZERO)
+        };
+        let begun = Instant::now();
+        let mut deadline = begun + limits.head_time;
+        let mut empty_lines = EmptyLines::default();
+        // Whoever sent no more than a line end behind a body has asked for nothing: the connection is idle.
+        while !empty_lines.pass(&mut self.buffer) {
             let first = first_bytes(&mut self.stream, &mut self.buffer);
             let read = tokio::select! {
                 biased;
-                read = self.timer.until(Instant::now() + patience, first) => read,
+                read = self.timer.until(begun + patience, first) => read,
                 // An idle connection of a draining pod: the client opens another, to another pod.
                 () = after(&self.stop, grace) => return Ok(None),
             };
@@ -275,10 +278,9 @@ impl Connection {
                 deadline = Instant::now() + limits.head_time;
             }
         }
-        let (mut scan, mut started) = (Scan::default(), false);
+        let (mut scan, bytes_max) = (Scan::default(), empty_lines.left_of(limits.head_bytes));
         loop {
-            started = started || past_empty_line(&mut self.buffer);
-            if started && let Some(end) = scan.advance(&self.buffer, Section::Request, limits.head_bytes)? {
+            if let Some(end) = scan.advance(&self.buffer, Section::Request, bytes_max)? {
                 return Ok(Some(self.buffer.split_to(end).freeze()));
             }
             self.buffer.reserve(READ_BYTES);
@@ -331,7 +333,9 @@ impl Connection {
 
 /// Waits for bytes without holding a buffer, since most connections wait most of the time.
 async fn first_bytes(stream: &mut Stream, buffer: &mut BytesMut) -> std::io::Result<usize> {
-    *buffer = BytesMut::new();
+    if buffer.is_empty() {
+        *buffer = BytesMut::new();
+    }
     poll_fn(|cx| poll_more(cx, stream, buffer)).await
 }
 

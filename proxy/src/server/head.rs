@@ -14,7 +14,7 @@ pub(in crate::server) use fields::is_token;
 pub use fields::{Fields, tokens};
 pub use request::Head;
 pub use response::ResponseHead;
-pub use scan::{Scan, Section, past_empty_line};
+pub use scan::{EmptyLines, Scan, Section};
 
 /// Most fields of a head. Go allows any number, nginx and hyper 100; webhooks carry a dozen.
 pub const FIELDS_MAX: usize = 100;
@@ -26,6 +26,17 @@ pub enum Version {
     Http10,
     /// All of it.
     Http11,
+}
+
+impl Version {
+    /// What `HTTP/1.N` is held to: a version above ours is compatible with it (RFC 9110, 2.5).
+    fn of(text: &[u8]) -> Option<Self> {
+        match text {
+            b"HTTP/1.0" => Some(Self::Http10),
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'1'..=b'9'] => Some(Self::Http11),
+            _ => None,
+        }
+    }
 }
 
 /// Where the body of a message ends.

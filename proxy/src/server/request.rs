@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::Server;
 use super::id::Id;
 use super::listener::Source;
-use super::reason::{Reason, Unopened};
+use super::reason::{Fault, Reason, Unopened};
 use super::reply::{Refusal, WithBody};
 use crate::access_log::{Entry, Session};
 use crate::auth::Credential;
@@ -167,6 +167,10 @@ impl Request {
                 "deny"
             }
             Reason::Fault(fault) => {
+                // Their code stands for many a mistake; none of their texts has a part of the request in it.
+                if matches!(fault, Fault::MalformedRequest(_) | Fault::MalformedTarget(_)) {
+                    self.detail.get_or_insert_with(|| reason.sentence().into());
+                }
                 if fault.is_upstream() {
                     server
                         .metrics

@@ -2,6 +2,7 @@
 //!
 //! It reads errors, it makes none. What is not told apart here cannot be told apart from outside either.
 
+mod flaw;
 mod rows;
 
 use std::io;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
+pub use self::flaw::Flaw;
 use super::verifier::SelfSigned;
 
 /// A failure, and the alert that said so, if one did.
@@ -47,7 +49,7 @@ pub enum Kind {
     /// A signature is wrong: the certificate's, or the proof that the destination has its key.
     CertificateBadSignature,
     /// The certificate is refused for something else.
-    CertificateInvalid,
+    CertificateInvalid(Flaw),
     /// The destination speaks no version that may be spoken.
     VersionUnsupported,
     /// No cipher, group or signature scheme in common.
@@ -91,7 +93,7 @@ impl Failure {
         Self::of(Kind::CertificateSelfSigned),
         Self::of(Kind::CertificateRevoked),
         Self::of(Kind::CertificateBadSignature),
-        Self::of(Kind::CertificateInvalid),
+        Self::of(Kind::CertificateInvalid(Flaw::Other)),
         Self::of(Kind::VersionUnsupported),
         Self::of(Kind::NoCommonCipher),
         Self::of(Kind::NotTls),
@@ -121,6 +123,7 @@ impl Failure {
     fn from_tls(error: &Error, met: Met) -> Self {
         Self::of(match error {
             Error::InvalidCertificate(error) => certificate(error),
+            Error::NoCertificatesPresented => Kind::CertificateInvalid(Flaw::Missing),
             Error::InvalidCertRevocationList(_) => Kind::RootsUnavailable,
             Error::AlertReceived(alert) => return Self::from_alert(*alert, met),
             Error::PeerIncompatible(
@@ -209,8 +212,8 @@ fn certificate(error: &CertificateError) -> Kind {
         E::Revoked => Kind::CertificateRevoked,
         E::ExpiredRevocationList | E::ExpiredRevocationListContext { .. } => Kind::RootsUnavailable,
         E::BadSignature => Kind::CertificateBadSignature,
-        E::Other(other) if other.0.downcast_ref::<SelfSigned>().is_some() => Kind::CertificateSelfSigned,
-        _ => Kind::CertificateInvalid,
+        E::Other(other) if other.0.is::<SelfSigned>() => Kind::CertificateSelfSigned,
+        other => Kind::CertificateInvalid(Flaw::of(other)),
     }
 }
 

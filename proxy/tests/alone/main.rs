@@ -13,6 +13,7 @@ mod check;
 mod examples;
 mod forward;
 mod log;
+mod piped;
 mod reload;
 mod serve;
 mod start;

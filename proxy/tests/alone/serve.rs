@@ -97,19 +97,42 @@ async fn a_pool_beside_the_policy_caps_it() {
 async fn a_signal_drains_and_a_second_one_cuts() {
     let origin = origin().await;
     let target = origin.local_addr().unwrap().to_string();
-    for cut in [false, true] {
+    for (first, second) in [
+        (Signal::TERM, None),
+        (Signal::TERM, Some(Signal::INT)),
+        (Signal::QUIT, None),
+        (Signal::QUIT, Some(Signal::QUIT)),
+    ] {
         let mut proxy = Alone::start(&policy(LOOPBACK), &[]).await;
         let (mut client, _) = connect(proxy.proxy, &target).await;
         let mut server = accept(&origin).await;
-        proxy.process.signal(Signal::TERM);
+        proxy.process.signal(first);
         answered(proxy.proxy, "other.example:443", 503).await;
         client.write_all(b"still").await.unwrap();
         assert_eq!(read_exact(&mut server, 5).await, b"still");
-        if cut {
-            proxy.process.signal(Signal::INT);
+        if let Some(second) = second {
+            proxy.process.signal(second);
             read_all(&mut client).await;
         }
         drop((client, server));
         assert_eq!(proxy.process.ended().await, Some(0));
     }
+}
+
+/// With nginx one opens logs again and the other exchanges the binary, with HAProxy one drains.
+#[tokio::test]
+async fn signals_without_a_meaning_change_nothing_and_say_so() {
+    let origin = origin().await;
+    let target = origin.local_addr().unwrap().to_string();
+    let proxy = Alone::start(&policy(LOOPBACK), &[]).await;
+    let (mut client, _) = connect(proxy.proxy, &target).await;
+    let mut server = accept(&origin).await;
+    for (signal, name) in [(Signal::USR1, "SIGUSR1"), (Signal::USR2, "SIGUSR2")] {
+        proxy.process.signal(signal);
+        let line = proxy.process.says(name).await;
+        assert!(line.contains("ignored: SIGTERM ends"), "{line}");
+    }
+    client.write_all(b"still").await.unwrap();
+    assert_eq!(read_exact(&mut server, 5).await, b"still");
+    answered(proxy.proxy, "other.example:443", 403).await;
 }

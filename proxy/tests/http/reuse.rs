@@ -102,6 +102,13 @@ async fn what_an_answer_leaves_doubtful_is_not_used_again() {
             "0\r\n\r\n",
             true,
         ),
+        // RFC 9110, 2.5: a minor version above ours is taken for ours.
+        ("HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok", "ok", true),
+        (
+            "HTTP/1.9 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            "0\r\n\r\n",
+            true,
+        ),
         (
             "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
             "ok",

@@ -50,6 +50,28 @@ async fn what_is_odd_but_clear_passes_and_is_framed_anew() {
             "\r\nGET http://O/ HTTP/1.1\r\nHost: a:81\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
         ),
+        (
+            "\r\n\r\n\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
+        ),
+        // RFC 9112, 2.2: old clients end a body with a line end that is not part of it.
+        (
+            "POST http://O/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n",
+            "POST / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\nContent-Length: 4\r\n\r\nbody",
+        ),
+        (
+            "POST http://O/ HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody\r\n\r\n\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\nContent-Length: 4\r\n\r\nbody",
+        ),
+        // RFC 9110, 2.5: a minor version above ours is taken for ours.
+        (
+            "GET http://O/ HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\n\r\n",
+        ),
+        (
+            "POST http://O/ HTTP/1.9\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: O\r\nVia: 1.1 egressway-proxy\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
         // RFC 9112, 3.2.2: a proxy ignores the Host that it received, if it is one: an empty one is.
         (
             "GET http://O/ HTTP/1.1\r\nHost:\r\n\r\n",
@@ -117,7 +139,8 @@ async fn what_follows_a_good_request_is_judged_as_strictly() {
         "POST http://O/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "CONNECT evil HTTP/1.1\r\nHost: a\r\n\r\n",
         "garbage behind the body\r\n\r\n",
-        "\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\r\n\r\n\r\n\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+        "\rGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "0\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
         "bodyPOST http://O/ HTTP/1.1\r\n\r\n",
         "PRI * HTTP/1.1\r\n\r\nSM\r\n\r\n",

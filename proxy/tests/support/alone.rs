@@ -61,8 +61,12 @@ pub struct Process {
 
 impl Process {
     pub fn start(command: &mut Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    pub fn start_with(command: &mut Command, stdin: Stdio) -> Self {
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -168,7 +172,11 @@ impl Alone {
             .args(["--policy", "policy.yaml", "--insecure-allow", "127.0.0.0/8"])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .args(args);
-        let process = Process::start(&mut command);
+        Self::known(Process::start(&mut command), dir).await
+    }
+
+    /// Once it says what it enforces and where.
+    pub async fn known(process: Process, dir: TempDir) -> Self {
         let line = process.says("enforces").await;
         let address = |before: &str| {
             let (_, after) = line.split_once(before).unwrap_or_else(|| panic!("{line}"));

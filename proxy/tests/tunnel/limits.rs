@@ -82,6 +82,22 @@ async fn a_slow_head_does_not_get_time_for_each_byte() {
     assert!(began.elapsed() < Duration::from_millis(1500));
 }
 
+/// RFC 9112, 2.2: they are ignored, which is not to say that they buy time.
+#[tokio::test]
+async fn empty_lines_are_no_head() {
+    for lines in ["\r", "\r\n", "\r\n\r\n\r\n\r\n", "\r\n\r\n\r\n\r\n\r"] {
+        let limits = Limits {
+            head_time: Duration::from_millis(100),
+            ..Limits::default()
+        };
+        let answer = open_with(limits).await.raw(lines.as_bytes()).await;
+        assert!(
+            status(&answer) == 408 && answer.contains("head_timeout"),
+            "{lines:?}: {answer}"
+        );
+    }
+}
+
 /// A client's connection after a request and its answer.
 async fn answered(proxy: &Proxy, origin: &TcpListener) -> TcpStream {
     let authority = origin.local_addr().unwrap();
@@ -107,17 +123,35 @@ async fn an_idle_connection_between_two_requests_is_closed_without_a_word() {
         ..Limits::default()
     };
     let (proxy, origin) = (open_with(limits).await, origin().await);
+    for behind in ["", "\r\n", "\r\n\r\n\r\n\r\n"] {
+        let mut client = answered(&proxy, &origin).await;
+        client.write_all(behind.as_bytes()).await.unwrap();
+        assert_eq!(read_all(&mut client).await, (vec![], true), "{behind:?}");
+    }
+}
+
+#[tokio::test]
+async fn empty_lines_without_an_end_are_refused() {
+    let (proxy, origin) = (open_with(Limits::default()).await, origin().await);
     let mut client = answered(&proxy, &origin).await;
-    assert_eq!(read_all(&mut client).await, (vec![], true));
+    for _ in 0..5 {
+        client.write_all(b"\r\n").await.unwrap();
+    }
+    let (answer, _) = read_all(&mut client).await;
+    assert_eq!(status(&String::from_utf8(answer).unwrap()), 400);
 }
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_when_the_pod_drains() {
     let (proxy, origin) = (open_with(Limits::default()).await, origin().await);
     let mut client = answered(&proxy, &origin).await;
+    // Behind a body, as old clients do, it asks for nothing.
+    let mut trailing = answered(&proxy, &origin).await;
+    trailing.write_all(b"\r\n").await.unwrap();
     let silent = dial(proxy.address).await;
     proxy.stop.cancel();
     assert_eq!(read_all(&mut client).await, (vec![], true));
+    assert_eq!(read_all(&mut trailing).await, (vec![], true));
     tokio::time::timeout(DEADLINE, proxy.task)
         .await
         .expect("a connection without a request keeps the pod")

@@ -81,15 +81,14 @@ fn request_line(line: &str) -> Result<(Method, &str, Version), Fault> {
     if target.is_empty() {
         return Err(BROKEN);
     }
-    let version = match version.as_bytes() {
-        b"HTTP/1.1" => Version::Http11,
-        b"HTTP/1.0" => Version::Http10,
-        [b'H', b'T', b'T', b'P', b'/', major, b'.', minor]
+    let version = match (Version::of(version.as_bytes()), version.as_bytes()) {
+        (Some(version), _) => version,
+        (None, [b'H', b'T', b'T', b'P', b'/', major, b'.', minor])
             if major.is_ascii_digit() && minor.is_ascii_digit() =>
         {
             return Err(Fault::VersionUnsupported);
         }
-        _ => return Err(BROKEN),
+        (None, _) => return Err(BROKEN),
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| BROKEN)?;
     if method.as_str().len() > METHOD_BYTES_MAX {

@@ -85,12 +85,8 @@ impl ResponseHead {
 
 /// `HTTP/1.x SP ddd [SP phrase]`; a missing space before an empty phrase is common and harmless.
 fn status_line(line: &[u8]) -> Option<(Version, StatusCode)> {
-    let version = match line.get(..9)? {
-        b"HTTP/1.1 " => Version::Http11,
-        b"HTTP/1.0 " => Version::Http10,
-        _ => return None,
-    };
-    if !matches!(line.get(12), None | Some(b' ')) {
+    let version = Version::of(line.get(..8)?)?;
+    if line.get(8) != Some(&b' ') || !matches!(line.get(12), None | Some(b' ')) {
         return None;
     }
     let status = StatusCode::from_bytes(line.get(9..12)?).ok()?;
@@ -106,6 +102,9 @@ mod tests {
         for (text, expected) in [
             ("HTTP/1.1 200 OK\r\n\r\n", Some((200, Framing::Close))),
             ("HTTP/1.1 204\r\n\r\n", Some((204, Framing::Close))),
+            ("HTTP/1.2 200 OK\r\n\r\n", Some((200, Framing::Close))),
+            ("HTTP/1.10 200 OK\r\n\r\n", None),
+            ("HTTP/2.1 200 OK\r\n\r\n", None),
             (
                 "HTTP/1.0 200 \r\nContent-Length: 3\r\n\r\n",
                 Some((200, Framing::Length(3))),

@@ -71,6 +71,9 @@ impl Scan {
                 0x16 if self.at == 0 && section == Section::Request => {
                     return Err(Fault::MalformedRequest("this port speaks plain HTTP, not TLS"));
                 }
+                4 | 5 if self.at == 0 && section == Section::Request => {
+                    return Err(Fault::MalformedRequest("this port speaks HTTP, not SOCKS"));
+                }
                 0x80.. => return Err(Fault::MalformedRequest("the request line is not ASCII")),
                 _ => return Err(Fault::MalformedRequest("the head has a control byte")),
             }
@@ -92,14 +95,29 @@ impl Scan {
     }
 }
 
-/// Takes away the one empty line that old clients send before a request (RFC 9112, 2.2); false while there are too few
-/// bytes to say whether there is one.
-pub fn past_empty_line(buffer: &mut BytesMut) -> bool {
-    if buffer.starts_with(b"\r\n") {
-        buffer.advance(2);
-        return true;
+/// Most empty lines before a request. RFC 9112, 2.2, asks for one, which old clients send behind a body.
+const EMPTY_LINES_MAX: usize = 4;
+
+/// The empty lines before a request line, which are ignored; more than [`EMPTY_LINES_MAX`] are left to [`Scan`], and
+/// are no request.
+#[derive(Debug, Default)]
+pub struct EmptyLines(usize);
+
+impl EmptyLines {
+    /// Takes them away; whether something else has begun behind them.
+    pub fn pass(&mut self, buffer: &mut BytesMut) -> bool {
+        while self.0 < EMPTY_LINES_MAX && buffer.starts_with(b"\r\n") {
+            buffer.advance(2);
+            self.0 += 1;
+        }
+        !matches!(buffer.as_ref(), b"" | b"\r")
     }
-    buffer.len() >= 2
+
+    /// What is left of a head's bytes.
+    #[must_use]
+    pub fn left_of(&self, bytes_max: usize) -> usize {
+        bytes_max.saturating_sub(2 * self.0)
+    }
 }
 
 #[cfg(test)]
@@ -115,6 +133,30 @@ mod tests {
             let end = first.or_else(|| scan.advance(text, Section::Request, 1024).unwrap());
             assert_eq!(end, Some(text.len() - 4), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn empty_lines_are_bounded_and_count() {
+        for (lines, rest, left) in [
+            ("", "GET", 100),
+            ("\r\n", "GET", 98),
+            ("\r\n\r\n\r\n\r\n", "GET", 92),
+            ("\r\n\r\n\r\n\r\n\r\n", "\r\nGET", 92),
+            ("\n", "\nGET", 100),
+            ("\r", "\rGET", 100),
+        ] {
+            let (mut empty, mut buffer) = (EmptyLines::default(), BytesMut::new());
+            for byte in lines.bytes() {
+                buffer.extend_from_slice(&[byte]);
+                empty.pass(&mut buffer);
+            }
+            buffer.extend_from_slice(b"GET");
+            assert!(empty.pass(&mut buffer), "{lines:?}");
+            assert_eq!(buffer, rest, "{lines:?}");
+            assert_eq!(empty.left_of(100), left, "{lines:?}");
+        }
+        let mut half = BytesMut::from("\r");
+        assert!(!EmptyLines::default().pass(&mut half));
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn malformed_targets_say_the_same_in_core_and_here() {
         Malformed::BadPort,
         Malformed::UserInfo,
         Malformed::BadIpv6,
+        Malformed::Scheme,
         Malformed::AmbiguousAddress,
         Malformed::BadName,
         Malformed::TooLong,

@@ -62,12 +62,12 @@ impl Kind {
                 "a signature of the destination's certificate is wrong",
                 "The destination has to repair its certificate or key; somebody in between looks like this too.",
             ),
-            Self::CertificateInvalid => Row(
+            Self::CertificateInvalid(flaw) => Row(
                 "tls_certificate_invalid",
                 BAD,
                 CERTIFICATE,
-                "the destination's certificate cannot be used",
-                "The proxy's log says what is wrong with it.",
+                flaw.sentence(),
+                "The destination has to replace its certificate; the proxy's log says more.",
             ),
             Self::VersionUnsupported => Row(
                 "tls_version_unsupported",

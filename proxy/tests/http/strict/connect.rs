@@ -41,6 +41,7 @@ async fn connect_is_held_to_the_same_grammar() {
             400,
         ),
         ("CONNECT ORIGIN HTTP/1.1\r\nHost : ORIGIN\r\n\r\n", 400),
+        ("CONNECT ORIGIN HTTP/1.2\r\n\r\n", 400),
         ("CONNECT ORIGIN HTTP/2.0\r\nHost: ORIGIN\r\n\r\n", 505),
         ("CONNECT ORIGIN HTTP/0.9\r\nHost: ORIGIN\r\n\r\n", 505),
         ("CONNECT ORIGIN\r\n\r\n", 400),

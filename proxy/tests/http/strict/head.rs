@@ -27,6 +27,8 @@ const LINES: Hostile = &[
             "GET HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET http://O/ \r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/1.10\r\nHost: a\r\n\r\n",
+            "GET http://O/ HTTP/1.x\r\nHost: a\r\n\r\n",
+            "GET http://O/ HTTP/1.\r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/01.1\r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/1\r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/1,1\r\nHost: a\r\n\r\n",
@@ -43,7 +45,10 @@ const LINES: Hostile = &[
             "GET http://O/\r\n\r\n",
             "GET http://O/ http/1.1\r\nHost: a\r\n\r\n",
             "G(T http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
-            "\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\n\r\n\r\n\r\n\r\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\n\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\nGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\rGET http://O/ HTTP/1.1\r\nHost: a\r\n\r\n",
             "\u{16}\u{3}\u{1}\u{2}\0",
         ],
     ),
@@ -53,8 +58,8 @@ const LINES: Hostile = &[
             "GET http://O/ HTTP/0.9\r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/3.0\r\nHost: a\r\n\r\n",
             "GET http://O/ HTTP/2.0\r\nHost: a\r\n\r\n",
+            "GET http://O/ HTTP/9.9\r\nHost: a\r\n\r\n",
             "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-            "GET http://O/ HTTP/1.2\r\nHost: a\r\n\r\n",
         ],
     ),
     // RFC 9112, 3: a method longer than any that is known.
@@ -139,6 +144,7 @@ const HOSTS: Hostile = &[(
         "GET http://O/ HTTP/1.1\r\nHost : O\r\n\r\n",
         "GET http://O/ HTTP/1.1\r\nX-Host: O\r\n\r\n",
         "GET http://O/ HTTP/1.1\r\n\r\n",
+        "GET http://O/ HTTP/1.2\r\n\r\n",
         "GET http://O/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "GET http://O/ HTTP/1.1\r\nHost: a b\r\n\r\n",
     ],
@@ -241,5 +247,35 @@ async fn a_refused_head_has_no_body() {
         let answer = proxy.raw(request.as_bytes()).await;
         assert_eq!(status(&answer), expected, "{request:?}: {answer}");
         assert!(answer.ends_with("\r\n\r\n"), "{request:?}: {answer}");
+    }
+}
+
+/// The code alone does not tell one mistake from another: both sides read which it was.
+#[tokio::test]
+async fn what_is_malformed_is_told_and_logged() {
+    let proxy = open().await;
+    for (message, told) in [
+        ("\u{5}\u{1}\0", "this port speaks HTTP, not SOCKS"),
+        (
+            "\u{4}\u{1}\0\u{50}\u{7f}\0\0\u{1}\0",
+            "this port speaks HTTP, not SOCKS",
+        ),
+        ("GET http://a.example/ HTTP/1.1\r\n\r\n", "Host is missing"),
+        (
+            "CONNECT https://a.example:443 HTTP/1.1\r\nHost: a.example\r\n\r\n",
+            "a scheme stands before the host",
+        ),
+        (
+            "CONNECT ::1:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "stands in brackets",
+        ),
+    ] {
+        let answer = proxy.raw(message.as_bytes()).await;
+        assert!(
+            status(&answer) == 400 && answer.contains(told),
+            "{message:?}: {answer}"
+        );
+        proxy.logged(&["\"error.message\":", told]).await;
+        proxy.log.lock().unwrap().clear();
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use egressway_core::wire::document::{TlsVersion, UpstreamTls};
 use egressway_proxy::server::Limits;
 use egressway_proxy::upstream_tls::Roots;
+use rcgen::{BasicConstraints, ExtendedKeyUsagePurpose, IsCa};
 use rustls::version::TLS12;
 use rustls::{HandshakeKind, ProtocolVersion};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -42,6 +43,37 @@ async fn each_fault_of_a_certificate_has_its_name() {
     proxy
         .logged(&["tls_certificate_wrong_name", "other.example"])
         .await;
+}
+
+/// Where the code is the same, the sentence is not.
+#[tokio::test]
+async fn what_else_is_wrong_with_a_certificate_is_told() {
+    let ca = Ca::new("ca");
+    let table: &[(Identity, &str)] = &[
+        (
+            ca.issue_with(HOST, |params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            }),
+            "certificate is not for servers",
+        ),
+        (
+            ca.issue_with(HOST, |params| {
+                params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            }),
+            "certificate of a CA",
+        ),
+    ];
+    let proxy = proxy(tls(), &[roots(&ca)]).await;
+    for (identity, part) in table {
+        let origin = TlsServer::new(server(identity, None, BOTH)).await;
+        let answer = asked(&proxy, &origin).await;
+        assert_refused(&answer, "tls_certificate_invalid", 502);
+        let (line, rest) = answer.split_once("\r\n").unwrap();
+        let (_, body) = rest.split_once("\r\n\r\n").unwrap();
+        for told in [line, body] {
+            assert!(told.contains(part), "{part}: {answer}");
+        }
+    }
 }
 
 #[tokio::test]
