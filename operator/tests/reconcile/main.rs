@@ -15,6 +15,7 @@ mod pools;
 mod secrets;
 mod status_by_hand;
 mod taken;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
