@@ -207,8 +207,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     if policy.metadata.deletion_timestamp.is_some() {
         return finalize::finalize(policy, ctx).await;
     }
-    if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
-        finalize::claim(policy, ctx).await?;
+    let claimed = policy.finalizers().iter().any(|name| name == names::FINALIZER);
+    if !claimed && !finalize::claim(policy, ctx).await? {
+        return Ok(Action::await_change());
     }
     let mut observed = observe::observe(ctx, policy).await?;
     if policy.spec.pool_ref.is_none()
