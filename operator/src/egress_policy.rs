@@ -330,8 +330,9 @@ pub fn object_key(policy: &EgressPolicy) -> String {
 /// How long to wait after an error.
 pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Action {
     let object = format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any());
-    let failures = ctx.failures.more(&object);
-    let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
+    let (failures, delay) = ctx
+        .failures
+        .more(&object, error.class(), getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspolicy", error.class());
     tracing::warn!(
         policy = object,
