@@ -34,7 +34,7 @@ use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
 use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Cell, Desired, Inputs, clients, desired};
+use crate::desired::{Cell, Desired, Inputs, clients, config_map, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -90,6 +90,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The API server would refuse a ConfigMap.
+    #[error(
+        "the documents of ConfigMap {name} have {bytes} bytes, more than {most}: what was applied last stays in force, the cluster's ranges of that time with it. Split the policy into several, or use wildcards and wider CIDRs",
+        most = config_map::BYTES_MAX
+    )]
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Of all its values.
+        bytes: usize,
+    },
     /// The API server left a call unanswered.
     #[error("the API server did not answer in time: a run ends after {} s", RUN_MAX.as_secs())]
     Late,
@@ -139,7 +150,7 @@ impl Error {
                     _ => Class::Unavailable,
                 }
             }
-            Self::Taken { .. } => Class::Refused,
+            Self::Taken { .. } | Self::TooLarge { .. } => Class::Refused,
             Self::Late | Self::Random(_) => Class::Unavailable,
         }
     }
@@ -149,6 +160,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Taken { .. } => Reason::NameConflict,
+            Self::TooLarge { .. } => Reason::ConfigTooLarge,
             Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Late | Self::Random(_) => {
                 Reason::ApplyFailed
             }

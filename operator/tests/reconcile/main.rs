@@ -14,6 +14,7 @@ mod heals;
 mod honest;
 mod life;
 mod pools;
+mod refused;
 mod retries;
 mod secrets;
 mod status_by_hand;
