@@ -19,6 +19,7 @@ mod retries;
 mod secrets;
 mod status_by_hand;
 mod taken;
+mod transitions;
 mod watches;
 
 use std::collections::BTreeMap;
