@@ -51,6 +51,10 @@ struct Fleet {
 
 /// How long a change took.
 struct Took {
+    /// Start of the last request that was answered as before.
+    before: Duration,
+    /// Start of the first request through the last pod that was answered as wanted. When the pod turned lies between the
+    /// two: a client that waits for its turn on the machine asks late.
     enforced: Duration,
     programmed: Duration,
 }
@@ -136,21 +140,23 @@ impl Fleet {
         let generation = applied.metadata.generation.context("no generation")?;
         let wanted = if self.denies { 403 } else { 200 };
         let (samples, policies) = (&mut self.samples, &mut self.policies);
-        // The last answer of each pod that was still the old one, and the first new one after it.
+        // The last answer of any pod that was still the old one, and the first new one of each after its last.
         let everywhere = async {
-            let mut since: BTreeMap<String, i64> = BTreeMap::new();
+            let (mut since, mut before) = (BTreeMap::<String, i64>::new(), 0);
             while since.len() < PODS {
                 let Sample { pod, answer } = samples.recv().await.context("the loops ended")?;
-                if answer.time_ms < start_ms {
+                let after = answer.time_ms - start_ms;
+                if after < 0 {
                     continue;
                 }
                 if answer.status == wanted {
-                    since.entry(pod).or_insert(answer.time_ms - start_ms);
+                    since.entry(pod).or_insert(after);
                 } else {
+                    before = before.max(after);
                     since.remove(&pod);
                 }
             }
-            since.values().copied().max().context("no pods")
+            Ok((before, since.values().copied().max().context("no pods")?))
         };
         let in_status = async {
             loop {
@@ -162,12 +168,13 @@ impl Fleet {
                 }
             }
         };
-        let (enforced, programmed) = timeout(Duration::from_secs(30), async {
+        let ((before, enforced), programmed) = timeout(Duration::from_secs(30), async {
             tokio::try_join!(everywhere, in_status)
         })
         .await
         .with_context(|| format!("a change of {} was not in force after 30 s", self.name))??;
         Ok(Took {
+            before: Duration::from_millis(u64::try_from(before)?),
             enforced: Duration::from_millis(u64::try_from(enforced)?),
             programmed,
         })
@@ -195,20 +202,22 @@ pub(super) async fn measured(cluster: Cluster) -> Result<()> {
     for name in names {
         fleets.push(Fleet::watched(&cluster, &client, name, &mut loops).await?);
     }
-    let (mut enforced, mut programmed) = (Vec::new(), Vec::new());
+    let (mut before, mut enforced, mut programmed) = (Vec::new(), Vec::new(), Vec::new());
     for change in 0..CHANGES {
         let turn = change % fleets.len();
         let fleet = fleets.get_mut(turn).context("no fleet")?;
         sleep_until(fleet.rested).await;
         let took = fleet.change(&cluster).await?;
         fleet.rested = Instant::now() + pace;
+        before.push(took.before);
         enforced.push(took.enforced);
         programmed.push(took.programmed);
     }
     loops.abort_all();
     client.delete().await?;
     for (what, times) in [
-        ("every pod enforces", &mut enforced),
+        ("the last request answered as before", &mut before),
+        ("every pod seen to enforce", &mut enforced),
         ("Programmed=True", &mut programmed),
     ] {
         times.sort_unstable();
