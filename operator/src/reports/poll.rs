@@ -47,8 +47,9 @@ const PENDING_FOR: Duration = Duration::from_secs(20);
 /// From a written ConfigMap to the first nudge: a kubelet that syncs the pod before it has heard of the ConfigMap
 /// writes the old one, and the nudge is lost.
 const NUDGE_FIRST: Duration = Duration::from_millis(50);
-/// Between two nudges at first. A kubelet takes 0.2 s from nudge to file.
-const NUDGE: Duration = Duration::from_millis(300);
+/// Between two nudges at first. A kubelet takes 0.2 s from nudge to file, 0.4 s where the machine is busy. A nudge that comes
+/// before is lost, and more than that: a kubelet syncs a pod once per look at its containers (1 s), so the next change waits.
+const NUDGE: Duration = Duration::from_millis(600);
 /// Time for one nudge: it is repeated anyway, and must not take a place for ever.
 const NUDGE_WITHIN: Duration = Duration::from_secs(5);
 /// How long a pod is behind at most for a pace of nudges, and the pace. A pod that refuses its documents would be written for

@@ -6,7 +6,7 @@ use super::*;
 fn a_pod_that_refuses_is_not_written_for_ever() {
     let pauses =
         [0, 5, 6, 120, 121, 100_000].map(|since| nudge_pause(Duration::from_secs(since)).as_millis());
-    assert_eq!(pauses, [300, 300, 10_000, 10_000, 600_000, 600_000]);
+    assert_eq!(pauses, [600, 600, 10_000, 10_000, 600_000, 600_000]);
 }
 
 #[test]
