@@ -147,10 +147,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         .shape
         .as_ref()
         .map_or(inputs.kept_nat64, |shape| &shape.pool.nat64_prefixes);
-    let floor = wire::document::Floor {
-        nat64_prefixes: nat64_prefixes.to_vec(),
-        ..inputs.floor.clone()
-    };
+    let floor = floor(inputs.floor, nat64_prefixes);
     let hashes = Hashes {
         policy: policy.document.hash.clone(),
         floor: wire::document::digest(&floor),
@@ -159,19 +156,19 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         selectors: wire::document::digest(inputs.sources),
         secrets: inputs.secrets.hash(),
     };
-    let cells = policy.shape.as_ref().map(|shape| {
+    let cells = policy.shape.as_ref().and_then(|shape| {
+        let fleet = shape.fleet.as_ref()?;
         let cells = shape
             .pool
             .cells
             .iter()
             .filter(|cell| cell.state != CellState::Disabled);
-        cells
-            .map(|cell| Cell {
-                name: cell.name.clone(),
-                deployment: deployment::deployment(id, cell, &shape.fleet, inputs.key, settings),
-                disruption_budget: disruption_budget::disruption_budget(id, &cell.name, settings),
-            })
-            .collect()
+        let cells = cells.map(|cell| Cell {
+            name: cell.name.clone(),
+            deployment: deployment::deployment(id, cell, fleet, inputs.key, settings),
+            disruption_budget: disruption_budget::disruption_budget(id, &cell.name, settings),
+        });
+        Some(cells.collect())
     });
     Desired {
         service_account: service_account::service_account(id, settings),
@@ -184,6 +181,15 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
         network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
         cells,
         hashes,
+    }
+}
+
+/// The floor of a fleet: the cluster's own ranges, and how its pool's network embeds addresses in others.
+#[must_use]
+pub fn floor(cluster: &wire::document::Floor, nat64_prefixes: &[String]) -> wire::document::Floor {
+    wire::document::Floor {
+        nat64_prefixes: nat64_prefixes.to_vec(),
+        ..cluster.clone()
     }
 }
 

@@ -34,7 +34,7 @@ use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
 use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Cell, Desired, Inputs, clients, desired};
+use crate::desired::{Cell, Desired, Inputs, clients, config_map, desired};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -90,6 +90,17 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The API server would refuse a ConfigMap.
+    #[error(
+        "the documents of ConfigMap {name} have {bytes} bytes, more than {most}: what was applied last stays in force, the cluster's ranges of that time with it. Split the policy into several, or use wildcards and wider CIDRs",
+        most = config_map::BYTES_MAX
+    )]
+    TooLarge {
+        /// Its name.
+        name: String,
+        /// Of all its values.
+        bytes: usize,
+    },
     /// The API server left a call unanswered.
     #[error("the API server did not answer in time: a run ends after {} s", RUN_MAX.as_secs())]
     Late,
@@ -139,7 +150,7 @@ impl Error {
                     _ => Class::Unavailable,
                 }
             }
-            Self::Taken { .. } => Class::Refused,
+            Self::Taken { .. } | Self::TooLarge { .. } => Class::Refused,
             Self::Late | Self::Random(_) => Class::Unavailable,
         }
     }
@@ -149,6 +160,7 @@ impl Error {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Taken { .. } => Reason::NameConflict,
+            Self::TooLarge { .. } => Reason::ConfigTooLarge,
             Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Late | Self::Random(_) => {
                 Reason::ApplyFailed
             }
@@ -207,8 +219,9 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
     if policy.metadata.deletion_timestamp.is_some() {
         return finalize::finalize(policy, ctx).await;
     }
-    if !policy.finalizers().iter().any(|name| name == names::FINALIZER) {
-        finalize::claim(policy, ctx).await?;
+    let claimed = policy.finalizers().iter().any(|name| name == names::FINALIZER);
+    if !claimed && !finalize::claim(policy, ctx).await? {
+        return Ok(Action::await_change());
     }
     let mut observed = observe::observe(ctx, policy).await?;
     if policy.spec.pool_ref.is_none()
@@ -329,8 +342,9 @@ pub fn object_key(policy: &EgressPolicy) -> String {
 /// How long to wait after an error.
 pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Action {
     let object = format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any());
-    let failures = ctx.failures.more(&object);
-    let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
+    let (failures, delay) = ctx
+        .failures
+        .more(&object, error.class(), getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspolicy", error.class());
     tracing::warn!(
         policy = object,

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::cluster::caches::{Policy, Pool};
 use crate::context::{Context, pool_name};
-use crate::egress_policy::{Error, retry, within};
+use crate::egress_policy::{Error, within};
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -87,8 +87,9 @@ async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
 /// How long to wait after an error.
 pub fn error_policy(guard: Arc<Pool>, error: &Error, ctx: Arc<Context>) -> Action {
     let name = guard.name_any();
-    let failures = ctx.failures.more(&name);
-    let delay = retry::delay(error.class(), failures, getrandom::u32().unwrap_or(0));
+    let (failures, delay) = ctx
+        .failures
+        .more(&name, error.class(), getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspool", error.class());
     tracing::warn!(
         pool = name,

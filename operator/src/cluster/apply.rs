@@ -47,13 +47,16 @@ impl<K> Object for K where
 
 /// What the operator wrote last, per object.
 ///
-/// It saves writes, and it tells when a cache is behind our own write. Losing it costs one comparison per object.
+/// It saves writes, and it tells when a cache is behind our own write. Losing it costs one comparison per object. A write
+/// whose answer has not come may have happened: until the API server has been asked, no cache is believed.
 #[derive(Debug, Default)]
 pub struct Memory(Mutex<HashMap<(String, String), Written>>);
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Written {
+    /// Of what was written; empty where that is not known.
     hash: String,
+    /// That it had afterwards; empty, which no cache reaches, where that is not known.
     resource_version: String,
 }
 
@@ -66,6 +69,19 @@ impl Memory {
     fn remember(&self, kind: &str, name: &str, written: Written) {
         let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         memory.insert((kind.to_owned(), name.to_owned()), written);
+    }
+
+    /// The API server shows this version: a cache that has it is not behind.
+    fn seen(&self, kind: &str, name: &str, resource_version: String) {
+        let mut memory = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(written) = memory.get_mut(&(kind.to_owned(), name.to_owned()))
+            && written.resource_version != resource_version
+        {
+            *written = Written {
+                hash: String::new(),
+                resource_version,
+            };
+        }
     }
 
     /// The object is gone, or to be forgotten.
@@ -119,6 +135,17 @@ pub async fn current<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<
     }
 }
 
+/// The same, and where the cache has none the API server is asked.
+///
+/// # Errors
+/// The API server had to be asked and did not answer.
+pub async fn present<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<K>>, Error> {
+    match current::<K>(ctx, name).await? {
+        Some(found) => Ok(Some(found)),
+        None => live::<K>(ctx, name).await,
+    }
+}
+
 /// Whether the cache has not seen yet what was written last.
 #[must_use]
 pub fn is_behind<K: Object>(ctx: &Context, name: &str) -> bool {
@@ -136,8 +163,12 @@ async fn live<K: Object>(ctx: &Context, name: &str) -> Result<Option<Arc<K>>, Er
         .get_opt(name)
         .await
         .map_err(|source| Error::read(kind::<K>(), name, source))?;
-    if found.is_none() {
-        ctx.memory.forget(&kind::<K>(), name);
+    match &found {
+        Some(found) => {
+            let version = found.resource_version().unwrap_or_default().into_owned();
+            ctx.memory.seen(&kind::<K>(), name, version);
+        }
+        None => ctx.memory.forget(&kind::<K>(), name),
     }
     Ok(found.map(Arc::new))
 }
@@ -165,10 +196,7 @@ pub async fn ensure<K: Object>(ctx: &Context, mut wanted: K) -> Result<(), Error
         .insert(names::DESIRED_HASH_ANNOTATION.to_owned(), hash.clone());
     // The cache holds labelled objects only: before the first write the API server itself is asked, so that an
     // unlabelled object of the same name is not taken over.
-    let found = match current::<K>(ctx, &name).await? {
-        Some(found) => Some(found),
-        None => live::<K>(ctx, &name).await?,
-    };
+    let found = present::<K>(ctx, &name).await?;
     if let Some(found) = &found {
         match owner(&wanted, found.as_ref()) {
             Owner::Us if is_current(ctx, &wanted, &hash, found.as_ref()) => return Ok(()),
@@ -177,6 +205,8 @@ pub async fn ensure<K: Object>(ctx: &Context, mut wanted: K) -> Result<(), Error
             Owner::Another => return Err(Error::Taken { kind, name }),
         }
     }
+    // Before the call, not after a failure: a run that is ended while it waits comes to nothing behind it.
+    ctx.memory.remember(&kind, &name, Written::default());
     let params = PatchParams::apply(names::FIELD_MANAGER).force();
     let applied = api::<K>(ctx)
         .patch(&name, &params, &Patch::Apply(&wanted))

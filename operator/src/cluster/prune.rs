@@ -80,8 +80,8 @@ pub async fn delete<K: Object>(ctx: &Context, object: &K) -> Result<(), Error> {
             tracing::info!(kind = %kind::<K>(), %name, "deleted");
             Ok(())
         }
-        // Gone, or replaced by another: either way the one that was seen is not there.
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        // A conflict is no answer: another object may have taken the name, or this one changed a moment ago.
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
         Err(source) => Err(Error::delete(kind::<K>(), &name, source)),
     }
 }

@@ -1,8 +1,11 @@
 //! The ConfigMap of a fleet: policies, floor and pool, as the pods mount them.
 //!
-//! It is also the memory of what was accepted last: a refused edit keeps the policy's document that stands here.
+//! It is also the memory of what was accepted last: a refused edit keeps what stands here.
+
+use std::collections::BTreeMap;
 
 use egressway_core::wire::{document, names};
+use egressway_crds::PolicyFleet;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
@@ -11,11 +14,65 @@ use super::labels;
 use crate::context::Settings;
 use crate::egress_policy::validate::{Accepted, ValidPolicy};
 
-/// Annotation: `suspended` in the policy's document is the pool's doing alone, not the policy's.
+/// Most bytes of a ConfigMap's values: the API server takes no more.
+pub const BYTES_MAX: usize = 1024 * 1024;
+/// Annotation: `suspended` in the policy's document is not the policy's own doing.
 const WITHDRAWN: &str = "egressway.dev/withdrawn";
 
 /// Key of what the accepted policy's clients are told apart by; of no use to proxies, see [`sources`].
 const SOURCES_KEY: &str = "sources.json";
+
+/// Key of `spec.fleet` of the accepted policy; of no use to proxies, see [`Accepted::fleet`].
+const FLEET_KEY: &str = "fleet.json";
+
+/// What stands in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Documents<'a> {
+    /// The policy's document.
+    pub policies: &'a document::Policies,
+    /// `spec.fleet` as it was accepted.
+    pub fleet: Option<&'a PolicyFleet>,
+    /// What the policy's clients are told apart by.
+    pub sources: &'a Sources,
+    /// The floor.
+    pub floor: &'a document::Floor,
+    /// The pool's document.
+    pub pool: &'a document::Pool,
+}
+
+impl Documents<'_> {
+    /// The values by their keys.
+    fn data(&self) -> BTreeMap<String, String> {
+        let data = [
+            (names::POLICIES_KEY, Some(document::to_json(self.policies))),
+            (names::FLOOR_KEY, Some(document::to_json(self.floor))),
+            (names::POOL_KEY, Some(document::to_json(self.pool))),
+            (SOURCES_KEY, Some(document::to_json(self.sources))),
+            (FLEET_KEY, self.fleet.map(document::to_json)),
+        ];
+        let present = data
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+        present.collect()
+    }
+
+    /// The bytes of all values, as the API server counts them.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.data().values().map(String::len).sum()
+    }
+}
+
+/// The bytes of all values, as the API server counts them.
+#[must_use]
+pub fn bytes(config_map: &ConfigMap) -> usize {
+    config_map
+        .data
+        .iter()
+        .flatten()
+        .map(|(_, value)| value.len())
+        .sum()
+}
 
 /// The ConfigMap.
 #[must_use]
@@ -30,29 +87,27 @@ pub fn config_map(
         version: document::VERSION,
         policies: vec![policy.document.clone()],
     };
+    let documents = Documents {
+        policies: &policies,
+        fleet: policy.fleet.as_ref(),
+        sources,
+        floor,
+        pool,
+    };
     let mut metadata = labels::metadata(policy.id.fleet(), labels::labels(&policy.id), settings);
+    let withdrawn = policy.withdrawn && !policy.suspended;
     metadata.annotations = Some(labels::map([(
         WITHDRAWN,
-        if policy.withdrawn && !policy.suspended {
-            "true"
-        } else {
-            "false"
-        },
+        if withdrawn { "true" } else { "false" },
     )]));
-    let data = [
-        (names::POLICIES_KEY, document::to_json(&policies)),
-        (names::FLOOR_KEY, document::to_json(floor)),
-        (names::POOL_KEY, document::to_json(pool)),
-        (SOURCES_KEY, document::to_json(sources)),
-    ];
     ConfigMap {
         metadata,
-        data: Some(data.map(|(key, value)| (key.to_owned(), value)).into()),
+        data: Some(documents.data()),
         ..ConfigMap::default()
     }
 }
 
-/// The document that a live ConfigMap holds for a policy, if it is sound.
+/// What a live ConfigMap holds of a policy, if its document is sound.
 #[must_use]
 pub fn accepted(config_map: &ConfigMap, namespace: &str, name: &str) -> Option<Accepted> {
     let json = config_map.data.as_ref()?.get(names::POLICIES_KEY)?;
@@ -75,7 +130,11 @@ pub fn accepted(config_map: &ConfigMap, namespace: &str, name: &str) -> Option<A
         };
         document = document::Policy::seal(namespace, name, document.generation, content);
     }
-    Some(Accepted(document))
+    let fleet = config_map.data.as_ref().and_then(|data| data.get(FLEET_KEY));
+    Some(Accepted {
+        document,
+        fleet: fleet.and_then(|json| serde_json::from_str(json).ok()),
+    })
 }
 
 /// What the clients of the document in a live ConfigMap are told apart by: while an edit is refused, selectors stay in

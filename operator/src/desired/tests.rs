@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use egressway_core::acl::compile;
 use egressway_core::wire::document;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
@@ -53,6 +54,8 @@ fn valid(policy_spec: serde_json::Value, pool_spec: serde_json::Value) -> ValidP
         namespace_labels: &BTreeMap::new(),
         fleet: false,
         accepted: None,
+        floor: &floor(),
+        now: Timestamp::UNIX_EPOCH,
     });
     outcome.valid.unwrap_or_else(|| panic!("{}", outcome.message))
 }
@@ -178,7 +181,11 @@ fn the_config_map_remembers_what_was_accepted_even_while_the_pool_withdraws() {
         config_map::accepted(&render(policy, &settings()).config_map, "payments", "webhooks")
     };
     let before = accepted(&policy).unwrap();
-    assert_eq!(before, Accepted(policy.document.clone()));
+    let whole = Accepted {
+        document: policy.document.clone(),
+        fleet: policy.fleet.clone(),
+    };
+    assert_eq!(before, whole);
     let content = document::Content {
         suspended: true,
         ..policy.document.content.clone()
@@ -192,7 +199,7 @@ fn the_config_map_remembers_what_was_accepted_even_while_the_pool_withdraws() {
     );
     policy.withdrawn = false;
     assert!(
-        accepted(&policy).unwrap().0.content.suspended,
+        accepted(&policy).unwrap().document.content.suspended,
         "and here it is the policy's own"
     );
     let mut forged = render(&policy, &settings()).config_map;

@@ -12,7 +12,7 @@ use super::rollout::{self, View};
 use crate::cluster::apply::{current, ensure};
 use crate::cluster::prune::{owned, prune};
 use crate::context::Context;
-use crate::desired::{Cell, Desired, Identity};
+use crate::desired::{Cell, Desired, Identity, config_map};
 
 /// Applies it. The ConfigMap goes before the rest and the pods hear of it at once: an ACL change waits for nothing; the client pods
 /// are right behind, and heard of together with it.
@@ -38,6 +38,11 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
         .chain(&clients)
         .map(|config| config.name_any())
         .collect();
+    let bytes = config_map::bytes(&config_map);
+    if bytes > config_map::BYTES_MAX {
+        let name = config_map.name_any();
+        return Err(Error::TooLarge { name, bytes });
+    }
     ensure(ctx, config_map).await?;
     if let Some(clients) = clients {
         ensure(ctx, clients).await?;

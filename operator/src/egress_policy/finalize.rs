@@ -15,7 +15,7 @@ use kube::ResourceExt as _;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::controller::Action;
 use kube_runtime::reflector::ObjectRef;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::condition::Reason;
 use super::observe::observe;
@@ -34,11 +34,12 @@ const LOST_AFTER: SignedDuration = SignedDuration::from_mins(2);
 /// Pods that go wake the controller; this is for when nobody does.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
-/// Puts the finalizer on.
+/// Puts the finalizer on; false where there is no policy to put it on any more.
 ///
 /// # Errors
-/// The API server refused.
-pub async fn claim(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
+/// The API server refused. A conflict is one: another policy may have taken the name, and a fleet made in spite of it
+/// would be nobody's.
+pub async fn claim(policy: &EgressPolicy, ctx: &Context) -> Result<bool, Error> {
     let name = policy.name_any();
     // Server-side apply: of the list only our own entry is ours.
     let patch = json!({
@@ -46,7 +47,14 @@ pub async fn claim(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         "metadata": {"name": name, "uid": policy.uid(), "finalizers": [names::FINALIZER]},
     });
     let params = PatchParams::apply(MANAGER).force();
-    patched(policy, ctx, &params, &Patch::Apply(&patch)).await
+    match publish::api(ctx, policy)
+        .patch(&name, &params, &Patch::Apply(&patch))
+        .await
+    {
+        Ok(_) => Ok(true),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(false),
+        Err(error) => Err(Error::apply("EgressPolicy", &name, error)),
+    }
 }
 
 /// Takes the finalizer off, whoever put it on: one that came with an exported manifest belongs to who applied that, and
@@ -63,7 +71,16 @@ async fn release(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         field_manager: Some(MANAGER.to_owned()),
         ..PatchParams::default()
     };
-    patched(policy, ctx, &params, &Patch::Merge(&patch)).await
+    let name = policy.name_any();
+    match publish::api(ctx, policy)
+        .patch(&name, &params, &Patch::Merge(&patch))
+        .await
+    {
+        Ok(_) => Ok(()),
+        // It has changed meanwhile, or has gone: the next run sees that.
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
+        Err(error) => Err(Error::apply("EgressPolicy", &name, error)),
+    }
 }
 
 /// Drains, deletes, lets go.
@@ -154,19 +171,4 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
     };
     let next = status::next(&facts);
     publish::write(ctx, policy, &next).await
-}
-
-/// Sends a patch. A policy that has changed meanwhile, or has gone, is seen by the next run.
-async fn patched(
-    policy: &EgressPolicy,
-    ctx: &Context,
-    params: &PatchParams,
-    patch: &Patch<&Value>,
-) -> Result<(), Error> {
-    let name = policy.name_any();
-    match publish::api(ctx, policy).patch(&name, params, patch).await {
-        Ok(_) => Ok(()),
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => Ok(()),
-        Err(error) => Err(Error::apply("EgressPolicy", &name, error)),
-    }
 }

@@ -19,7 +19,7 @@ use super::Error;
 use super::status::verdicts::PROPAGATION;
 use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
-use crate::cluster::apply::{current, is_behind};
+use crate::cluster::apply::{current, is_behind, present};
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
@@ -72,9 +72,14 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let fleet = names::fleet_name(&namespace, &name);
     let uid = policy.uid().unwrap_or_default();
-    let config = current::<ConfigMap>(ctx, &fleet)
-        .await?
-        .filter(|config| belongs(config.as_ref(), &uid));
+    let (pods, cells) = (pods(ctx, &uid), cells(ctx, &uid));
+    let config = if pods.is_empty() && cells.is_empty() {
+        current::<ConfigMap>(ctx, &fleet).await?
+    } else {
+        // A fleet has one: that it is lost is not a cache's to say, since what follows refuses everything.
+        present::<ConfigMap>(ctx, &fleet).await?
+    };
+    let config = config.filter(|config| belongs(config.as_ref(), &uid));
     let key = current::<Secret>(ctx, &fleet)
         .await?
         .filter(|secret| belongs(secret.as_ref(), &uid));
@@ -102,8 +107,8 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
             .as_deref()
             .map(config_map::nat64_prefixes)
             .unwrap_or_default(),
-        pods: pods(ctx, &uid),
-        cells: cells(ctx, &uid),
+        pods,
+        cells,
         valid_pool: pool
             .as_deref()
             .and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok()),
@@ -167,6 +172,8 @@ impl Observed {
             namespace_labels: self.namespace_labels.as_ref()?,
             accepted: self.accepted.clone(),
             fleet: !self.pods.is_empty() || !self.cells.is_empty(),
+            floor: &self.floor,
+            now: self.now,
         }))
     }
 

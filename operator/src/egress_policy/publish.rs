@@ -10,11 +10,11 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-use super::Error;
-use super::condition::Kind;
+use super::condition::{Kind, find};
 use super::observe::Observed;
 use super::status::{self, Facts};
 use super::validate::Validated;
+use super::{Error, object_key};
 use crate::context::Context;
 use crate::desired::Hashes;
 use crate::desired::secrets::Resolution;
@@ -67,12 +67,29 @@ pub async fn publish(
             let listener = &valid.document.content.listener;
             names::proxy_url(listener, &fleet, &ctx.settings.fleet_namespace)
         }),
-        failure: outcome.failure.map(|error| (error.reason(), error.chain())),
+        failure: outcome
+            .failure
+            .map(|error| (error.reason(), words(ctx, policy, error))),
         programmed_since: ctx.reports.wanted_since(&policy.uid().unwrap_or_default()),
         now: Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now),
     };
     let next = status::next(&facts);
     write(ctx, policy, &next).await
+}
+
+/// What is said about a failure. The words of an API server may have a port or a count in them; each status that repeats
+/// them is an event of the policy, and that event a run. So a run ahead of its delay says of the same trouble what was
+/// said before.
+fn words(ctx: &Context, policy: &EgressPolicy, error: &Error) -> String {
+    let conditions = policy.status.as_ref().map(|status| &status.conditions);
+    let said = conditions.and_then(|conditions| find(conditions, Kind::Progressing));
+    let same = said.filter(|said| {
+        said.reason == error.reason().as_str() && said.observed_generation == policy.metadata.generation
+    });
+    match same {
+        Some(said) if ctx.failures.waits(&object_key(policy)) => said.message.clone(),
+        Some(_) | None => error.chain(),
+    }
 }
 
 /// Writes a status if it differs from the present one.

@@ -6,6 +6,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 /// What kind of failure it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
@@ -58,15 +60,34 @@ pub fn delay(class: Class, failures: u32, jitter: u32) -> Duration {
 
 /// Failures in a row, per object.
 #[derive(Debug, Default)]
-pub struct Failures(Mutex<HashMap<String, u32>>);
+pub struct Failures(Mutex<HashMap<String, Row>>);
+
+#[derive(Debug)]
+struct Row {
+    count: u32,
+    /// When it is tried again, unless something wakes it before.
+    until: Instant,
+}
 
 impl Failures {
-    /// One more; returns how many in a row.
-    pub fn more(&self, object: &str) -> u32 {
+    /// One more; returns how many in a row, and the delay before the next try.
+    pub fn more(&self, object: &str, class: Class, jitter: u32) -> (u32, Duration) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(object.to_owned()).or_insert(0);
-        *count = count.saturating_add(1);
-        *count
+        let now = Instant::now();
+        let row = failures
+            .entry(object.to_owned())
+            .or_insert(Row { count: 0, until: now });
+        row.count = row.count.saturating_add(1);
+        let delay = delay(class, row.count, jitter);
+        row.until = now + delay;
+        (row.count, delay)
+    }
+
+    /// Whether a try at this time is ahead of its delay.
+    #[must_use]
+    pub fn waits(&self, object: &str) -> bool {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(object).is_some_and(|row| Instant::now() < row.until)
     }
 
     /// It worked.
@@ -104,12 +125,16 @@ mod tests {
     #[test]
     fn success_forgets() {
         let failures = Failures::default();
+        let more = |object| failures.more(object, Class::Refused, 0);
+        let seconds = Duration::from_secs;
         assert_eq!(
-            (failures.more("a"), failures.more("a"), failures.more("b")),
-            (1, 2, 1)
+            [more("a"), more("a"), more("b")],
+            [(1, seconds(2)), (2, seconds(4)), (1, seconds(2))]
         );
+        assert!(failures.waits("a") && !failures.waits("c"));
         failures.reset("a");
-        assert_eq!(failures.more("a"), 1);
+        assert!(!failures.waits("a"));
+        assert_eq!(more("a"), (1, seconds(2)));
     }
 
     proptest! {

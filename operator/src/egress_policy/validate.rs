@@ -1,19 +1,22 @@
 //! Pure: an EgressPolicy and what is observed around it into the fleet it gets, or the reason why it gets none.
 //!
-//! A bad edit of the policy keeps the document that was accepted last; a pool that withdraws its permission takes
-//! effect at once, as a fleet that refuses everything.
+//! What is in force where a spec is refused stands in [`refused`].
+
+mod refused;
 
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::{self, Problems};
 use egressway_core::wire::document::{self, ClientAuth};
-use egressway_crds::{EgressPolicy, EgressPool};
+use egressway_crds::{EgressPolicy, EgressPool, PolicyFleet};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
+use self::refused::{keep, withdraw};
 use super::condition::Reason;
 use crate::desired::clients::Sources;
 use crate::desired::secrets::needs;
-use crate::desired::{Identity, document::content};
+use crate::desired::{self, Identity, config_map, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
 
 /// Largest policies document together with what the pool adds: a ConfigMap holds 1 MiB, and the floor wants room too.
@@ -21,9 +24,14 @@ const DOCUMENT_BYTES_MAX: usize = 900 * 1024;
 /// Most problems in one message.
 const PROBLEMS_MAX: usize = 20;
 
-/// The document that was accepted last.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Accepted(pub document::Policy);
+/// What was accepted last.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accepted {
+    /// The document.
+    pub document: document::Policy,
+    /// `spec.fleet` as it stood beside it; `None` where nobody has noted it.
+    pub fleet: Option<PolicyFleet>,
+}
 
 /// A policy that has a fleet.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,11 +40,14 @@ pub struct ValidPolicy {
     pub id: Identity,
     /// What the fleet enforces.
     pub document: document::Policy,
-    /// The pool has withdrawn its permission; the document refuses everything because of that.
+    /// `spec.fleet` as it was accepted, for when the next one is refused; `None` where nobody has noted it.
+    pub fleet: Option<PolicyFleet>,
+    /// The document refuses everything, and not because the policy says so: the pool has withdrawn its permission, or
+    /// what was accepted is lost.
     pub withdrawn: bool,
     /// The document refuses everything because the policy says so, and goes on to when the pool permits again.
     pub suspended: bool,
-    /// What the fleet looks like; `None` leaves the pods as they are.
+    /// What the fleet looks like; `None` leaves pool and pods as they are.
     pub shape: Option<Shape>,
 }
 
@@ -45,8 +56,8 @@ pub struct ValidPolicy {
 pub struct Shape {
     /// The pool that it stands on.
     pub pool: ValidPool,
-    /// Replicas, drain, resources.
-    pub fleet: Fleet,
+    /// Replicas, drain, resources; `None` leaves the pods as they are.
+    pub fleet: Option<Fleet>,
 }
 
 /// The pool of a policy, as far as it was found.
@@ -75,6 +86,10 @@ pub struct Facts<'a> {
     pub accepted: Option<Accepted>,
     /// Whether there is a fleet, known or not what it enforces.
     pub fleet: bool,
+    /// The cluster's own ranges, which need room beside the ACL.
+    pub floor: &'a document::Floor,
+    /// The clock.
+    pub now: Timestamp,
 }
 
 /// The outcome.
@@ -135,72 +150,88 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
             return keep(facts, Reason::PoolNotAccepted, message, None);
         }
     };
-    let mut problems = Problems::default();
-    let spec = facts.policy.spec.fleet.clone().unwrap_or_default();
-    let fleet = pools::fleet_of(
-        spec.replicas_per_cell,
-        spec.drain.as_deref(),
-        spec.resources.as_ref(),
-        &valid_pool.fleet,
-        &mut problems,
-    );
-    let bad_fleet = !problems.list().is_empty();
-    let above = valid_pool.replicas_per_cell_max < fleet.replicas_per_cell;
-    let replicas_per_cell = fleet.replicas_per_cell.min(valid_pool.replicas_per_cell_max);
-    let shape = (!bad_fleet).then_some(Shape {
-        pool: valid_pool,
-        fleet: Fleet {
-            replicas_per_cell,
-            ..fleet
-        },
-    });
+    let asked = facts.policy.spec.fleet.clone().unwrap_or_default();
+    let fleet = fleet(&asked, &valid_pool);
+    // What is refused leaves the pods as they were accepted, inside what the pool allows now.
+    let kept = |pool: ValidPool| {
+        let noted = facts.accepted.as_ref().and_then(|last| last.fleet.as_ref());
+        let fleet = self::fleet(noted.unwrap_or(&asked), &pool);
+        Some(Shape {
+            fleet: fleet.ok().map(|(fleet, _)| fleet),
+            pool,
+        })
+    };
     if let Some(message) = denied {
-        return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
+        return withdraw(facts, Reason::NamespaceNotAllowed, message, kept(valid_pool));
     }
-    if bad_fleet {
-        return keep(facts, Reason::InvalidFleet, problems.to_string(), None);
-    }
+    let (fleet, above) = match fleet {
+        Ok(fleet) => fleet,
+        Err(problems) => {
+            return keep(
+                facts,
+                Reason::InvalidFleet,
+                problems.to_string(),
+                kept(valid_pool),
+            );
+        }
+    };
     if above {
         let message = format!(
-            "spec.fleet.replicasPerCell: EgressPool {} allows {replicas_per_cell} proxy pods in a cell, and the fleet has no more: write that or less",
-            pool.name_any()
+            "spec.fleet.replicasPerCell: EgressPool {} allows {} proxy pods in a cell, and the fleet has no more: write that or less",
+            pool.name_any(),
+            valid_pool.replicas_per_cell_max
         );
-        return keep(facts, Reason::ReplicasAboveCap, message, shape);
+        return keep(facts, Reason::ReplicasAboveCap, message, kept(valid_pool));
     }
-    match accept(facts, shape.as_ref()) {
-        Ok(document) => {
-            let message = format!("generation {} is in force", document.generation);
-            let valid = ValidPolicy {
-                id: identity(facts),
-                suspended: document.content.suspended,
-                document,
-                withdrawn: false,
-                shape,
-            };
-            Validated {
-                valid: Some(valid),
-                accepted: true,
-                reason: Reason::Accepted,
-                message,
-            }
-        }
-        Err((reason, message)) => keep(facts, reason, message, shape),
+    let document = match accept(facts, &valid_pool) {
+        Ok(document) => document,
+        Err((reason, message)) => return keep(facts, reason, message, kept(valid_pool)),
+    };
+    let message = format!("generation {} is in force", document.generation);
+    let valid = ValidPolicy {
+        id: identity(facts),
+        suspended: document.content.suspended,
+        document,
+        fleet: Some(asked),
+        withdrawn: false,
+        shape: Some(Shape {
+            pool: valid_pool,
+            fleet: Some(fleet),
+        }),
+    };
+    Validated {
+        valid: Some(valid),
+        accepted: true,
+        reason: Reason::Accepted,
+        message,
     }
 }
 
-fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, (Reason, String)> {
+/// What a `spec.fleet` means on a pool, inside the pool's cap, and whether it asks for more than that.
+fn fleet(spec: &PolicyFleet, pool: &ValidPool) -> Result<(Fleet, bool), Problems> {
+    let mut problems = Problems::default();
+    let (drain, resources) = (spec.drain.as_deref(), spec.resources.as_ref());
+    let mut fleet = pools::fleet_of(
+        spec.replicas_per_cell,
+        drain,
+        resources,
+        &pool.fleet,
+        &mut problems,
+    );
+    let above = pool.replicas_per_cell_max < fleet.replicas_per_cell;
+    fleet.replicas_per_cell = fleet.replicas_per_cell.min(pool.replicas_per_cell_max);
+    problems.into_result((fleet, above))
+}
+
+fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reason, String)> {
     let (namespace, name) = (
         facts.policy.namespace().unwrap_or_default(),
         facts.policy.name_any(),
     );
     let generation = facts.policy.metadata.generation.unwrap_or(0);
-    if let Err(problems) = Sources::of(&facts.policy.spec) {
-        return Err(refusal(&problems, ""));
-    }
+    let sources = Sources::of(&facts.policy.spec).map_err(|problems| refusal(&problems, ""))?;
     let content = content(&facts.policy.spec, &namespace).map_err(|problems| refusal(&problems, ""))?;
-    if let Some(shape) = shape {
-        within_caps(&content, &shape.pool)?;
-    }
+    within_caps(&content, pool)?;
     let mut document = document::Policies {
         version: document::VERSION,
         policies: vec![document::Policy::seal(&namespace, &name, generation, content)],
@@ -219,14 +250,28 @@ fn accept(facts: &Facts<'_>, shape: Option<&Shape>) -> Result<document::Policy, 
             format!("spec: refers to {secrets} Secrets, more than {most}: put several keys into one Secret");
         return Err((Reason::InvalidSettings, message));
     }
-    let pool = shape.map_or(0, |shape| {
-        document::to_json(&(&shape.pool.caps, &shape.pool.observation)).len()
-    });
-    let bytes = document::to_json(&document).len().saturating_add(pool);
-    if bytes > DOCUMENT_BYTES_MAX {
-        let next = "split the policy, or use wildcards";
+    let acl = document::to_json(&document).len();
+    let beside = document::to_json(&(&pool.caps, &pool.observation)).len();
+    let next = "split the policy into several, or use wildcards and wider CIDRs";
+    if acl.saturating_add(beside) > DOCUMENT_BYTES_MAX {
         let message = format!(
-            "spec.rules: the ACL and what the pool adds to it have {bytes} bytes, more than {DOCUMENT_BYTES_MAX}: {next}"
+            "spec.rules: the ACL has {acl} bytes and what the pool adds to it {beside}, together more than {DOCUMENT_BYTES_MAX}: {next}"
+        );
+        return Err((Reason::ConfigTooLarge, message));
+    }
+    let documents = config_map::Documents {
+        policies: &document,
+        fleet: facts.policy.spec.fleet.as_ref(),
+        sources: &sources,
+        floor: &desired::floor(facts.floor, &pool.nat64_prefixes),
+        pool: &desired::document::pool(pool, facts.now),
+    };
+    let bytes = documents.bytes();
+    if bytes > config_map::BYTES_MAX {
+        let beside = bytes.saturating_sub(acl);
+        let message = format!(
+            "spec.rules: the ACL has {acl} bytes and what stands beside it, the cluster's own ranges among it, {beside}, together more than the {} of a ConfigMap: {next}",
+            config_map::BYTES_MAX
         );
         return Err((Reason::ConfigTooLarge, message));
     }
@@ -291,70 +336,6 @@ fn refusal(problems: &Problems, prefix: &str) -> (Reason, String) {
         _ => Reason::InvalidSettings,
     };
     (reason, list.join("; "))
-}
-
-/// Refused, and what was accepted last stays in force.
-fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
-    let generation = facts.policy.metadata.generation.unwrap_or(0);
-    let valid = facts.accepted.clone().map(|Accepted(document)| ValidPolicy {
-        id: identity(facts),
-        suspended: document.content.suspended,
-        document,
-        withdrawn: false,
-        shape,
-    });
-    let message = match &valid {
-        Some(valid) if valid.document.generation != generation => format!(
-            "generation {generation} is refused: {problem}. Generation {} stays in force",
-            valid.document.generation
-        ),
-        Some(_) => format!("{problem}. What was accepted stays in force"),
-        None => problem,
-    };
-    Validated {
-        valid,
-        accepted: false,
-        reason,
-        message,
-    }
-}
-
-/// Refused by the pool: a fleet that exists refuses everything from now on, also where what it enforces is lost.
-fn withdraw(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
-    let last = facts.accepted.clone().map(|Accepted(last)| last);
-    let last = last.or_else(|| facts.fleet.then(|| nothing(facts)));
-    let valid = last.map(|last| {
-        let suspended = last.content.suspended;
-        let content = document::Content {
-            suspended: true,
-            ..last.content
-        };
-        let document = document::Policy::seal(&last.namespace, &last.name, last.generation, content);
-        ValidPolicy {
-            id: identity(facts),
-            document,
-            withdrawn: true,
-            suspended,
-            shape,
-        }
-    });
-    let message = match &valid {
-        Some(_) => format!("{problem}. Until then the fleet refuses every new request"),
-        None => problem,
-    };
-    Validated {
-        valid,
-        accepted: false,
-        reason,
-        message,
-    }
-}
-
-/// A document without a rule: nobody gets anywhere.
-fn nothing(facts: &Facts<'_>) -> document::Policy {
-    let id = identity(facts);
-    let generation = facts.policy.metadata.generation.unwrap_or(0);
-    document::Policy::seal(&id.namespace, &id.name, generation, document::Content::default())
 }
 
 fn identity(facts: &Facts<'_>) -> Identity {

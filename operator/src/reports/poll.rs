@@ -4,6 +4,7 @@
 //! changes. A nudge can outrun the kubelet's own watch of the ConfigMap, so it is repeated while a report is old.
 
 mod has;
+mod places;
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -22,6 +23,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use self::has::{Has, has};
+use self::places::{Places, turn};
 use super::{Reports, Wanted, ask};
 use crate::cluster::caches::Caches;
 use crate::context::Wakes;
@@ -59,9 +61,6 @@ const NUDGE_PACES: [(Duration, Duration); 2] = [
 const NUDGE_LAST: Duration = Duration::from_secs(600);
 /// While an ACL is on its way, news of single pods waits so long for the rest: one status instead of one per pod.
 const TOGETHER: Duration = Duration::from_secs(2);
-/// Questions and nudges at one time.
-const IN_FLIGHT_MAX: usize = 256;
-
 /// Asks and nudges.
 #[allow(missing_debug_implementations)]
 pub struct Poller {
@@ -85,6 +84,8 @@ struct Due {
     asked: Option<Instant>,
     nudged: Option<Instant>,
     asking: bool,
+    /// It left the last question unanswered.
+    silent: bool,
     /// The wish that the rest is about.
     wish: Option<Instant>,
     /// Since when it has not what it should have.
@@ -117,6 +118,8 @@ enum Done {
     Asked {
         pod: Arc<Target>,
         outcome: Box<Result<Report, ask::Error>>,
+        /// It had left the question before unanswered.
+        silent: bool,
     },
     Nudged,
 }
@@ -140,6 +143,8 @@ impl Poller {
         let mut targets: Vec<Arc<Target>> = Vec::new();
         let mut listed: Option<Instant> = None;
         let mut nudges: u64 = 0;
+        let mut places = Places::default();
+        let mut first = 0;
         loop {
             let now = Instant::now();
             if listed.is_none_or(|at| now.duration_since(at) >= LIST) {
@@ -159,7 +164,8 @@ impl Poller {
                 wait
             });
             let mut tick = TICK_SETTLED;
-            for target in &targets {
+            let mut turned_away = None;
+            for (place, target) in turn(&targets, first) {
                 let wanted = self.reports.wanted(&target.policy_uid);
                 let (answered, has) = self.has(target, wanted.as_ref());
                 let synced = has.config && has.clients;
@@ -175,15 +181,19 @@ impl Poller {
                 if pending || state.asked.is_none() {
                     tick = TICK;
                 }
-                if running.len() >= IN_FLIGHT_MAX {
+                if places.are_taken() {
+                    turned_away.get_or_insert(place);
                     break;
                 }
-                if !state.asking && state.asked.is_none_or(|at| now.duration_since(at) >= pause) {
+                let is_due = !state.asking && state.asked.is_none_or(|at| now.duration_since(at) >= pause);
+                if is_due && !places.ask(state.silent) {
+                    turned_away.get_or_insert(place);
+                } else if is_due {
                     (state.asked, state.asking) = (Some(now), true);
-                    let pod = Arc::clone(target);
+                    let (pod, silent) = (Arc::clone(target), state.silent);
                     running.spawn(async move {
                         let outcome = Box::new(ask::ask(pod.ip, &pod.uid, &pod.key).await);
-                        Done::Asked { pod, outcome }
+                        Done::Asked { pod, outcome, silent }
                     });
                 }
                 // A pod that never answered has not started; it mounts what is there when it does.
@@ -195,16 +205,20 @@ impl Poller {
                         .is_none_or(|at| now.duration_since(at) >= nudge_pause(behind))
                 {
                     state.nudged = Some(now);
+                    places.nudge();
                     nudges += 1;
                     running.spawn(self.nudge(target, nudges));
                 }
             }
+            // Whoever had no turn now is the first to have one.
+            first = turned_away.unwrap_or(0);
             tokio::select! {
                 () = stop.cancelled() => return,
                 Some(done) = running.join_next() => {
-                    if let Ok(Done::Asked { pod, outcome }) = done {
+                    places.give_back(matches!(&done, Ok(Done::Asked { silent: true, .. })));
+                    if let Ok(Done::Asked { pod, outcome, silent: _ }) = done {
                         if let Some(state) = due.get_mut(&pod.uid) {
-                            state.asking = false;
+                            (state.asking, state.silent) = (false, outcome.is_err());
                         }
                         if self.note(&pod, *outcome) {
                             held.insert(pod.policy_uid.clone(), pod.policy.clone());

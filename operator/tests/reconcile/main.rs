@@ -8,13 +8,19 @@ mod support;
 mod client_pods;
 mod deletion;
 mod fail_closed;
+mod faults;
 mod finalizer;
 mod heals;
 mod honest;
+mod life;
 mod pools;
+mod refused;
+mod retries;
 mod secrets;
 mod status_by_hand;
 mod taken;
+mod transitions;
+mod watches;
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -32,7 +38,7 @@ use egressway_operator::egress_policy;
 use futures::{FutureExt as _, StreamExt as _};
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
-use support::{FLEETS, World};
+use support::{At, FLEETS, Fault, World};
 use tokio::time::Instant;
 
 const POLICY: &str = "/apis/egressway.dev/v1alpha1/namespaces/payments/egresspolicies/webhooks";
@@ -100,8 +106,9 @@ fn bring_up(world: &World) {
         let labels = deployment["spec"]["template"]["metadata"]["labels"].clone();
         let name = format!("{}-x", deployment["metadata"]["name"].as_str().unwrap());
         world.edit(path, |object| {
+            let all = object["spec"]["replicas"].clone();
             object["status"] = json!({"observedGeneration": object["metadata"]["generation"],
-                "replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1});
+                "replicas": all, "updatedReplicas": all, "readyReplicas": all, "availableReplicas": all});
         });
         let cell = labels["egressway.dev/cell"].as_str().unwrap().to_owned();
         let pod = json!({"apiVersion": "v1", "kind": "Pod",

@@ -5,8 +5,8 @@ use k8s_openapi::ByteString;
 use serde_json::{Value, json};
 
 use super::{
-    POLICY, POOL, World, bring_up, catches_up, conditions, fleet_secrets, policies, policy, pool, run,
-    secrets_hash, settle,
+    At, Fault, POLICY, POOL, World, bring_up, catches_up, conditions, fleet_secrets, policies, policy, pool,
+    run, secrets_hash, settle,
 };
 
 const PASSWORD: &str = "/api/v1/namespaces/payments/secrets/legacy";
@@ -153,7 +153,7 @@ async fn whichever_call_fails_the_secret_arrives() {
     for code in [500, 403, 404] {
         for at in 1..=calls {
             let mut world = with_password();
-            world.api.lock().unwrap().fail = Some((at, code));
+            world.api.lock().unwrap().fail = Some((At::Call(at), Fault::Refused(code)));
             let _ = run(&mut world).await;
             settle(&mut world).await;
             assert_eq!(digest(&world), end, "call {at} answers {code}");

@@ -1,12 +1,14 @@
 //! An API server in memory: it records calls, answers server-side apply, and fails where it is told to.
 //!
-//! It merges as far as the operator's own objects need (maps by key, lists whole), and counts resource versions, so
-//! that "nothing was written" and "the same objects in the end" can be asked of it. The operator on it is in `world.rs`.
+//! It merges as far as the operator's own objects need (maps by key, lists whole; what a manager applies no more goes),
+//! and counts resource versions, so that "nothing was written" and "the same objects in the end" can be asked of it. The
+//! operator on it is in `world.rs`.
 
 mod world;
 
 use std::collections::BTreeMap;
 
+use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 pub(crate) use world::World;
@@ -14,8 +16,43 @@ pub(crate) use world::World;
 /// Where fleets run in these tests.
 pub(crate) const FLEETS: &str = "fleets";
 
+/// Most bytes of a ConfigMap's values.
+const CONFIG_MAP_BYTES_MAX: usize = 1024 * 1024;
+
+/// What happens to one call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// It is refused with this code, and nothing happens.
+    Refused(u16),
+    /// The connection breaks before the server has read it.
+    Dropped,
+    /// The server does it, and the connection breaks before the answer.
+    Lost,
+    /// The server does it, and the answer never comes.
+    Unanswered,
+}
+
+/// Which call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    /// The one of this number, counted from the first ever.
+    Call(usize),
+    /// The next write of this path.
+    Write(String),
+}
+
+/// What becomes of a call.
+pub(crate) enum Outcome {
+    /// An answer.
+    Answer(StatusCode, Value),
+    /// A broken connection.
+    Broken,
+    /// Nothing, ever.
+    Silence,
+}
+
 /// The server's state.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct State {
     /// Objects by path.
     pub(crate) objects: BTreeMap<String, Value>,
@@ -24,12 +61,14 @@ pub(crate) struct State {
     /// Calls ever.
     pub(crate) count: usize,
     /// The call that fails, and how.
-    pub(crate) fail: Option<(usize, u16)>,
-    /// The path whose reads are refused, and how.
+    pub(crate) fail: Option<(At, Fault)>,
+    /// The path whose calls are refused, and how; each time in other words, as servers that name ports and counts do.
     pub(crate) refused: Option<(String, u16)>,
     /// The path whose reads are never answered.
     pub(crate) silent: Option<String>,
     version: u64,
+    /// What each manager has applied last, by path and manager.
+    applied: BTreeMap<(String, String), Value>,
 }
 
 impl State {
@@ -53,41 +92,55 @@ impl State {
         self.objects.insert(path.to_owned(), object);
     }
 
-    fn answer(
-        &mut self,
-        method: &Method,
-        path: &str,
-        query: Option<&str>,
-        body: &[u8],
-    ) -> (StatusCode, Value) {
+    fn answer(&mut self, head: &Parts, body: &[u8]) -> Outcome {
+        let (method, path) = (&head.method, head.uri.path());
         self.calls.push(format!("{method} {path}"));
         self.count += 1;
-        if let Some((at, code)) = self.fail
-            && at == self.count
-        {
-            return failure(code);
+        let now = self.fail.as_ref().is_some_and(|(at, _)| match at {
+            At::Call(number) => *number == self.count,
+            At::Write(written) => *method != Method::GET && written == path,
+        });
+        let fault = self.fail.take_if(|_| now).map(|(_, fault)| fault);
+        match fault {
+            Some(Fault::Refused(code)) => return failure(code, "injected"),
+            Some(Fault::Dropped) => return Outcome::Broken,
+            Some(Fault::Lost | Fault::Unanswered) | None => {}
         }
         if let Some((refused, code)) = &self.refused
             && refused == path
         {
-            return failure(*code);
+            return failure(*code, &format!("attempt {}", self.count));
         }
-        match *method {
-            Method::GET if self.is_list(path) => self.list(path, query.unwrap_or_default()),
-            Method::GET => self
-                .objects
-                .get(path)
-                .map_or_else(|| failure(404), |object| (StatusCode::OK, object.clone())),
-            Method::POST => (StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
+        let answer = self.done(head, body);
+        match fault {
+            Some(Fault::Lost) => Outcome::Broken,
+            Some(Fault::Unanswered) => Outcome::Silence,
+            Some(Fault::Refused(_) | Fault::Dropped) | None => answer,
+        }
+    }
+
+    fn done(&mut self, head: &Parts, body: &[u8]) -> Outcome {
+        let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
+        match head.method {
+            Method::GET if self.is_list(path) => self.list(path, query),
+            Method::GET => self.objects.get(path).map_or_else(not_found, ok),
+            Method::POST => Outcome::Answer(StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
             Method::DELETE => match self.objects.remove(path) {
-                Some(_) => (
-                    StatusCode::OK,
-                    json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}),
-                ),
-                None => failure(404),
+                Some(_) => {
+                    self.applied.retain(|(applied, _), _| applied != path);
+                    ok(&json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}))
+                }
+                None => not_found(),
             },
-            Method::PATCH => self.patch(path, &serde_json::from_slice(body).unwrap()),
-            _ => failure(405),
+            Method::PATCH => {
+                let applies = head.headers["content-type"] == "application/apply-patch+yaml";
+                self.patch(
+                    path,
+                    applies.then_some(query),
+                    &serde_json::from_slice(body).unwrap(),
+                )
+            }
+            _ => failure(405, "no such method"),
         }
     }
 
@@ -101,7 +154,7 @@ impl State {
         list && !self.objects.contains_key(path)
     }
 
-    fn list(&self, path: &str, query: &str) -> (StatusCode, Value) {
+    fn list(&self, path: &str, query: &str) -> Outcome {
         let inside = |other: &str| match path.strip_suffix("/egresspolicies") {
             Some(_) => other.contains("/egresspolicies/"),
             None => other.strip_prefix(path).is_some_and(|rest| rest.starts_with('/')),
@@ -120,13 +173,11 @@ impl State {
             .filter(|(other, o)| inside(other) && wanted(o))
             .map(|(_, o)| o)
             .collect();
-        (
-            StatusCode::OK,
-            json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}),
-        )
+        ok(&json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
     }
 
-    fn patch(&mut self, path: &str, body: &Value) -> (StatusCode, Value) {
+    /// `apply` is the query of a server-side apply.
+    fn patch(&mut self, path: &str, apply: Option<&str>, body: &Value) -> Outcome {
         let (target, status) = match path.strip_suffix("/status") {
             Some(target) => (target, true),
             None => (path, false),
@@ -134,7 +185,7 @@ impl State {
         let policy = target.contains("/egressp");
         let before = self.objects.get(target).cloned();
         if before.is_none() && policy {
-            return failure(404);
+            return not_found();
         }
         let mut object = before.clone().unwrap_or_else(|| json!({}));
         if status {
@@ -150,7 +201,16 @@ impl State {
                     .unwrap();
                 object["metadata"]["finalizers"] = finalizers;
             }
+            if let Some(query) = apply {
+                let of_manager = (path.to_owned(), query.to_owned());
+                if let Some(last) = self.applied.insert(of_manager, body.clone()) {
+                    take_back(&mut object, &last, &body);
+                }
+            }
             merge(&mut object, &body);
+        }
+        if too_large(&object) {
+            return failure(422, "data: Too long: may not be more than 1048576 bytes");
         }
         if before.as_ref() != Some(&object) {
             self.put(target, object);
@@ -161,7 +221,27 @@ impl State {
         if gone {
             self.objects.remove(target);
         }
-        (StatusCode::OK, object)
+        ok(&object)
+    }
+}
+
+fn too_large(object: &Value) -> bool {
+    let values = object["data"].as_object().into_iter().flatten();
+    let bytes: usize = values.map(|(_, value)| value.as_str().map_or(0, str::len)).sum();
+    object["kind"] == "ConfigMap" && bytes > CONFIG_MAP_BYTES_MAX
+}
+
+/// Takes away what was applied last and is applied no more.
+fn take_back(from: &mut Value, last: &Value, now: &Value) {
+    let (Some(from), Some(last)) = (from.as_object_mut(), last.as_object()) else {
+        return;
+    };
+    for (key, last) in last {
+        match (now.get(key), from.get_mut(key)) {
+            (None, _) => drop(from.remove(key)),
+            (Some(now), Some(from)) => take_back(from, last, now),
+            (Some(_), None) => {}
+        }
     }
 }
 
@@ -196,13 +276,26 @@ fn merge_patch(into: &mut Value, from: &Value) {
     }
 }
 
-fn failure(code: u16) -> (StatusCode, Value) {
+fn ok(object: &Value) -> Outcome {
+    Outcome::Answer(StatusCode::OK, object.clone())
+}
+
+fn not_found() -> Outcome {
+    failure(404, "not found")
+}
+
+fn failure(code: u16, message: &str) -> Outcome {
     let reason = match code {
+        403 => "Forbidden",
         404 => "NotFound",
         409 => "Conflict",
-        403 => "Forbidden",
+        410 => "Expired",
+        422 => "Invalid",
+        429 => "TooManyRequests",
+        503 => "ServiceUnavailable",
         _ => "InternalError",
     };
-    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason, "message": reason, "code": code});
-    (StatusCode::from_u16(code).unwrap(), status)
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": reason,
+        "message": format!("{reason}: {message}"), "code": code});
+    Outcome::Answer(StatusCode::from_u16(code).unwrap(), status)
 }

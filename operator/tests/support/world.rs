@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use egressway_operator::cluster::apply::Memory;
@@ -26,7 +27,7 @@ use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{FLEETS, State};
+use super::{FLEETS, Outcome, State};
 
 /// The server, the operator's context on it, and the caches' writing ends.
 pub(crate) struct World {
@@ -35,6 +36,7 @@ pub(crate) struct World {
     /// What reconciles get.
     pub(crate) ctx: Arc<Context>,
     writers: Writers,
+    seen: BTreeMap<String, Value>,
 }
 
 /// The time in these tests.
@@ -53,19 +55,18 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
             if silent.as_deref() == Some(head.uri.path()) {
                 std::future::pending::<()>().await;
             }
-            let (status, answer) =
-                state
-                    .lock()
-                    .unwrap()
-                    .answer(&head.method, head.uri.path(), head.uri.query(), &body);
-            let response = Response::builder()
-                .status(status)
-                .header("content-type", "application/json");
-            Ok::<_, Infallible>(
-                response
-                    .body(Body::from(answer.to_string().into_bytes()))
-                    .unwrap(),
-            )
+            let outcome = state.lock().unwrap().answer(&head, &body);
+            match outcome {
+                Outcome::Answer(status, answer) => {
+                    let response = Response::builder()
+                        .status(status)
+                        .header("content-type", "application/json");
+                    let body = Body::from(answer.to_string().into_bytes());
+                    Ok(response.body(body).unwrap())
+                }
+                Outcome::Broken => Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                Outcome::Silence => std::future::pending().await,
+            }
         }
     });
     let client = Client::new(service, "system");
@@ -111,6 +112,21 @@ impl World {
             api,
             ctx: Arc::new(ctx),
             writers,
+            seen: BTreeMap::new(),
+        };
+        world.sync();
+        world
+    }
+
+    /// The same server once more, on its own from now on, and an operator that has just started on it.
+    pub(crate) fn fork(&self) -> Self {
+        let api = Arc::new(Mutex::new(self.api.lock().unwrap().clone()));
+        let (ctx, writers) = context(&api);
+        let mut world = Self {
+            api,
+            ctx: Arc::new(ctx),
+            writers,
+            seen: BTreeMap::new(),
         };
         world.sync();
         world
@@ -139,35 +155,44 @@ impl World {
     pub(crate) fn restart(&mut self) {
         let (ctx, writers) = context(&self.api);
         (self.ctx, self.writers) = (Arc::new(ctx), writers);
+        self.seen.clear();
         self.sync();
     }
 
     /// Caches see what the server has.
     pub(crate) fn sync(&mut self) {
         let state = self.api.lock().unwrap();
-        let writers = &mut self.writers;
-        fill(&state, "/egresspolicies/", &mut writers.policies);
-        fill(&state, "/egresspools/", &mut writers.pools);
-        fill(&state, "/api/v1/namespaces/", &mut writers.namespaces);
-        fill(&state, "/nodes/", &mut writers.nodes);
-        fill(&state, "/pods/", &mut writers.pods);
-        fill(&state, "/deployments/", &mut writers.deployments);
-        fill(&state, "/services/", &mut writers.services);
-        fill(&state, "/configmaps/", &mut writers.config_maps);
-        fill(
-            &state,
-            &format!("/namespaces/{FLEETS}/secrets/"),
-            &mut writers.secrets,
-        );
-        fill(&state, "/serviceaccounts/", &mut writers.service_accounts);
-        fill(&state, "/networkpolicies/", &mut writers.network_policies);
-        fill(&state, "/poddisruptionbudgets/", &mut writers.disruption_budgets);
-        let pods: Vec<PodSeen> = state
+        let seen = std::mem::replace(&mut self.seen, state.objects.clone());
+        let gone = seen.keys().filter(|path| !state.objects.contains_key(*path));
+        let new = state
             .objects
             .iter()
-            .filter(|(path, _)| path.contains("/pods/"))
-            .map(|(_, pod)| serde_json::from_value(pod.clone()).unwrap())
+            .filter(|(path, object)| seen.get(*path) != Some(*object));
+        let changed: Vec<&str> = gone
+            .chain(new.map(|(path, _)| path))
+            .map(String::as_str)
             .collect();
+        let news = News {
+            objects: &state.objects,
+            changed: &changed,
+            first: seen.is_empty(),
+        };
+        let writers = &mut self.writers;
+        news.fill("/egresspolicies/", &mut writers.policies);
+        news.fill("/egresspools/", &mut writers.pools);
+        news.fill("/api/v1/namespaces/", &mut writers.namespaces);
+        news.fill("/nodes/", &mut writers.nodes);
+        news.fill("/pods/", &mut writers.pods);
+        news.fill("/deployments/", &mut writers.deployments);
+        news.fill("/services/", &mut writers.services);
+        news.fill("/configmaps/", &mut writers.config_maps);
+        news.fill(&format!("/namespaces/{FLEETS}/secrets/"), &mut writers.secrets);
+        news.fill("/serviceaccounts/", &mut writers.service_accounts);
+        news.fill("/networkpolicies/", &mut writers.network_policies);
+        news.fill("/poddisruptionbudgets/", &mut writers.disruption_budgets);
+        let Some(pods) = news.of::<PodSeen>("/pods/") else {
+            return;
+        };
         drop(state);
         self.ctx.client_pods.apply(Event::Init);
         for pod in pods {
@@ -198,7 +223,9 @@ impl World {
         let mut state = self.api.lock().unwrap();
         let mut object = state.objects[path].clone();
         change(&mut object);
-        state.put(path, object);
+        if state.objects[path] != object {
+            state.put(path, object);
+        }
     }
 
     /// An object.
@@ -233,20 +260,41 @@ impl World {
     }
 }
 
-fn fill<K>(state: &State, part: &str, writer: &mut Writer<K>)
-where
-    K: Lookup<DynamicType = ()> + Clone + DeserializeOwned + 'static,
-{
-    writer.apply_watcher_event(&Event::Init);
-    for (path, object) in &state.objects {
-        let of_kind = match part {
+/// What the caches have not seen yet. Kinds of which nothing has changed are left as they are: reading every object anew
+/// for every run is most of these tests' time.
+struct News<'a> {
+    objects: &'a BTreeMap<String, Value>,
+    changed: &'a [&'a str],
+    first: bool,
+}
+
+impl News<'_> {
+    /// All objects of a kind, if something about it is new.
+    fn of<K: DeserializeOwned>(&self, part: &str) -> Option<Vec<K>> {
+        let is = |path: &str| match part {
             "/api/v1/namespaces/" => path.strip_prefix(part).is_some_and(|name| !name.contains('/')),
             _ => path.contains(part),
         };
-        if of_kind {
-            let object = serde_json::from_value(object.clone()).unwrap();
+        if !self.first && !self.changed.iter().any(|path| is(path)) {
+            return None;
+        }
+        let objects = self.objects.iter().filter(|(path, _)| is(path));
+        Some(
+            objects
+                .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
+                .collect(),
+        )
+    }
+
+    fn fill<K>(&self, part: &str, writer: &mut Writer<K>)
+    where
+        K: Lookup<DynamicType = ()> + Clone + DeserializeOwned + 'static,
+    {
+        let Some(objects) = self.of::<K>(part) else { return };
+        writer.apply_watcher_event(&Event::Init);
+        for object in objects {
             writer.apply_watcher_event(&Event::InitApply(object));
         }
+        writer.apply_watcher_event(&Event::InitDone);
     }
-    writer.apply_watcher_event(&Event::InitDone);
 }

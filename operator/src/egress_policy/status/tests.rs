@@ -143,6 +143,7 @@ fn settled() -> World {
             valid: Some(ValidPolicy {
                 id: identity(),
                 document,
+                fleet: None,
                 withdrawn: false,
                 suspended: false,
                 shape: None,

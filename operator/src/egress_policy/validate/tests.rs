@@ -27,7 +27,13 @@ pub(crate) fn policy(spec: Value) -> EgressPolicy {
 
 fn last() -> Accepted {
     let rules = content(&policy(json!({})).spec, "payments").unwrap();
-    Accepted(document::Policy::seal("payments", "webhooks", 6, rules))
+    Accepted {
+        document: document::Policy::seal("payments", "webhooks", 6, rules),
+        fleet: Some(PolicyFleet {
+            replicas_per_cell: Some(2),
+            ..PolicyFleet::default()
+        }),
+    }
 }
 
 fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) -> Validated {
@@ -38,6 +44,8 @@ fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) ->
         namespace_labels: &labels,
         fleet: accepted.is_some(),
         accepted,
+        floor: &document::Floor::default(),
+        now: Timestamp::UNIX_EPOCH,
     })
 }
 
@@ -47,7 +55,7 @@ fn a_good_policy_is_in_force() {
     assert!(outcome.accepted, "{}", outcome.message);
     let valid = outcome.valid.unwrap();
     assert_eq!((valid.document.generation, valid.withdrawn), (7, false));
-    assert_eq!(valid.shape.unwrap().fleet.replicas_per_cell, 2);
+    assert_eq!(valid.shape.unwrap().fleet.unwrap().replicas_per_cell, 2);
 }
 
 #[test]
@@ -149,7 +157,7 @@ fn a_bad_edit_keeps_what_was_accepted() {
         "{}",
         outcome.message
     );
-    assert_eq!(outcome.valid.unwrap().document, last().0);
+    assert_eq!(outcome.valid.unwrap().document, last().document);
 }
 
 #[test]
@@ -162,7 +170,7 @@ fn a_pool_that_withdraws_takes_effect_at_once() {
     );
     let valid = outcome.valid.unwrap();
     assert!(valid.withdrawn && valid.document.content.suspended && valid.shape.is_some());
-    assert_ne!(valid.document.hash, last().0.hash);
+    assert_ne!(valid.document.hash, last().document.hash);
     assert!(
         run(&policy(json!({})), PoolFact::Found(&walled), None)
             .valid
@@ -265,9 +273,9 @@ fn what_a_pool_caps_is_refused_with_what_to_do() {
         assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
         let valid = outcome.valid.unwrap();
         assert!(!valid.withdrawn, "proxies hold to the caps themselves");
-        assert_eq!(valid.document, last().0);
+        assert_eq!(valid.document, last().document);
         let shape = valid.shape.unwrap();
-        assert!(shape.fleet.replicas_per_cell <= shape.pool.replicas_per_cell_max);
+        assert_eq!(shape.fleet.unwrap().replicas_per_cell, 2);
         assert_eq!(
             shape.pool.caps.client_auth == ClientAuth::Required,
             caps["clientAuth"] == "Required"

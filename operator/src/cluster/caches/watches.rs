@@ -1,0 +1,289 @@
+//! The watches that keep the copies, and who is woken by what they bring: only here is it known what changed.
+//!
+//! A list that is made anew may lack what was deleted meanwhile, and nobody says so: it wakes everything, and what was
+//! seen before it counts no more.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::Arc;
+use std::time::Duration;
+
+use egressway_core::wire::names;
+use futures::{StreamExt as _, pin_mut};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::ServiceCIDR;
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use kube_runtime::WatchStreamExt as _;
+use kube_runtime::reflector::Lookup;
+use kube_runtime::reflector::store::Writer;
+use kube_runtime::watcher::{self, Event, watcher};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+
+use super::pod_seen::PodSeen;
+use super::{Owned, Policy, Pool, Writers};
+use crate::context::Wakes;
+
+/// Before a list that is made anew because its version is none any more: long enough that a server which says so of
+/// every list is not asked all the time.
+const RELIST: Duration = Duration::from_secs(2);
+
+impl Writers {
+    /// Starts every watch as a task of `tasks`.
+    pub fn watch(self, client: &Client, fleet_namespace: &str, wakes: &Arc<Wakes>, tasks: &mut JoinSet<()>) {
+        let all = watcher::Config::default;
+        let of_fleets = Watching {
+            client,
+            fleet_namespace,
+            wakes,
+        };
+
+        let w = Arc::clone(wakes);
+        of_fleets.spawn(
+            tasks,
+            Api::<Policy>::all(client.clone()),
+            all(),
+            self.policies,
+            move |event| {
+                if let Event::Delete(policy) = event {
+                    w.policy_changed(policy);
+                }
+                each(event, |policy| w.policy_changed(policy));
+            },
+        );
+        let (w, mut pools) = (Arc::clone(wakes), HashMap::new());
+        of_fleets.spawn(
+            tasks,
+            Api::<Pool>::all(client.clone()),
+            all(),
+            self.pools,
+            move |event| {
+                if matches!(event, Event::Init) {
+                    pools.clear();
+                }
+                if let Event::Delete(pool) = event {
+                    pools.remove(&pool.name_any());
+                    w.pool_changed(&pool.name_any());
+                }
+                each(event, |pool| {
+                    // The pool's own status changes with every policy's: that must not wake all policies again.
+                    let seen = (pool.meta().generation, pool.annotations().clone());
+                    if pools.insert(pool.name_any(), seen.clone()) == Some(seen) {
+                        w.pool_only(&pool.name_any());
+                    } else {
+                        w.pool_changed(&pool.name_any());
+                    }
+                });
+            },
+        );
+        let (w, fleets) = (Arc::clone(wakes), fleet_namespace.to_owned());
+        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
+        of_fleets.spawn(tasks, namespaces, all(), self.namespaces, move |event| {
+            each(event, |namespace| w.namespace_changed(&namespace.name_any()));
+            if let Event::Apply(namespace) | Event::Delete(namespace) = event
+                && namespace.name_any() == fleets
+            {
+                // It is back, or gone: what could not be written can be, or need not be any more.
+                w.everything();
+            }
+        });
+        let (w, mut nodes) = (Arc::clone(wakes), HashMap::new());
+        of_fleets.spawn(
+            tasks,
+            Api::<Node>::all(client.clone()),
+            all(),
+            self.nodes,
+            move |event| {
+                if matches!(event, Event::Init) {
+                    nodes.clear();
+                }
+                if let Event::Delete(node) = event {
+                    nodes.remove(&node.name_any());
+                    w.nodes_changed();
+                }
+                each(event, |node| {
+                    // Heartbeats change a Node all the time; only what is read here counts.
+                    let addresses = node.status.as_ref().and_then(|status| status.addresses.clone());
+                    let seen = (node.labels().clone(), node.spec.clone(), addresses);
+                    if nodes.insert(node.name_any(), seen.clone()) != Some(seen) {
+                        w.nodes_changed();
+                    }
+                });
+            },
+        );
+        let (w, mut pods) = (Arc::clone(wakes), HashMap::new());
+        let of_fleet = Api::<Pod>::namespaced(client.clone(), fleet_namespace);
+        of_fleets.spawn(tasks, of_fleet, ours(), self.pods, move |event| {
+            if matches!(event, Event::Init) {
+                pods.clear();
+            }
+            if let Event::Delete(pod) = event {
+                pods.remove(&pod.metadata.uid);
+                w.owned_changed(pod);
+                w.pods.notify_one();
+            }
+            each(event, |pod| {
+                let seen = PodSeen::of(pod);
+                if pods.get(&pod.metadata.uid) != Some(&seen) {
+                    pods.insert(pod.metadata.uid.clone(), seen);
+                    w.owned_changed(pod);
+                    w.pods.notify_one();
+                }
+            });
+        });
+
+        of_fleets.owned(tasks, self.deployments);
+        of_fleets.owned(tasks, self.services);
+        of_fleets.owned(tasks, self.config_maps);
+        of_fleets.owned(tasks, self.secrets);
+        of_fleets.owned(tasks, self.service_accounts);
+        of_fleets.owned(tasks, self.network_policies);
+        of_fleets.owned(tasks, self.disruption_budgets);
+
+        // Every floor contains what these say.
+        let cidrs = Api::<ServiceCIDR>::all(client.clone());
+        of_fleets.spawn(tasks, cidrs, all(), self.service_cidrs, everyone(wakes));
+        let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+        let of_api = all().labels("kubernetes.io/service-name=kubernetes");
+        of_fleets.spawn(tasks, slices, of_api, self.api_endpoints, everyone(wakes));
+        let api = Api::<Service>::namespaced(client.clone(), "default");
+        let of_api = all().fields("metadata.name=kubernetes");
+        of_fleets.spawn(tasks, api, of_api, self.api_services, everyone(wakes));
+        let dns = Api::<Service>::namespaced(client.clone(), "kube-system");
+        let of_dns = all().labels("k8s-app=kube-dns");
+        of_fleets.spawn(tasks, dns, of_dns, self.dns_services, everyone(wakes));
+    }
+}
+
+/// What every watch needs.
+struct Watching<'a> {
+    client: &'a Client,
+    fleet_namespace: &'a str,
+    wakes: &'a Arc<Wakes>,
+}
+
+impl Watching<'_> {
+    /// Watches, keeps the copy, wakes everything after a list, and hands each event on.
+    fn spawn<K>(
+        &self,
+        tasks: &mut JoinSet<()>,
+        api: Api<K>,
+        config: watcher::Config,
+        writer: Writer<K>,
+        mut on: impl FnMut(&Event<K>) + Send + 'static,
+    ) where
+        K: Resource
+            + Lookup<DynamicType = <K as Resource>::DynamicType>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+        <K as Resource>::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
+    {
+        let wakes = Arc::clone(self.wakes);
+        tasks.spawn(reflect(api, config, writer, move |event| {
+            on(event);
+            if matches!(event, Event::InitDone) {
+                wakes.everything();
+                wakes.pods.notify_one();
+            }
+        }));
+    }
+
+    /// Watches an owned kind in the fleet namespace and wakes the policy on the object's labels.
+    fn owned<K>(&self, tasks: &mut JoinSet<()>, writer: Writer<K>)
+    where
+        K: Owned
+            + Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + DeserializeOwned
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
+        let wakes = Arc::clone(self.wakes);
+        let api = Api::<K>::namespaced(self.client.clone(), self.fleet_namespace);
+        self.spawn(tasks, api, ours(), writer, move |event| {
+            if let Event::Delete(object) = event {
+                wakes.owned_changed(object);
+            }
+            each(event, |object| wakes.owned_changed(object));
+        });
+    }
+}
+
+/// Objects that carry our label.
+fn ours() -> watcher::Config {
+    watcher::Config::default().labels(&format!("{}={}", names::MANAGED_BY_LABEL, names::MANAGED_BY))
+}
+
+/// Wakes everything, whatever the event.
+fn everyone<K>(wakes: &Arc<Wakes>) -> impl FnMut(&Event<K>) + Send + 'static {
+    let wakes = Arc::clone(wakes);
+    move |_| wakes.everything()
+}
+
+/// The object of an event that shows one alive. During a list that is made anew the copy is not swapped yet, so its end
+/// wakes everything.
+fn each<K>(event: &Event<K>, mut then: impl FnMut(&K)) {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) => then(object),
+        Event::Delete(_) | Event::Init | Event::InitDone => {}
+    }
+}
+
+async fn reflect<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    mut writer: Writer<K>,
+    mut on: impl FnMut(&Event<K>),
+) where
+    K: Resource
+        + Lookup<DynamicType = <K as Resource>::DynamicType>
+        + Clone
+        + DeserializeOwned
+        + Debug
+        + Send
+        + 'static,
+    <K as Resource>::DynamicType: Default + Eq + Hash + Clone,
+{
+    let kind = <K as Resource>::kind(&Default::default()).into_owned();
+    loop {
+        let events = watcher(api.clone(), config.clone())
+            .default_backoff()
+            .modify(|object| {
+                // Nobody reads them and they are most of an object.
+                object.meta_mut().managed_fields = None;
+            });
+        pin_mut!(events);
+        while let Some(event) = events.next().await {
+            match event {
+                Ok(event) => {
+                    writer.apply_watcher_event(&event);
+                    on(&event);
+                }
+                Err(error) => {
+                    tracing::warn!(%kind, error = &error as &dyn std::error::Error, "watch failed");
+                    if is_outdated(&error) {
+                        break;
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(RELIST).await;
+    }
+}
+
+/// Whether no watch can go on from the version that it has, which the watcher would try for ever: 410 says that the
+/// version is gone, 504 that it lies ahead of a server that was restored from a backup.
+fn is_outdated(error: &watcher::Error) -> bool {
+    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else {
+        return false;
+    };
+    matches!(status.code, 410 | 504)
+}
