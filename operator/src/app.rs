@@ -24,7 +24,6 @@ use crate::cluster::client_pods::{self, ClientPods};
 use crate::cluster::issuer::Issuers;
 use crate::cluster::{discover, orphans};
 use crate::context::{Context, Wakes};
-use crate::egress_policy::retry::Failures;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::reports::Reports;
@@ -118,7 +117,6 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         settings,
         metrics,
         events: Events::new(client, std::env::var("HOSTNAME").ok()),
-        failures: Failures::default(),
         now: Timestamp::now,
         since: Timestamp::now(),
     });

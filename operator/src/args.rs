@@ -140,6 +140,37 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_page_of_command_lines_has_every_flag_and_no_other() {
+        let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/cli.md");
+        let page = std::fs::read_to_string(page).unwrap();
+        let section = |heading: &str| {
+            let (_, rest) = page.split_once(heading).unwrap();
+            rest.split("\n## ").next().unwrap().to_owned()
+        };
+        let operator = section("## egressway-operator\n");
+        let jobs = section("## Jobs of the chart's hooks\n");
+        let job = |name: &str| jobs.lines().find(|line| line.contains(name)).unwrap().to_owned();
+        let command = <Args as clap::CommandFactory>::command();
+        for (command, text) in [
+            (&command, operator),
+            (
+                command.find_subcommand("cleanup").unwrap(),
+                job("`egressway-operator cleanup`"),
+            ),
+            (
+                command.find_subcommand("apply-pool").unwrap(),
+                job("`egressway-operator apply-pool`"),
+            ),
+        ] {
+            let arguments = command.get_arguments().filter_map(clap::Arg::get_long);
+            let known: std::collections::BTreeSet<&str> = arguments.collect();
+            let flags = text.split("`--").skip(1);
+            let written = flags.map(|rest| rest.split(['`', ' ']).next().unwrap()).collect();
+            assert_eq!(known, written, "{}", command.get_name());
+        }
+    }
+
     /// The chart and the binary are released together, and a flag that one of them lacks shows only at run time.
     #[test]
     fn every_flag_of_the_chart_is_known() {

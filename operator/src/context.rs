@@ -66,8 +66,6 @@ pub struct Context {
     pub metrics: Metrics,
     /// Events for people.
     pub events: Events,
-    /// Failures in a row, per object.
-    pub failures: Failures,
     /// The clock.
     pub now: fn() -> Timestamp,
     /// When this operator began.
@@ -83,6 +81,8 @@ pub struct Wakes {
     pub pools: Arc<Wake<ObjectRef<Pool>>>,
     /// The set of pods has changed.
     pub pods: Notify,
+    /// How long what fails stays asleep, unless it is woken.
+    pub failures: Failures,
     all_policies: Store<Policy>,
     all_pools: Store<Pool>,
 }
@@ -95,6 +95,7 @@ impl Wakes {
             policies: Arc::default(),
             pools: Arc::default(),
             pods: Notify::new(),
+            failures: Failures::default(),
             all_policies: caches.policies.clone(),
             all_pools: caches.pools.clone(),
         }
@@ -150,6 +151,12 @@ impl Wakes {
 
     /// Nodes changed: every pool counts them, and every floor contains them.
     pub fn nodes_changed(&self) {
+        self.everything();
+    }
+
+    /// The fleet namespace is there, maybe anew: whatever failed in it is tried as if it had not.
+    pub fn fleet_namespace_is_there(&self) {
+        self.failures.forget();
         self.everything();
     }
 

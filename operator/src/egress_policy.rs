@@ -200,7 +200,7 @@ pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, 
     let outcome = within(run(policy, &ctx)).await;
     let object = object_key(policy);
     if outcome.is_ok() {
-        ctx.failures.reset(&object);
+        ctx.wakes.failures.reset(&object);
     }
     outcome
 }
@@ -292,6 +292,7 @@ fn under_way(wanted: &Desired) -> Vec<CellView> {
             .and_then(|spec| spec.replicas)
             .unwrap_or(0),
         settled: false,
+        rolls: true,
         refused: None,
     };
     cells.map(view).collect()
@@ -343,6 +344,7 @@ pub fn object_key(policy: &EgressPolicy) -> String {
 pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Action {
     let object = format!("{}/{}", guard.namespace().unwrap_or_default(), guard.name_any());
     let (failures, delay) = ctx
+        .wakes
         .failures
         .more(&object, error.class(), getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspolicy", error.class());

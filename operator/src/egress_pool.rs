@@ -80,7 +80,7 @@ async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
         let before = pool.status.as_ref().map_or(&empty, |status| &status.conditions);
         ctx.events.moved(pool, before, &next.conditions).await;
     }
-    ctx.failures.reset(&name);
+    ctx.wakes.failures.reset(&name);
     Ok(Action::requeue(RESYNC))
 }
 
@@ -88,6 +88,7 @@ async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
 pub fn error_policy(guard: Arc<Pool>, error: &Error, ctx: Arc<Context>) -> Action {
     let name = guard.name_any();
     let (failures, delay) = ctx
+        .wakes
         .failures
         .more(&name, error.class(), getrandom::u32().unwrap_or(0));
     ctx.metrics.failed("egresspool", error.class());

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use egressway_core::wire::names;
 use egressway_crds::{EgressPolicy, EgressPool};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
@@ -28,7 +28,11 @@ pub async fn cleanup(args: CleanupArgs) -> anyhow::Result<()> {
     let client = Client::try_default()
         .await
         .context("failed to configure the Kubernetes client")?;
-    timeout(args.timeout, clean(&client, &args))
+    within(&client, &args).await
+}
+
+async fn within(client: &Client, args: &CleanupArgs) -> anyhow::Result<()> {
+    timeout(args.timeout, clean(client, args))
         .await
         .context("the cleanup took too long")?
 }
@@ -52,26 +56,55 @@ async fn clean(client: &Client, args: &CleanupArgs) -> anyhow::Result<()> {
     let pods = Api::<Pod>::namespaced(client.clone(), &args.operator_namespace);
     let operator =
         ListParams::default().labels(&format!("{}={}", names::APP_NAME_LABEL, names::OPERATOR_APP_NAME));
-    while !pods
+    while pods
         .list(&operator)
         .await
         .context("failed to list the operator's pods")?
-        .items
-        .is_empty()
+        .iter()
+        .any(may_run)
     {
         sleep(STEP).await;
     }
     tracing::info!("the operator has stopped");
     let fleet = args.fleet_namespace.as_str();
-    delete_all::<PodDisruptionBudget>(client, fleet).await?;
-    delete_all::<Deployment>(client, fleet).await?;
-    delete_all::<Service>(client, fleet).await?;
-    delete_all::<NetworkPolicy>(client, fleet).await?;
-    delete_all::<ConfigMap>(client, fleet).await?;
-    delete_all::<Secret>(client, fleet).await?;
-    delete_all::<ServiceAccount>(client, fleet).await?;
-    tracing::info!("every fleet is deleted; pods drain");
+    match delete_fleets(client, fleet).await {
+        Ok(()) => tracing::info!("every fleet is deleted; pods drain"),
+        // What may be done in a namespace goes with it, so that there one is refused, not told that it is gone.
+        Err(_) if gone(client, fleet).await? => {
+            tracing::info!("the fleet namespace is gone, and every fleet with it")
+        }
+        Err(error) => {
+            return Err(error).context(
+                "if the fleet namespace was made anew, run helm upgrade first: it brings the rights back",
+            );
+        }
+    }
     release(client).await
+}
+
+/// Whether anything may still run in a pod. One that has ended is kept, say after an eviction, until somebody deletes it.
+fn may_run(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    !matches!(phase, Some("Failed" | "Succeeded"))
+}
+
+async fn delete_fleets(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    delete_all::<PodDisruptionBudget>(client, namespace).await?;
+    delete_all::<Deployment>(client, namespace).await?;
+    delete_all::<Service>(client, namespace).await?;
+    delete_all::<NetworkPolicy>(client, namespace).await?;
+    delete_all::<ConfigMap>(client, namespace).await?;
+    delete_all::<Secret>(client, namespace).await?;
+    delete_all::<ServiceAccount>(client, namespace).await
+}
+
+/// Whether a namespace is gone, or going with all that is in it.
+async fn gone(client: &Client, namespace: &str) -> anyhow::Result<bool> {
+    let found = Api::<Namespace>::all(client.clone())
+        .get_opt(namespace)
+        .await
+        .context("failed to look for the fleet namespace")?;
+    Ok(found.is_none_or(|namespace| namespace.metadata.deletion_timestamp.is_some()))
 }
 
 /// Takes our finalizer off every policy, and what is no longer true out of the statuses.
@@ -174,3 +207,6 @@ pub async fn apply_pool(args: ApplyPoolArgs) -> anyhow::Result<()> {
         sleep(STEP).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

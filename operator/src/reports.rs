@@ -10,7 +10,7 @@ mod selection;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use egressway_core::wire::report::Report;
+use egressway_core::wire::report::{Phase, Report};
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
@@ -214,7 +214,8 @@ impl Reports {
 /// A report without what ticks and stands nowhere in status, so that a settled fleet wakes nobody.
 fn visible(report: &Report) -> Report {
     let mut report = report.clone();
-    report.active = 0;
+    // Only whether a pod that drains has finished.
+    report.active = u64::from(report.phase == Phase::Draining && report.active > 0);
     report.clients_hash.clear();
     for policy in &mut report.policies {
         // Counts move with every request; status renews them by itself.
@@ -237,7 +238,7 @@ fn visible(report: &Report) -> Report {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use egressway_core::wire::report::{Egress, Phase, PolicyInForce, Seen, VERSION};
+    use egressway_core::wire::report::{Egress, PolicyInForce, Seen, VERSION};
 
     use super::*;
 
@@ -287,8 +288,14 @@ pub(crate) mod tests {
         later.active = 9;
         later.egress.rounds = 6;
         later.egress.seen[0].last_seen += 60;
-        assert!(!reports.answered("uid", later));
+        assert!(!reports.answered("uid", later.clone()));
         assert!(reports.answered("uid", report("other", &[])));
+        let mut draining = |active| {
+            (later.phase, later.active) = (Phase::Draining, active);
+            reports.answered("uid", later.clone())
+        };
+        let news = [draining(9), draining(8), draining(0), draining(0)];
+        assert_eq!(news, [true, false, true, false], "that a drain is over is news");
     }
 
     #[test]

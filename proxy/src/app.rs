@@ -142,7 +142,20 @@ impl App {
         } = self;
         let identity = args.identity.clone();
         let limits = limits();
-        info!(version = env!("CARGO_PKG_VERSION"), ?addresses, ?identity, ?limits, from = ?args.policy.as_ref().unwrap_or(&args.acl_dir), "starting");
+        info!(
+            version = env!("CARGO_PKG_VERSION"),
+            proxy = %addresses.proxy,
+            admin = %addresses.admin,
+            report = addresses.report.map(tracing::field::display),
+            pod = identity.pod_name,
+            pod_uid = identity.pod_uid,
+            node = identity.node_name,
+            cell = identity.cell,
+            connections = limits.connections,
+            connections_max = limits.connections_max,
+            from = %args.policy.as_ref().unwrap_or(&args.acl_dir).display(),
+            "starting"
+        );
         if !args.insecure_allow.is_empty() {
             warn!(ranges = ?args.insecure_allow, "--insecure-allow opens the SSRF floor: for tests and benchmarks only");
         }

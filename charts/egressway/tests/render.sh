@@ -55,6 +55,8 @@ holds "no namespace" "not kinds('Namespace')" --set fleetNamespace.create=false
 holds "another fleet namespace everywhere" "'egressway-fleets' not in text and '--fleet-namespace=out' in args()" \
   --set fleetNamespace.name=out
 holds "no user roles" "not any('aggregate' in str(d) for d in kinds('ClusterRole'))" --set rbac.aggregate=false
+holds "an uninstall needs no fleet namespace" \
+  "not any(hook(d) and d['metadata'].get('namespace') == 'egressway-fleets' for d in docs) and any(r == {'apiGroups': [''], 'resources': ['namespaces'], 'resourceNames': ['egressway-fleets'], 'verbs': ['get']} for d, r in rules() if d['metadata']['name'] == 'egressway-cleanup')"
 holds "nobody reads tenants' Secrets unasked" "secret_readers() == ['egressway-secret-reader']"
 holds "what tenants are told fits the names" "'--service-account=other' in args() and '--secret-reader-role=other-secret-reader' in args() and secret_readers() == ['other-secret-reader']" \
   --set fullnameOverride=other

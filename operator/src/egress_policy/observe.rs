@@ -333,6 +333,7 @@ fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
                 .and_then(|spec| spec.replicas)
                 .unwrap_or(0),
             settled: settled(deployment),
+            rolls: rolls(deployment),
             refused: refused(deployment),
         })
         .collect();
@@ -347,6 +348,17 @@ fn refused(deployment: &Deployment) -> Option<String> {
         .iter()
         .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
     failure.message.clone()
+}
+
+/// Whether pods of a Deployment are being made or replaced, however many of them serve.
+#[must_use]
+pub fn rolls(deployment: &Deployment) -> bool {
+    let status = deployment.status.clone().unwrap_or_default();
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
+    let (wanted, updated) = (wanted.unwrap_or(0), status.updated_replicas.unwrap_or(0));
+    status.observed_generation < deployment.metadata.generation
+        || updated < wanted
+        || status.replicas.unwrap_or(0) != updated
 }
 
 /// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).

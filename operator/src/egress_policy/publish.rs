@@ -87,7 +87,7 @@ fn words(ctx: &Context, policy: &EgressPolicy, error: &Error) -> String {
         said.reason == error.reason().as_str() && said.observed_generation == policy.metadata.generation
     });
     match same {
-        Some(said) if ctx.failures.waits(&object_key(policy)) => said.message.clone(),
+        Some(said) if ctx.wakes.failures.waits(&object_key(policy)) => said.message.clone(),
         Some(_) | None => error.chain(),
     }
 }

@@ -70,17 +70,21 @@ struct Row {
 }
 
 impl Failures {
-    /// One more; returns how many in a row, and the delay before the next try.
+    /// One more; returns how many in a row, and the delay before the next try. Of tries that something woke ahead of
+    /// their delay none counts, nor puts the next one off: a namespace that goes wakes its policies many times in a second.
     pub fn more(&self, object: &str, class: Class, jitter: u32) -> (u32, Duration) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         let row = failures
             .entry(object.to_owned())
             .or_insert(Row { count: 0, until: now });
-        row.count = row.count.saturating_add(1);
-        let delay = delay(class, row.count, jitter);
-        row.until = now + delay;
-        (row.count, delay)
+        if now < row.until {
+            row.until = row.until.min(now + delay(class, row.count, jitter));
+        } else {
+            row.count = row.count.saturating_add(1);
+            row.until = now + delay(class, row.count, jitter);
+        }
+        (row.count, row.until - now)
     }
 
     /// Whether a try at this time is ahead of its delay.
@@ -88,6 +92,11 @@ impl Failures {
     pub fn waits(&self, object: &str) -> bool {
         let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.get(object).is_some_and(|row| Instant::now() < row.until)
+    }
+
+    /// What they all failed at may be over.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     /// It worked.
@@ -122,19 +131,29 @@ mod tests {
         );
     }
 
-    #[test]
-    fn success_forgets() {
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_counts_once_for_each_delay_and_success_forgets() {
         let failures = Failures::default();
-        let more = |object| failures.more(object, Class::Refused, 0);
-        let seconds = Duration::from_secs;
+        let more = |object, class| failures.more(object, class, 0);
+        let millis = Duration::from_millis;
+        assert_eq!(more("a", Class::Refused), (1, millis(2000)));
+        tokio::time::advance(millis(500)).await;
+        assert_eq!(more("a", Class::Refused), (1, millis(1500)), "something woke it");
+        assert_eq!(more("b", Class::Refused), (1, millis(2000)));
         assert_eq!(
-            [more("a"), more("a"), more("b")],
-            [(1, seconds(2)), (2, seconds(4)), (1, seconds(2))]
+            more("a", Class::Conflict),
+            (1, millis(50)),
+            "other trouble, to be looked at sooner"
         );
-        assert!(failures.waits("a") && !failures.waits("c"));
+        assert_eq!(more("a", Class::Refused), (1, millis(50)));
+        tokio::time::advance(millis(50)).await;
+        assert!(!failures.waits("a") && failures.waits("b") && !failures.waits("c"));
+        assert_eq!(more("a", Class::Refused), (2, millis(4000)));
         failures.reset("a");
-        assert!(!failures.waits("a"));
-        assert_eq!(more("a"), (1, seconds(2)));
+        assert!(!failures.waits("a") && failures.waits("b"));
+        assert_eq!(more("a", Class::Refused), (1, millis(2000)));
+        failures.forget();
+        assert!(!failures.waits("a") && !failures.waits("b"));
     }
 
     proptest! {

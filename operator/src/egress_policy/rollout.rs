@@ -31,17 +31,12 @@ impl View {
     pub fn new(live: &Deployment, wanted: Option<&Deployment>) -> Self {
         let template = |deployment: &Deployment| deployment.annotations().get(TEMPLATE_HASH).cloned();
         let status = live.status.clone().unwrap_or_default();
-        let count = |count: Option<i32>| count.unwrap_or(0);
-        let replicas = live.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(0);
-        let updated = count(status.updated_replicas);
         Self {
             name: live.name_any(),
             replaces: wanted.is_some_and(|wanted| template(wanted) != template(live)),
-            rolling: status.observed_generation < live.metadata.generation
-                || updated < replicas
-                || count(status.replicas) != updated,
+            rolling: observe::rolls(live),
             whole: observe::settled(live),
-            serves: count(status.available_replicas) > 0,
+            serves: status.available_replicas.unwrap_or(0) > 0,
         }
     }
 }

@@ -63,6 +63,8 @@ pub struct CellView {
     pub wanted: i32,
     /// The rollout has ended.
     pub settled: bool,
+    /// Pods are being made or replaced; without it, those that are there are waited for.
+    pub rolls: bool,
     /// Why Kubernetes makes no pods for it.
     pub refused: Option<String>,
 }
@@ -96,6 +98,17 @@ pub struct Facts<'a> {
     pub now: Timestamp,
 }
 
+/// What keeps a pod from serving, other than itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// It left from an address that nobody promised.
+    Quarantined,
+    /// Its cell drains, and something is open.
+    Draining,
+    /// Its cell is out of use, and nothing is open.
+    Drained,
+}
+
 impl PodView {
     /// Whether the pod counts: it is neither leaving nor dead.
     #[must_use]
@@ -112,6 +125,21 @@ impl PodView {
                 .report
                 .as_ref()
                 .is_none_or(|report| report.phase == Phase::Serving)
+    }
+
+    /// Why a pod that could serve does not, if it is kept from it on purpose.
+    #[must_use]
+    pub fn held(&self) -> Option<Held> {
+        let report = self
+            .report
+            .as_ref()
+            .filter(|_| self.running && !self.unreachable)?;
+        match report.phase {
+            Phase::Quarantined => Some(Held::Quarantined),
+            Phase::Draining if report.active > 0 => Some(Held::Draining),
+            Phase::Draining => Some(Held::Drained),
+            Phase::Starting | Phase::Serving => None,
+        }
     }
 
     /// What the pod says about a policy.

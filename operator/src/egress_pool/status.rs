@@ -15,6 +15,7 @@ use kube::ResourceExt as _;
 
 use super::validate::{CellState, Promise, ValidPool};
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
+use crate::egress_policy::status::verdicts::words::{addresses, name, promised};
 
 /// States from the best to the worst.
 const STATES: [&str; 6] = [
@@ -230,7 +231,22 @@ fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
         }
     }
     let seen = |state: &str| egress_ips.iter().filter(|entry| entry.state == state).count();
-    let (verified, unconfirmed, all) = (seen("Verified"), seen("Unconfirmed"), egress_ips.len());
+    let (verified, unconfirmed) = (seen("Verified"), seen("Unconfirmed"));
+    // As a policy counts: promised now, no prefix, and somebody is there to be seen.
+    let observed = |cell: &str| {
+        let mut pods = facts.pods.iter();
+        pods.any(|pod| {
+            pod.metadata.deletion_timestamp.is_none()
+                && pod.labels().get(names::CELL_LABEL).is_some_and(|own| own == cell)
+        })
+    };
+    let expected = |entry: &&PoolEgressIp| {
+        matches!(entry.state.as_str(), "Declared" | "Stale")
+            && !entry.ip.contains('/')
+            && observed(&entry.cell)
+    };
+    let unseen = egress_ips.iter().filter(expected).map(|entry| entry.ip.as_str());
+    let unseen = name(unseen);
     match (verified, unconfirmed) {
         (0, 0) if facts.policies.is_empty() => verdict(
             Truth::Unknown,
@@ -245,17 +261,17 @@ fn verified(facts: &Facts<'_>, egress_ips: &[PoolEgressIp]) -> Verdict {
         (0, count) => verdict(
             Truth::True,
             Reason::Unconfirmed,
-            format!("{count} addresses seen; none is promised"),
+            format!("{} seen; none is promised", addresses(count)),
         ),
-        (count, _) if count == all => verdict(
+        (count, _) if unseen.is_empty() => verdict(
             Truth::True,
             Reason::AllVerified,
-            format!("{count} promised addresses seen"),
+            format!("{} seen", promised(count)),
         ),
         (count, _) => verdict(
             Truth::True,
             Reason::ExpectedIpNotSeen,
-            format!("{count} of {all} addresses seen"),
+            format!("{} seen; not seen: {unseen}", promised(count)),
         ),
     }
 }

@@ -4,6 +4,9 @@ use egressway_operator::egress_policy::retry::Class;
 
 use super::*;
 
+/// As failures are counted.
+const OBJECT: &str = "payments/webhooks";
+
 /// A run that fails, and what the controller does about it.
 async fn fails(world: &mut World) -> Class {
     world.sync();
@@ -18,7 +21,7 @@ async fn fails(world: &mut World) -> Class {
         .unwrap_err();
     egress_policy::error_policy(policy, &error, Arc::clone(&world.ctx));
     assert!(
-        world.ctx.failures.waits("payments/webhooks"),
+        world.ctx.wakes.failures.waits(OBJECT),
         "it is not tried again at once"
     );
     error.class()
@@ -79,4 +82,25 @@ async fn words_that_change_with_every_attempt_make_no_loop() {
     world.api.lock().unwrap().refused = None;
     settle(&mut world).await;
     assert_eq!(conditions(&world)["Ready"], "False NoReadyPods");
+}
+
+/// A namespace that goes takes its objects one by one, and each of them wakes the policy.
+#[tokio::test(start_paused = true)]
+async fn events_ahead_of_the_delay_do_not_lengthen_it() {
+    let mut world = world();
+    let fleet = names::fleet_name("payments", "webhooks");
+    world.api.lock().unwrap().refused = Some((format!("/api/v1/namespaces/{FLEETS}/services/{fleet}"), 403));
+    for _ in 0..7 {
+        fails(&mut world).await;
+        tokio::time::advance(Duration::from_millis(200)).await;
+    }
+    // 2 s and a fifth at most since the first of them.
+    tokio::time::advance(Duration::from_millis(1100)).await;
+    assert!(
+        !world.ctx.wakes.failures.waits(OBJECT),
+        "seven events were one failure"
+    );
+    fails(&mut world).await;
+    tokio::time::advance(Duration::from_millis(3900)).await;
+    assert!(world.ctx.wakes.failures.waits(OBJECT), "that was the second");
 }

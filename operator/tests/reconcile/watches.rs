@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use egressway_operator::cluster::caches::{Caches, Writers, caches};
 use egressway_operator::context::Wakes;
+use egressway_operator::egress_policy::retry::Class;
 use futures::stream;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -353,4 +354,35 @@ async fn a_policy_that_goes_wakes_the_pool_that_counts_it() {
     watched.settled().await;
     assert_eq!(next(&watched.wakes.pools).await, ObjectRef::new("edge"));
     assert!(watched.caches.policies.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fleet_namespace_that_is_back_is_tried_at_once() {
+    let namespace = |kind: &str, version: u32| {
+        let object = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": FLEETS}});
+        event(kind, &stored(object, version))
+    };
+    let namespaces = vec![
+        Answer::List(10, vec![]),
+        Answer::Dropped,
+        Answer::Ends(vec![namespace("ADDED", 11)]),
+    ];
+    let policies = vec![Answer::List(10, vec![stored(policy(), 2)])];
+    let watched = watched([("/namespaces", namespaces), ("/egresspolicies", policies)]);
+    watched
+        .until("the list", |caches| caches.policies.len() == 1)
+        .await;
+    watched.settled().await;
+    let failures = &watched.wakes.failures;
+    failures.more("payments/webhooks", Class::Refused, 0);
+    failures.more("payments/webhooks", Class::Refused, 0);
+    assert_eq!(
+        next(&watched.wakes.policies).await,
+        policy_ref("payments", "webhooks")
+    );
+    assert_eq!(watched.caches.namespaces.len(), 1);
+    assert!(
+        !failures.waits("payments/webhooks"),
+        "what failed while it was gone says nothing"
+    );
 }

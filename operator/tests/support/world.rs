@@ -10,7 +10,6 @@ use egressway_operator::cluster::caches::{Caches, Writers, caches};
 use egressway_operator::cluster::client_pods::{ClientPods, PodSeen};
 use egressway_operator::cluster::issuer::Issuers;
 use egressway_operator::context::{Context, Settings, Wakes};
-use egressway_operator::egress_policy::retry::Failures;
 use egressway_operator::events::Events;
 use egressway_operator::metrics::Metrics;
 use egressway_operator::reports::Reports;
@@ -93,7 +92,6 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
         },
         metrics: Metrics::register(&mut Registry::default()),
         events: Events::new(client, None),
-        failures: Failures::default(),
         now,
         since: "2026-12-31T00:00:00Z".parse().unwrap(),
     };

@@ -3,12 +3,16 @@
 //! Smokescreen asks in this order: the service's own list, the global deny list, the global allow list, the action. A
 //! Deny rule of ours beats every Allow rule, so entries of the deny list that a service overrides are left out for it.
 
+use std::collections::HashSet;
+
 use anyhow::{Context as _, bail};
 use egressway_core::manifest::{Caps, HostCaps, PolicySpec, PoolSpec};
 
 use super::Converted;
 use super::keys::Keys;
-use super::values::{CLIENT_CA, Hosts, SERVER_TLS, certificate_client, covers, overlap, slug, tls_listener};
+use super::values::{
+    CLIENT_CA, Hosts, SERVER_TLS, certificate_client, covers, numbered, overlap, slug, tls_listener,
+};
 
 /// What is done with a host on no list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +81,19 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
         allow: Hosts::allowed(keys.texts("global_allow_list")?, "global_allow_list", notes),
         deny: Hosts::of(keys.texts("global_deny_list")?, "global_deny_list", notes),
     };
-    let mut services = Vec::new();
+    let chosen = |name: &str| only.is_none_or(|only| only == name);
+    let (mut services, mut names) = (Vec::new(), HashSet::new());
     for mut service in keys.objects("services")? {
         let name = service.text("name")?.context("a service has no name")?;
-        anyhow::ensure!(
-            services
-                .iter()
-                .all(|other: &Service| other.name.as_ref() != Some(&name)),
-            "service {name} stands twice"
-        );
-        services.push(self::service(service, Some(name), notes)?);
+        anyhow::ensure!(names.insert(name.clone()), "service {name} stands twice");
+        let (wanted, mut own) = (chosen(&name), Vec::new());
+        let service = self::service(service, Some(name), &mut own)?;
+        if wanted {
+            notes.append(&mut own);
+            services.push(service);
+        }
     }
-    if let Some(default) = keys.object("default")? {
+    if let Some(default) = keys.object("default")?.filter(|_| chosen("default")) {
         services.push(service(default, None, notes)?);
         notes.push(
             "default: the policy named default has no clients, so that whoever reaches it may use it; Smokescreen has it \
@@ -98,7 +103,6 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
     }
     keys.rest(notes);
     if let Some(only) = only {
-        services.retain(|service| service.name.as_deref().unwrap_or("default") == only);
         anyhow::ensure!(!services.is_empty(), "there is no service {only}");
     }
     if services.iter().any(|service| service.name.is_some()) {
@@ -117,7 +121,7 @@ pub(super) fn convert(mut keys: Keys, only: Option<&str>) -> anyhow::Result<Conv
         let taken = |name: &String| converted.policies.iter().any(|(other, _)| other == name);
         if taken(&name) {
             let free = (2..)
-                .map(|number: usize| format!("{base}-{number}"))
+                .map(|number| numbered(&base, number))
                 .find(|name| !taken(name));
             name = free.unwrap_or(name);
             notes.push(format!(

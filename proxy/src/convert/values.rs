@@ -8,6 +8,8 @@ use egressway_core::duration;
 use egressway_core::manifest::{Auth, Certificate, Client, Listener, ListenerTls, Name, PortRange, Rule};
 use ipnet::IpNet;
 
+/// Longest name of a policy.
+const NAME_MAX: usize = 63;
 /// Name of the Secret with the listener's certificate.
 pub(super) const SERVER_TLS: &str = "server-tls";
 /// Name of the Secret with the CA of client certificates.
@@ -33,6 +35,8 @@ impl Hosts {
     pub(super) fn of(globs: Vec<String>, field: &str, notes: &mut Vec<String>) -> Self {
         let mut hosts = Self::default();
         for glob in globs {
+            // Hosts have no case; ours are written in lower case.
+            let glob = glob.to_ascii_lowercase();
             if let Ok(ip) = glob.parse::<IpAddr>() {
                 hosts.cidrs.push(IpNet::from(ip).to_string());
             } else if let Err(problem) = HostPattern::parse(&glob) {
@@ -176,11 +180,19 @@ pub(super) fn slug(name: &str) -> String {
     } else {
         trimmed
             .chars()
-            .take(63)
+            .take(NAME_MAX)
             .collect::<String>()
             .trim_end_matches('-')
             .to_owned()
     }
+}
+
+/// Such a name with a number behind it.
+pub(super) fn numbered(name: &str, number: usize) -> String {
+    let number = format!("-{number}");
+    let room = NAME_MAX.saturating_sub(number.len());
+    let cut: String = name.chars().take(room).collect();
+    cut.trim_end_matches('-').to_owned() + &number
 }
 
 /// A listener that speaks TLS.
@@ -267,5 +279,11 @@ mod tests {
         ] {
             assert_eq!(slug(name), expected);
         }
+        assert_eq!(numbered("a", 2), "a-2");
+        assert_eq!(numbered(&"x".repeat(63), 10), "x".repeat(60) + "-10");
+        assert_eq!(
+            numbered(&format!("{}-y", "x".repeat(60)), 2),
+            "x".repeat(60) + "-2"
+        );
     }
 }

@@ -28,3 +28,14 @@ async fn a_full_disk_is_said_once_and_every_lost_line_is_counted() {
         1
     );
 }
+
+#[tokio::test]
+async fn what_it_starts_with_is_said_in_plain_values() {
+    let proxy = Alone::start(&policy(LOOPBACK), &[]).await;
+    let said = proxy.process.says("starting").await;
+    let line = said.lines().find(|line| line.contains("starting")).unwrap();
+    for word in [format!("proxy={}", proxy.proxy), format!("admin={}", proxy.admin)] {
+        assert!(line.contains(&word), "{word}: {line}");
+    }
+    assert!(line.contains(" connections=") && !line.contains('{'), "{line}");
+}

@@ -83,11 +83,15 @@ impl Writers {
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
         of_fleets.spawn(tasks, namespaces, all(), self.namespaces, move |event| {
             each(event, |namespace| w.namespace_changed(&namespace.name_any()));
-            if let Event::Apply(namespace) | Event::Delete(namespace) = event
-                && namespace.name_any() == fleets
-            {
-                // It is back, or gone: what could not be written can be, or need not be any more.
-                w.everything();
+            // It is back, or gone: what could not be written can be, or need not be any more.
+            match event {
+                Event::Delete(namespace) if namespace.name_any() == fleets => w.everything(),
+                Event::Apply(namespace) | Event::InitApply(namespace)
+                    if namespace.name_any() == fleets && namespace.metadata.deletion_timestamp.is_none() =>
+                {
+                    w.fleet_namespace_is_there();
+                }
+                _ => {}
             }
         });
         let (w, mut nodes) = (Arc::clone(wakes), HashMap::new());

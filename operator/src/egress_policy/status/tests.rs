@@ -3,6 +3,7 @@
 
 mod addresses;
 mod programmed;
+mod progressing;
 mod ready;
 mod secrets;
 mod would_deny;
@@ -102,6 +103,7 @@ fn cell(name: &str, wanted: i32) -> CellView {
         name: name.to_owned(),
         wanted,
         settled: true,
+        rolls: false,
         refused: None,
     }
 }

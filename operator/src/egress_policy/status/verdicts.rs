@@ -3,6 +3,7 @@
 mod resolved;
 mod stuck;
 mod verified;
+pub(crate) mod words;
 
 use std::collections::BTreeSet;
 
@@ -10,16 +11,15 @@ use egressway_core::wire::names::REPORT_PORT;
 use egressway_core::wire::report::Phase;
 use jiff::SignedDuration;
 
+use self::words::{name, pods};
 use super::addresses::Addresses;
-use super::{Facts, PodView, in_force, in_sync};
+use super::{Facts, Held, PodView, in_force, in_sync};
 use crate::desired::clients::PODS_MAX;
 use crate::egress_policy::condition::{Kind, Reason, Verdict};
 use crate::egress_pool::validate::CellState;
 
 /// After so long a pod that still enforces an older ACL is no longer just about to.
 pub const PROPAGATION: SignedDuration = SignedDuration::from_secs(15);
-/// Most pods or addresses named in one message.
-const NAMED_MAX: usize = 5;
 
 /// The verdicts, in the order of status.
 #[must_use]
@@ -69,7 +69,11 @@ fn programmed(facts: &Facts<'_>) -> Verdict {
         return verdict(
             true,
             Reason::InSync,
-            format!("all {all} pods enforce the ACL in force"),
+            if all == 1 {
+                "the only pod enforces the ACL in force".to_owned()
+            } else {
+                format!("all {all} pods enforce the ACL in force")
+            },
         );
     }
     let long = facts
@@ -153,7 +157,7 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
         );
         return verdict(false, Reason::NotProgrammed, message);
     }
-    let mut message = format!("{} pods serve", serving.len());
+    let mut message = pods(serving.len(), "serve");
     if !facts.validated.accepted {
         message.push_str(&format!("; {}", facts.validated.message));
     }
@@ -208,30 +212,38 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     let verdict =
         |truth: bool, reason, message: String| Verdict::new(Kind::Progressing, truth, reason, message);
     if facts.policy.metadata.deletion_timestamp.is_some() {
-        let message = format!("{} pods drain before the policy goes", facts.pods.len());
+        let message = format!("{} before the policy goes", pods(facts.pods.len(), "drain"));
         return verdict(true, Reason::DrainingFleet, message);
     }
     if let Some((reason, message)) = &facts.failure {
         return verdict(true, *reason, message.clone());
     }
-    let rolling: Vec<&str> = facts
-        .cells
-        .iter()
-        .filter(|cell| !cell.settled)
-        .map(|cell| cell.name.as_str())
-        .collect();
-    if rolling.is_empty() {
-        return verdict(false, Reason::Complete, "nothing is under way".to_owned());
+    let (mut rolling, mut draining) = (Vec::new(), Vec::new());
+    for cell in facts.cells.iter().filter(|cell| !cell.settled) {
+        let waited_for = counted(facts).filter(|pod| pod.cell == cell.name && !pod.ready);
+        let held: Vec<Option<Held>> = waited_for.map(PodView::held).collect();
+        if cell.rolls || held.is_empty() || held.contains(&None) {
+            rolling.push(cell.name.as_str());
+        } else if held.contains(&Some(Held::Draining)) {
+            draining.push(cell.name.as_str());
+        }
     }
-    verdict(
-        true,
-        Reason::RollingOut,
-        format!(
+    if !rolling.is_empty() {
+        let message = format!(
             "pods of cell {} roll out{}",
             name(rolling.into_iter()),
             because(facts)
-        ),
-    )
+        );
+        return verdict(true, Reason::RollingOut, message);
+    }
+    if !draining.is_empty() {
+        let message = format!(
+            "pods of cell {} finish what is open, and take nothing new",
+            name(draining.into_iter())
+        );
+        return verdict(true, Reason::DrainingFleet, message);
+    }
+    verdict(false, Reason::Complete, "nothing is under way".to_owned())
 }
 
 fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
@@ -317,14 +329,4 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
 /// Behind what is missing: why, if somebody says so.
 fn because(facts: &Facts<'_>) -> String {
     stuck::stuck(facts).map_or_else(String::new, |(_, why)| format!("; {why}"))
-}
-
-/// The first few, and how many more.
-fn name<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    let all: Vec<&str> = texts.collect();
-    let mut text = all.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
-    if all.len() > NAMED_MAX {
-        text.push_str(&format!(" and {} more", all.len() - NAMED_MAX));
-    }
-    text
 }

@@ -144,6 +144,41 @@ fn the_best_that_any_policy_saw_counts() {
 }
 
 #[test]
+fn only_what_is_promised_now_is_expected() {
+    let both = [
+        ("192.31.196.10", "a", "Verified"),
+        ("192.31.196.20", "b", "Verified"),
+    ];
+    let mut pool = two_cells();
+    let seen = |pool: &EgressPool, ips: &[(&str, &str, &str)]| {
+        let status = status(pool, &[policy("one", ips, &[], ("True", ""))]);
+        let (truth, reason, message) = condition(&status, Kind::EgressIpsVerified);
+        assert_eq!(truth, "True");
+        (reason.to_owned(), message.to_owned())
+    };
+    // 192.31.196.9 retires, 192.31.196.11 is planned.
+    let all = ("AllVerified".to_owned(), "2 promised addresses seen".to_owned());
+    assert_eq!(seen(&pool, &both), all);
+    let one = "1 promised address seen; not seen: 192.31.196.20".to_owned();
+    for state in ["Declared", "Stale"] {
+        let ips = [both[0], ("192.31.196.20", "b", state)];
+        assert_eq!(
+            seen(&pool, &ips),
+            ("ExpectedIPNotSeen".to_owned(), one.clone()),
+            "{state}"
+        );
+    }
+    // A prefix is never met as such, and a cell without pods meets nothing.
+    let prefix = json!({"cidr": "192.31.197.0/24"});
+    let promised = pool.spec.cells[0].addresses.as_mut().unwrap();
+    promised.push(serde_json::from_value(prefix).unwrap());
+    let empty =
+        json!({"name": "c", "nodeSelector": {"zone": "c"}, "addresses": [{"cidr": "192.31.196.30/32"}]});
+    pool.spec.cells.push(serde_json::from_value(empty).unwrap());
+    assert_eq!(seen(&pool, &both), all);
+}
+
+#[test]
 fn a_policy_adds_nothing_for_a_cell_that_is_gone() {
     let old = policy("one", &[("192.31.196.99", "gone", "Verified")], &[], ("True", ""));
     assert!(

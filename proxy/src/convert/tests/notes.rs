@@ -92,3 +92,57 @@ fn a_file_of_another_kind_does_not_become_a_policy_that_lets_everything_out() {
         assert!(error.contains(expected), "{expected}: {error}");
     }
 }
+
+#[test]
+fn a_service_by_itself_has_no_notes_of_the_others() {
+    let acl = "version: v1\nservices:\n- {name: one, action: enforce, allowed_domains: [a.example], mitm_domains: [a.example]}\n\
+               - {name: two, action: enforce, project: p, allowed_domains: [127.0.0.1]}\ndefault: {action: open, project: p}\n";
+    for (only, own, others) in [
+        ("one", "services[0].mitm_domains", ["services[1]", "default"]),
+        (
+            "two",
+            "two: allowed_domains 127.0.0.1",
+            ["services[0]", "default"],
+        ),
+        ("default", "default.project", ["services[0]", "services[1]"]),
+    ] {
+        let notes = convert(From::SmokescreenAcl, Some(only), acl).unwrap().notes;
+        named(&notes, &[own]);
+        for other in others {
+            assert!(
+                !notes.iter().any(|note| note.starts_with(other)),
+                "{only}: {notes:#?}"
+            );
+        }
+    }
+    assert!(convert(From::SmokescreenAcl, Some("three"), acl).is_err());
+}
+
+#[test]
+fn hosts_have_no_case() {
+    let acl = "version: v1\nservices: [{name: a, action: open}]\nglobal_deny_list: [Evil.Example, \"*.EVIL.example\"]\n";
+    let converted = convert(From::SmokescreenAcl, None, acl).unwrap();
+    let rules = &converted.policies[0].1.rules;
+    let hosts = rules
+        .iter()
+        .find(|rule| rule.name == "global-deny")
+        .unwrap()
+        .hosts
+        .clone();
+    assert_eq!(hosts.unwrap(), ["evil.example", "*.evil.example"]);
+    assert!(
+        !converted.notes.iter().any(|note| note.contains("left out")),
+        "{:#?}",
+        converted.notes
+    );
+}
+
+#[test]
+fn a_long_name_that_is_taken_stays_one() {
+    let long = "x".repeat(63);
+    let acl =
+        format!("version: v1\nservices: [{{name: {long}, action: open}}, {{name: {long}y, action: open}}]\n");
+    let converted = convert(From::SmokescreenAcl, None, &acl).unwrap();
+    let names: Vec<_> = converted.policies.iter().map(|(name, _)| name.clone()).collect();
+    assert_eq!(names, [long, "x".repeat(61) + "-2"]);
+}

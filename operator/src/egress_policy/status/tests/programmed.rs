@@ -31,7 +31,7 @@ fn it_counts_every_pod_that_is_not_leaving() {
             |w| w.pods[1].terminating = true,
             "True",
             Reason::InSync,
-            &["all 1"],
+            &["the only pod enforces"],
         ),
         (
             |w| w.pods[0].unreachable = true,

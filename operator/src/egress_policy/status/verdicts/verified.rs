@@ -5,7 +5,8 @@ use egressway_core::wire::report::Phase;
 
 use super::super::addresses::Addresses;
 use super::super::{Facts, PodView, in_force};
-use super::{counted, name};
+use super::counted;
+use super::words::{self, name};
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict};
 
 pub(super) fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
@@ -90,18 +91,22 @@ pub(super) fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         (0, count) => verdict(
             Truth::True,
             Reason::Unconfirmed,
-            format!("{count} addresses seen by a quorum; the pool declares none, so none is promised"),
+            format!(
+                "{} seen by a quorum; the pool declares none, so none is promised",
+                words::addresses(count)
+            ),
         ),
         (count, _) if unseen.is_empty() => verdict(
             Truth::True,
             Reason::AllVerified,
-            format!("{count} promised addresses seen by a quorum of observers"),
+            format!("{} seen by a quorum of observers", words::promised(count)),
         ),
         (count, _) => verdict(
             Truth::True,
             Reason::ExpectedIpNotSeen,
             format!(
-                "{count} promised addresses seen; not seen: {}",
+                "{} seen; not seen: {}",
+                words::promised(count),
                 name(unseen.into_iter())
             ),
         ),
