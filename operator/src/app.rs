@@ -51,7 +51,17 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         .await
         .context("failed to configure the Kubernetes client")?;
     let settings = args.settings(client.default_namespace());
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), ?settings, admin = %args.admin, "starting");
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        admin = %args.admin,
+        fleet_namespace = settings.fleet_namespace,
+        operator_namespace = settings.operator_namespace,
+        proxy_image = settings.proxy_image,
+        cluster_domain = settings.cluster_domain,
+        internal_cidrs = settings.internal_cidrs.join(","),
+        never_cidrs = settings.never_cidrs.join(","),
+        "starting"
+    );
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
