@@ -40,12 +40,12 @@ fn start(dir: &Path, drain_delay: &str) -> Process {
 async fn a_process_drains_at_the_first_signal_and_ends_well() {
     let mount = Mount::with(&open_files());
     let mut process = start(&mount.path(), "100ms");
-    said(&process, "addresses").await;
+    said(&process, "proxy").await;
     process.signal(Signal::TERM);
     assert_eq!(process.ended().await, Some(0));
 
     let mut process = start(&mount.path(), "600s");
-    said(&process, "addresses").await;
+    said(&process, "proxy").await;
     process.signal(Signal::TERM);
     said(&process, "announce").await;
     process.signal(Signal::INT);
