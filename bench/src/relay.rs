@@ -237,6 +237,7 @@ impl Tunnel {
     }
 }
 
+/// A socket that sends at once, which what it accepts does, too: else the peer's delayed ACK holds up each handshake.
 fn socket(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
     let family = if address.is_ipv4() {
         AddressFamily::INET
@@ -244,5 +245,7 @@ fn socket(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
         AddressFamily::INET6
     };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    rustix::net::socket_with(family, SocketType::STREAM, flags, None)
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    Ok(socket)
 }
