@@ -105,20 +105,16 @@ impl World {
         for (path, object) in objects {
             api.lock().unwrap().put(path, object.clone());
         }
-        let (ctx, writers) = context(&api);
-        let mut world = Self {
-            api,
-            ctx: Arc::new(ctx),
-            writers,
-            seen: BTreeMap::new(),
-        };
-        world.sync();
-        world
+        Self::on(api)
     }
 
     /// The same server once more, on its own from now on, and an operator that has just started on it.
     pub(crate) fn fork(&self) -> Self {
         let api = Arc::new(Mutex::new(self.api.lock().unwrap().clone()));
+        Self::on(api)
+    }
+
+    fn on(api: Arc<Mutex<State>>) -> Self {
         let (ctx, writers) = context(&api);
         let mut world = Self {
             api,

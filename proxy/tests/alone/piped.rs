@@ -7,27 +7,13 @@ use std::process::Stdio;
 
 use rustix::process::Signal;
 
-use crate::alone::{Alone, LOOPBACK, Process, binary, policy, run, text};
+use crate::alone::{Alone, LOOPBACK, Process, binary, fed, policy, run, text};
 use crate::ask::answered;
 use crate::support::origin;
 
 fn fifo(path: &Path) {
     let kind = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o600.into(), 0).unwrap();
-}
-
-/// Runs to the end with this on standard input.
-fn fed(args: &[&str], stdin: &str) -> (Option<i32>, String) {
-    let mut child = binary()
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 #[test]

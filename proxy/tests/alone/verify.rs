@@ -1,9 +1,6 @@
 //! `egressway-proxy verify` as a receiver's author calls it: exit code, one line, and never the key.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
-use crate::alone::binary;
+use crate::alone::fed;
 
 const KEY: &str = "cAnArYcAnArY";
 const BODY: &str = "what do ya want for nothing?";
@@ -11,19 +8,8 @@ const BODY: &str = "what do ya want for nothing?";
 const SIGNATURE: &str = "ae7663bb589a2bf99bfdf3a45f51097cd7eec16ddebfc17a06740b896f8d5792";
 
 fn run(args: &[&str], body: &str) -> (i32, String) {
-    let mut child = binary()
-        .arg("verify")
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // One that refuses its arguments reads nothing.
-    let _ = child.stdin.take().unwrap().write_all(body.as_bytes());
-    let output = child.wait_with_output().unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    (output.status.code().unwrap(), String::from_utf8(said).unwrap())
+    let (code, said) = fed(&[&["verify"], args].concat(), body);
+    (code.unwrap(), said)
 }
 
 #[test]

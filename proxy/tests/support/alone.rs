@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -34,6 +34,21 @@ pub fn binary() -> Command {
 /// Runs to the end, with these arguments.
 pub fn run(args: &[&str]) -> Output {
     binary().args(args).output().unwrap()
+}
+
+/// Runs to the end with this on standard input: exit code, and all that was said.
+pub fn fed(args: &[&str], stdin: &str) -> (Option<i32>, String) {
+    let mut child = binary()
+        .args(args)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // One that refuses its arguments reads nothing.
+    let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), text(&output.stdout) + &text(&output.stderr))
 }
 
 pub fn text(bytes: &[u8]) -> String {
