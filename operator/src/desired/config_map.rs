@@ -59,19 +59,18 @@ impl Documents<'_> {
     /// The bytes of all values, as the API server counts them.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.data().values().map(String::len).sum()
+        size(&self.data())
     }
 }
 
 /// The bytes of all values, as the API server counts them.
 #[must_use]
 pub fn bytes(config_map: &ConfigMap) -> usize {
-    config_map
-        .data
-        .iter()
-        .flatten()
-        .map(|(_, value)| value.len())
-        .sum()
+    config_map.data.as_ref().map_or(0, size)
+}
+
+fn size(data: &BTreeMap<String, String>) -> usize {
+    data.values().map(String::len).sum()
 }
 
 /// The ConfigMap.

@@ -48,95 +48,66 @@ impl Writers {
             all(),
             self.policies,
             move |event| {
-                if let Event::Delete(policy) = event {
+                if let Some(policy) = object(event) {
                     w.policy_changed(policy);
                 }
-                each(event, |policy| w.policy_changed(policy));
             },
         );
-        let (w, mut pools) = (Arc::clone(wakes), HashMap::new());
+        let (w, mut pools) = (Arc::clone(wakes), Seen::default());
         of_fleets.spawn(
             tasks,
             Api::<Pool>::all(client.clone()),
             all(),
             self.pools,
             move |event| {
-                if matches!(event, Event::Init) {
-                    pools.clear();
+                // The pool's own status changes with every policy's: that must not wake all policies again.
+                let read = |pool: &Pool| (pool.meta().generation, pool.annotations().clone());
+                match pools.look(event, read) {
+                    Some((pool, true)) => w.pool_changed(&pool.name_any()),
+                    Some((pool, false)) => w.pool_only(&pool.name_any()),
+                    None => {}
                 }
-                if let Event::Delete(pool) = event {
-                    pools.remove(&pool.name_any());
-                    w.pool_changed(&pool.name_any());
-                }
-                each(event, |pool| {
-                    // The pool's own status changes with every policy's: that must not wake all policies again.
-                    let seen = (pool.meta().generation, pool.annotations().clone());
-                    if pools.insert(pool.name_any(), seen.clone()) == Some(seen) {
-                        w.pool_only(&pool.name_any());
-                    } else {
-                        w.pool_changed(&pool.name_any());
-                    }
-                });
             },
         );
         let (w, fleets) = (Arc::clone(wakes), fleet_namespace.to_owned());
         let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
         of_fleets.spawn(tasks, namespaces, all(), self.namespaces, move |event| {
-            each(event, |namespace| w.namespace_changed(&namespace.name_any()));
             // It is back, or gone: what could not be written can be, or need not be any more.
             match event {
-                Event::Delete(namespace) if namespace.name_any() == fleets => w.everything(),
-                Event::Apply(namespace) | Event::InitApply(namespace)
-                    if namespace.name_any() == fleets && namespace.metadata.deletion_timestamp.is_none() =>
-                {
-                    w.fleet_namespace_is_there();
+                Event::Apply(namespace) | Event::InitApply(namespace) => {
+                    w.namespace_changed(&namespace.name_any());
+                    if namespace.name_any() == fleets && namespace.metadata.deletion_timestamp.is_none() {
+                        w.fleet_namespace_is_there();
+                    }
                 }
-                _ => {}
+                Event::Delete(namespace) if namespace.name_any() == fleets => w.everything(),
+                Event::Delete(_) | Event::Init | Event::InitDone => {}
             }
         });
-        let (w, mut nodes) = (Arc::clone(wakes), HashMap::new());
+        let (w, mut nodes) = (Arc::clone(wakes), Seen::default());
         of_fleets.spawn(
             tasks,
             Api::<Node>::all(client.clone()),
             all(),
             self.nodes,
             move |event| {
-                if matches!(event, Event::Init) {
-                    nodes.clear();
-                }
-                if let Event::Delete(node) = event {
-                    nodes.remove(&node.name_any());
+                // Heartbeats change a Node all the time; only what is read here counts.
+                let read = |node: &Node| {
+                    let addresses = node.status.as_ref().and_then(|status| status.addresses.clone());
+                    (node.labels().clone(), node.spec.clone(), addresses)
+                };
+                if let Some((_, true)) = nodes.look(event, read) {
                     w.nodes_changed();
                 }
-                each(event, |node| {
-                    // Heartbeats change a Node all the time; only what is read here counts.
-                    let addresses = node.status.as_ref().and_then(|status| status.addresses.clone());
-                    let seen = (node.labels().clone(), node.spec.clone(), addresses);
-                    if nodes.insert(node.name_any(), seen.clone()) != Some(seen) {
-                        w.nodes_changed();
-                    }
-                });
             },
         );
-        let (w, mut pods) = (Arc::clone(wakes), HashMap::new());
+        let (w, mut pods) = (Arc::clone(wakes), Seen::default());
         let of_fleet = Api::<Pod>::namespaced(client.clone(), fleet_namespace);
         of_fleets.spawn(tasks, of_fleet, ours(), self.pods, move |event| {
-            if matches!(event, Event::Init) {
-                pods.clear();
-            }
-            if let Event::Delete(pod) = event {
-                pods.remove(&pod.metadata.uid);
+            if let Some((pod, true)) = pods.look(event, PodSeen::of) {
                 w.owned_changed(pod);
                 w.pods.notify_one();
             }
-            each(event, |pod| {
-                let seen = PodSeen::of(pod);
-                if pods.get(&pod.metadata.uid) != Some(&seen) {
-                    pods.insert(pod.metadata.uid.clone(), seen);
-                    w.owned_changed(pod);
-                    w.pods.notify_one();
-                }
-            });
         });
 
         of_fleets.owned(tasks, self.deployments);
@@ -213,11 +184,58 @@ impl Watching<'_> {
         let wakes = Arc::clone(self.wakes);
         let api = Api::<K>::namespaced(self.client.clone(), self.fleet_namespace);
         self.spawn(tasks, api, ours(), writer, move |event| {
-            if let Event::Delete(object) = event {
+            if let Some(object) = object(event) {
                 wakes.owned_changed(object);
             }
-            each(event, |object| wakes.owned_changed(object));
         });
+    }
+}
+
+/// What was read of each object of a kind last, by UID: what else changes in it wakes nobody.
+struct Seen<V>(HashMap<Option<String>, V>);
+
+impl<V> Default for Seen<V> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<V: PartialEq> Seen<V> {
+    /// The object of an event, and whether what is `read` of it is news; that it is gone is, and of a list that is made anew
+    /// everything.
+    fn look<'a, K: Resource>(
+        &mut self,
+        event: &'a Event<K>,
+        read: impl Fn(&K) -> V,
+    ) -> Option<(&'a K, bool)> {
+        match event {
+            Event::Init => {
+                self.0.clear();
+                None
+            }
+            Event::InitDone => None,
+            Event::Delete(object) => {
+                self.0.remove(&object.meta().uid);
+                Some((object, true))
+            }
+            Event::Apply(object) | Event::InitApply(object) => {
+                let (uid, seen) = (object.meta().uid.clone(), read(object));
+                let news = self.0.get(&uid) != Some(&seen);
+                if news {
+                    self.0.insert(uid, seen);
+                }
+                Some((object, news))
+            }
+        }
+    }
+}
+
+/// The object of an event, alive or gone. During a list that is made anew the copy is not swapped yet, so its end wakes
+/// everything.
+fn object<K>(event: &Event<K>) -> Option<&K> {
+    match event {
+        Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) => Some(object),
+        Event::Init | Event::InitDone => None,
     }
 }
 
@@ -230,15 +248,6 @@ fn ours() -> watcher::Config {
 fn everyone<K>(wakes: &Arc<Wakes>) -> impl FnMut(&Event<K>) + Send + 'static {
     let wakes = Arc::clone(wakes);
     move |_| wakes.everything()
-}
-
-/// The object of an event that shows one alive. During a list that is made anew the copy is not swapped yet, so its end
-/// wakes everything.
-fn each<K>(event: &Event<K>, mut then: impl FnMut(&K)) {
-    match event {
-        Event::Apply(object) | Event::InitApply(object) => then(object),
-        Event::Delete(_) | Event::Init | Event::InitDone => {}
-    }
 }
 
 async fn reflect<K>(
