@@ -92,8 +92,6 @@ impl ClientPod {
                 "serviceAccountName": account,
                 "containers": [{
                     "name": "client", "image": cluster.tool_image, "imagePullPolicy": "IfNotPresent", "args": ["sleep"],
-                    // Without it the kernel gives the pod next to nothing beside others, and it looks late.
-                    "resources": {"requests": {"cpu": "50m"}},
                     "securityContext": {"allowPrivilegeEscalation": false, "runAsNonRoot": true, "capabilities": {"drop": ["ALL"]},
                                         "seccompProfile": {"type": "RuntimeDefault"}},
                 }],

@@ -213,34 +213,51 @@ pub(super) async fn refused(cluster: Cluster) -> Result<()> {
     cluster.leave_policy(SHARED, "open").await
 }
 
+/// So many names are tried until the first answer of one has reached the proxy.
+const REBINDINGS_MAX: usize = 3;
+
 pub(super) async fn rebinding(cluster: Cluster) -> Result<()> {
     let proxy = open_policy(&cluster, "rebound").await?;
     let client = ClientPod::start(&cluster, SHARED, "client").await?;
     client.finds(&proxy).await?;
     let lab = cluster.lab()?;
     for (n, inside) in ["127.0.0.1", "10.96.0.1", "10.10.0.2"].iter().enumerate() {
-        let name = format!("rebind{n}.example.test");
-        lab.run(&["dns", "sequence", &name, "192.175.48.80", inside, inside])
-            .await?;
-        let url = format!("http://{name}/");
-        let mut seen = Vec::new();
-        for _ in 0..4 {
-            let answer = client.fetch(&proxy, &url, &["-timeout", "5s"]).await?;
-            seen.push(answer.status);
-            ensure!(answer.status == 200 || answer.status == 403, "{name}: {answer:?}");
-            if answer.status == 200 {
-                ensure!(
-                    answer.body.trim() == "192.31.196.30",
-                    "{name} led to {:?}",
-                    answer.body
-                );
+        // A query that is sent once more on a busy machine uses the first answer up: then another name has to show it.
+        let mut good_first = false;
+        for attempt in 0..REBINDINGS_MAX {
+            let name = format!("rebind{n}-{attempt}.example.test");
+            lab.run(&["dns", "sequence", &name, "192.175.48.80", inside, inside])
+                .await?;
+            let seen = asked_four_times(&client, &proxy, &name).await?;
+            lab.run(&["dns", "clear", &name]).await?;
+            good_first = seen.first() == Some(&200);
+            if good_first {
+                break;
             }
         }
         ensure!(
-            seen.first() == Some(&200),
-            "{name}: the first answer is a good one: {seen:?}"
+            good_first,
+            "of {REBINDINGS_MAX} names none had a good first answer before {inside}"
         );
-        lab.run(&["dns", "clear", &name]).await?;
     }
     cluster.leave_policy(SHARED, "rebound").await
+}
+
+/// The answers to four requests for a name: each is refused, or came from where the name's first answer leads.
+async fn asked_four_times(client: &ClientPod, proxy: &str, name: &str) -> Result<Vec<u16>> {
+    let url = format!("http://{name}/");
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        let answer = client.fetch(proxy, &url, &["-timeout", "5s"]).await?;
+        seen.push(answer.status);
+        ensure!(answer.status == 200 || answer.status == 403, "{name}: {answer:?}");
+        if answer.status == 200 {
+            ensure!(
+                answer.body.trim() == "192.31.196.30",
+                "{name} led to {:?}",
+                answer.body
+            );
+        }
+    }
+    Ok(seen)
 }
