@@ -79,6 +79,8 @@ pub struct Server {
     tunnels: Places,
     destinations: Destinations,
     rates: Rates,
+    /// Attempts to connect beside the first of their request.
+    attempts: Places,
     /// Requests that wait for their source to be listed as a client pod.
     waiting: Places,
     refusals: Arc<Semaphore>,
@@ -119,6 +121,7 @@ impl Server {
             tunnels: Places::default(),
             destinations: Destinations::default(),
             rates: Rates::default(),
+            attempts: Places::default(),
             waiting: Places::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }

@@ -16,6 +16,7 @@ use super::reason::{Fault, Reason};
 use super::request::Request;
 use crate::auth::{self, Certified, Evidence, Identity};
 use crate::dial::{self, DialError};
+use crate::limits::places::Place;
 use crate::metrics::OutcomeLabels;
 use crate::resolve::ResolveError;
 use crate::state::InForce;
@@ -24,6 +25,8 @@ use crate::state::InForce;
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most requests that wait for it; past this a source that is in no row is refused at once.
 const WAITING_MAX: usize = 256;
+/// Most attempts to connect at one time beside the first of each request, of the whole process.
+const ATTEMPTS_MAX: usize = 256;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -330,19 +333,38 @@ impl Server {
         addresses: &[VettedAddr],
     ) -> Result<(TcpStream, VettedAddr), Reason> {
         let start = Instant::now();
-        let dialled = dial::dial_first(addresses, request.limits.connect).await;
+        let gate = Attempts { server: self };
+        let dialled = dial::dial_first(addresses, request.limits.connect, &gate).await;
         let took: Duration = start.elapsed();
         request.connect = Some(took);
-        let (stream, peer) = dialled.map_err(|error| {
+        let dialled = dialled.map_err(|error| {
             request.detail = Some(crate::error_chain(&error).into());
-            dial_fault(&error)
+            dial_fault(error)
         })?;
         self.metrics.connect_duration.observe(took.as_secs_f64());
-        let address = addresses.iter().find(|address| address.socket_addr() == peer);
-        // The dialler answers with one of the addresses that it was given.
-        address
-            .map(|address| (stream, *address))
-            .ok_or(Reason::Fault(Fault::ConnectionFailed))
+        Ok(dialled)
+    }
+}
+
+/// What is asked before each attempt to connect.
+#[derive(Debug)]
+struct Attempts<'a> {
+    server: &'a Server,
+}
+
+impl dial::Gate for Attempts<'_> {
+    type Refusal = Reason;
+    type Permit = Place;
+
+    fn admit(&self, _: VettedAddr) -> Result<(), Reason> {
+        self.server
+            .state
+            .admits()
+            .map_err(|refused| Fault::from(refused).into())
+    }
+
+    fn one_more(&self) -> Option<Place> {
+        self.server.attempts.take(ATTEMPTS_MAX)
     }
 }
 
@@ -360,8 +382,9 @@ impl From<&ResolveError> for Fault {
     }
 }
 
-fn dial_fault(error: &DialError) -> Reason {
+fn dial_fault(error: DialError<Reason>) -> Reason {
     Reason::Fault(match error {
+        DialError::Refused(reason) => return reason,
         DialError::Timeout => Fault::ConnectionTimeout,
         DialError::Io(error) => match error.kind() {
             io::ErrorKind::ConnectionRefused => Fault::ConnectionRefused,
