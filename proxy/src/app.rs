@@ -29,6 +29,7 @@ use crate::drain::{self, Times};
 use crate::egress_ip::EgressIp;
 use crate::hangup::Hangups;
 use crate::input;
+use crate::limits::descriptors::Descriptors;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
@@ -37,10 +38,6 @@ use crate::server::{Limits, Server};
 use crate::state::State;
 use crate::upstream_tls::Roots;
 use crate::workers::{self, Workers};
-
-/// Descriptors kept for everything that is not a client connection: health checks, report, look-ups (512), probes (64),
-/// idle connections to origins (384), pipes (16), files. Where a process may open few, a quarter of them.
-const DESCRIPTORS_RESERVED: u64 = 1024;
 
 /// How long clients wait in the listener's queue for the documents to be read and the first phase to be known, so that
 /// whoever connects in the first milliseconds is served and not told that the pod is starting.
@@ -141,7 +138,8 @@ impl App {
             log_level,
         } = self;
         let identity = args.identity.clone();
-        let limits = limits();
+        let descriptors = descriptors();
+        let limits = limits(&descriptors);
         info!(
             version = env!("CARGO_PKG_VERSION"),
             proxy = %addresses.proxy,
@@ -244,7 +242,7 @@ impl App {
             PROXY_APP_NAME.to_owned(),
             own_ports,
         );
-        let server = Arc::new(server.with_roots(roots));
+        let server = Arc::new(server.with_roots(roots).with_descriptors(descriptors));
         let mut health = Admin::new(Arc::clone(&state), registry);
         if let Some(file) = args.admin_token_file.clone() {
             let server = Arc::clone(&server);
@@ -337,7 +335,17 @@ async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
 }
 
 /// The defaults, within what the process may open: a tunnel takes two descriptors.
-fn limits() -> Limits {
+fn limits(descriptors: &Descriptors) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        connections: defaults.connections.min(descriptors.connections_max),
+        connections_max: descriptors.connections_max,
+        ..defaults
+    }
+}
+
+/// What the process may open, once it has asked for as much as it can have.
+fn descriptors() -> Descriptors {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
     // Raising the soft limit to the hard one needs no right; where it fails the soft one counts.
@@ -349,39 +357,9 @@ fn limits() -> Limits {
         },
     )
     .is_ok();
-    let descriptors = if raised { limit.maximum } else { limit.current };
-    let defaults = Limits::default();
-    let connections = descriptors.map_or(defaults.connections_max, connections);
-    Limits {
-        connections: defaults.connections.min(connections),
-        connections_max: connections,
-        ..defaults
-    }
-}
-
-fn connections(descriptors: u64) -> usize {
-    let reserved = DESCRIPTORS_RESERVED.min(descriptors / 4);
-    usize::try_from(descriptors.saturating_sub(reserved) / 2).unwrap_or(usize::MAX)
+    Descriptors::of(if raised { limit.maximum } else { limit.current })
 }
 
 fn some(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_leave_descriptors_for_everything_else() {
-        for (descriptors, expected) in [
-            (1_048_576, 523_776),
-            (20_480, 9_728),
-            (4096, 1536),
-            (1024, 384),
-            (256, 96),
-        ] {
-            assert_eq!(connections(descriptors), expected, "{descriptors}");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each pod has its own; pods do not coordinate. Nothing here knows requests or replies.
 
+pub mod descriptors;
 pub mod places;
 pub mod rate;
 

@@ -42,6 +42,7 @@ use self::terms::Makers;
 use crate::access_log::AccessLog;
 use crate::dial;
 pub use crate::limits::Limits;
+use crate::limits::descriptors::Descriptors;
 use crate::limits::places::{Destinations, Places};
 use crate::limits::rate::Rates;
 use crate::metrics::Metrics;
@@ -75,12 +76,11 @@ pub struct Server {
     pipes: Arc<Pipes>,
     live: Live,
     connections: TaskTracker,
+    descriptors: Descriptors,
     places: Places,
     tunnels: Places,
     destinations: Destinations,
     rates: Rates,
-    /// Attempts to connect beside the first of their request.
-    attempts: Places,
     /// Requests that wait for their source to be listed as a client pod.
     waiting: Places,
     refusals: Arc<Semaphore>,
@@ -114,14 +114,14 @@ impl Server {
             name,
             own_ports,
             ids: Ids::new(),
-            pool: Pool::default(),
+            pool: Pool::new(Descriptors::default().idle),
             makers: Makers::new(Roots::built_in()),
             connections: TaskTracker::new(),
+            descriptors: Descriptors::default(),
             places: Places::default(),
             tunnels: Places::default(),
             destinations: Destinations::default(),
             rates: Rates::default(),
-            attempts: Places::default(),
             waiting: Places::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
@@ -132,6 +132,16 @@ impl Server {
     pub fn with_roots(self, roots: Arc<Roots>) -> Self {
         Self {
             makers: Makers::new(roots),
+            ..self
+        }
+    }
+
+    /// The same within shares of descriptors.
+    #[must_use]
+    pub fn with_descriptors(self, descriptors: Descriptors) -> Self {
+        Self {
+            pool: Pool::new(descriptors.idle),
+            descriptors,
             ..self
         }
     }

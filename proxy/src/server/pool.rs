@@ -17,9 +17,6 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::origin::Origin;
 
-/// Most idle connections of a pod: a tenth of its descriptors stays for what is not a client's connection, see
-/// `DESCRIPTORS_RESERVED`.
-const IDLE_MAX: usize = 384;
 /// Most idle connections for one key: as many requests to one origin can be in flight again at once.
 const IDLE_PER_KEY_MAX: usize = 128;
 /// Longest time that a connection waits. Common servers and load balancers close after 60 s and more (AWS ALB 60 s,
@@ -88,8 +85,10 @@ struct Idle {
 }
 
 /// The pool.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pool {
+    /// Most idle connections.
+    max: usize,
     hasher: RandomState,
     shared: Arc<Mutex<Shared>>,
 }
@@ -102,6 +101,15 @@ struct Shared {
 }
 
 impl Pool {
+    /// At most so many wait in it.
+    pub(super) fn new(max: usize) -> Self {
+        Self {
+            max,
+            hasher: RandomState::new(),
+            shared: Arc::default(),
+        }
+    }
+
     /// A connection for a request of this key that is still open, and whose address the permit vets.
     pub(super) fn take(&self, key: &Key, permit: &Permit, method: &Method) -> Option<Pooled> {
         let hash = self.hasher.hash_one(key.identity());
@@ -147,7 +155,7 @@ impl Pool {
             drop(shared);
             return pooled.origin.farewell();
         }
-        let evicted = if shared.idle.len() >= IDLE_MAX {
+        let evicted = if shared.idle.len() >= self.max {
             shared.idle.pop_front()
         } else {
             None
@@ -217,6 +225,8 @@ mod tests {
 
     use super::*;
 
+    const IDLE_MAX: usize = 384;
+
     fn permit(host: &str) -> Permit {
         let rule = document::Rule {
             name: "all".to_owned(),
@@ -271,7 +281,7 @@ mod tests {
             (Method::POST, None, 1, false),
             (Method::PUT, None, 29, true),
         ] {
-            let (pool, permit) = (Pool::default(), permit("a.example"));
+            let (pool, permit) = (Pool::new(IDLE_MAX), permit("a.example"));
             let (pooled, _origin) = connection(&permit);
             let key = Key::new(&permit, None);
             pool.put(key.clone(), pooled, patience.map(seconds));
@@ -283,7 +293,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_has_a_longest_life() {
-        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (pool, permit) = (Pool::new(IDLE_MAX), permit("a.example"));
         let (mut pooled, _origin) = connection(&permit);
         let key = Key::new(&permit, None);
         for _ in 0..14 {
@@ -300,7 +310,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn keys_and_the_pool_have_bounds() {
-        let (pool, one) = (Pool::default(), permit("a.example"));
+        let (pool, one) = (Pool::new(IDLE_MAX), permit("a.example"));
         let mut origins = Vec::new();
         let mut put = |permit: &Permit| {
             let (pooled, origin) = connection(permit);
@@ -325,7 +335,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn other_settings_are_another_connection() {
-        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (pool, permit) = (Pool::new(IDLE_MAX), permit("a.example"));
         let (pooled, _origin) = connection(&permit);
         pool.put(Key::new(&permit, Some(TlsId(1))), pooled, None);
         for tls in [None, Some(TlsId(2))] {
@@ -341,7 +351,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_has_expired_is_closed_without_being_asked_for() {
         use std::io::Read as _;
-        let (pool, permit) = (Pool::default(), permit("a.example"));
+        let (pool, permit) = (Pool::new(IDLE_MAX), permit("a.example"));
         let (pooled, mut origin) = connection(&permit);
         pool.put(Key::new(&permit, None), pooled, None);
         sleep(IDLE_TIME_MAX + SWEEP).await;

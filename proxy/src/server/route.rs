@@ -16,7 +16,7 @@ use super::reason::{Fault, Reason};
 use super::request::Request;
 use crate::auth::{self, Certified, Evidence, Identity};
 use crate::dial::{self, DialError};
-use crate::limits::places::Place;
+use crate::limits::descriptors::Attempt;
 use crate::metrics::OutcomeLabels;
 use crate::resolve::ResolveError;
 use crate::state::InForce;
@@ -25,8 +25,6 @@ use crate::state::InForce;
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most requests that wait for it; past this a source that is in no row is refused at once.
 const WAITING_MAX: usize = 256;
-/// Most attempts to connect at one time beside the first of each request, of the whole process.
-const ATTEMPTS_MAX: usize = 256;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -354,7 +352,7 @@ struct Attempts<'a> {
 
 impl dial::Gate for Attempts<'_> {
     type Refusal = Reason;
-    type Permit = Place;
+    type Permit = Attempt;
 
     fn admit(&self, _: VettedAddr) -> Result<(), Reason> {
         self.server
@@ -363,8 +361,8 @@ impl dial::Gate for Attempts<'_> {
             .map_err(|refused| Fault::from(refused).into())
     }
 
-    fn one_more(&self) -> Option<Place> {
-        self.server.attempts.take(ATTEMPTS_MAX)
+    fn one_more(&self) -> Option<Attempt> {
+        self.server.descriptors.attempt()
     }
 }
 
