@@ -14,6 +14,6 @@ mod x509;
 pub use self::certificate::{Certified, Presented, Verifier};
 pub use self::clients::{ClientTable, Pod};
 pub use self::credential::{Credential, MalformedCredential};
-pub use self::identity::{Evidence, Identity, challenges, identify, refusal};
+pub use self::identity::{Evidence, Identity, Refused, challenges, identify, refusal};
 pub use self::keyring::{Keyring, Keys, Problem};
 pub use self::token::{InvalidToken, Issuer, Subject};

@@ -67,6 +67,12 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The rates alone: whoever is held to other ones is asked again.
+    #[must_use]
+    pub fn rates(&self) -> (Option<u64>, Option<u64>) {
+        (self.requests_per_second, self.client_requests_per_second)
+    }
+
     /// These, with what the policy sets instead.
     #[must_use]
     pub fn with(self, policy: &Policy) -> Self {

@@ -47,7 +47,7 @@ use crate::limits::places::{Destinations, Places};
 use crate::limits::rate::Rates;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
-use crate::state::State;
+use crate::state::{InForce, State};
 use crate::tunnel::Counters;
 use crate::tunnel::live::{Live, TunnelInfo};
 use crate::tunnel::pipe::{PIPES_MAX, Pipes};
@@ -146,10 +146,14 @@ impl Server {
         }
     }
 
-    /// The bounds of a connection or request that begins now.
+    /// The bounds of a connection that begins now, or of the head that it waits for.
     fn limits_in_force(&self) -> Limits {
-        let in_force = self.state.in_force();
-        in_force
+        self.limits_of(&self.state.in_force())
+    }
+
+    /// The bounds that documents set.
+    fn limits_of(&self, documents: &InForce) -> Limits {
+        documents
             .policy()
             .map_or(self.limits, |policy| self.limits.with(policy))
     }

@@ -6,9 +6,12 @@
 //! What a pod *says* and what it *does* differ for a few seconds of every drain: it is announced first (not ready, no
 //! longer an endpoint), and refuses only once that had time to reach every node. [`State::phase`] is what it says,
 //! [`State::admits`] is what it does.
+//!
+//! What every request asks at every step (are these documents still the ones, does this pod still serve) costs one load:
+//! no lock, and nothing is counted.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 
 use egressway_core::acl::{Policy, Wall};
 use egressway_core::wire::document;
@@ -73,7 +76,11 @@ struct Stand {
 #[derive(Debug)]
 pub struct State {
     in_force: watch::Sender<Arc<InForce>>,
+    /// Where the documents in force are; compared, never followed.
+    current: AtomicPtr<InForce>,
     stand: watch::Sender<Stand>,
+    /// The stand as a number, see [`Stand::number`].
+    number: AtomicU8,
     phase: watch::Sender<Phase>,
     load_error: watch::Sender<Option<String>>,
     egress: watch::Sender<Arc<Egress>>,
@@ -85,13 +92,17 @@ impl State {
     /// Nothing loaded, nothing served.
     #[must_use]
     pub fn new() -> Arc<Self> {
+        let in_force = Arc::new(InForce::default());
+        let stand = Stand {
+            egress: Phase::Starting,
+            cell: Drain::Idle,
+            process: Drain::Idle,
+        };
         Arc::new(Self {
-            in_force: watch::Sender::new(Arc::new(InForce::default())),
-            stand: watch::Sender::new(Stand {
-                egress: Phase::Starting,
-                cell: Drain::Idle,
-                process: Drain::Idle,
-            }),
+            current: AtomicPtr::new(Arc::as_ptr(&in_force).cast_mut()),
+            in_force: watch::Sender::new(in_force),
+            number: AtomicU8::new(stand.number()),
+            stand: watch::Sender::new(stand),
             phase: watch::Sender::new(Phase::Starting),
             load_error: watch::Sender::new(None),
             egress: watch::Sender::new(Arc::new(Egress::default())),
@@ -112,11 +123,25 @@ impl State {
         self.in_force.subscribe()
     }
 
+    /// Whether these are the documents in force at this moment. Whoever holds documents and asks this before each step
+    /// that cannot be taken back decides anew only when it has to.
+    #[must_use]
+    pub fn is_current(&self, documents: &Arc<InForce>) -> bool {
+        // What is held cannot be freed, so no other documents can stand at its address.
+        std::ptr::eq(Arc::as_ptr(documents), self.current.load(Ordering::Acquire))
+    }
+
     /// Puts documents in force.
     pub fn set_in_force(&self, in_force: InForce) {
         self.would_denies
             .keep(in_force.policies.iter().map(AsRef::as_ref));
-        self.in_force.send_replace(Arc::new(in_force));
+        let mut documents = Arc::new(in_force);
+        self.in_force.send_modify(|slot| {
+            self.current
+                .store(Arc::as_ptr(&documents).cast_mut(), Ordering::Release);
+            std::mem::swap(slot, &mut documents);
+        });
+        // Those from before end here, if nobody holds them, and not under the lock.
     }
 
     /// What this pod says about itself: its readiness, its report, its metrics.
@@ -130,12 +155,29 @@ impl State {
     /// # Errors
     /// The phase that refuses.
     pub fn admits(&self) -> Result<(), Phase> {
-        let stand = *self.stand.borrow();
-        match stand.egress {
-            _ if stand.drain() == Drain::Refusing => Err(Phase::Draining),
-            Phase::Serving => Ok(()),
-            refusing @ (Phase::Starting | Phase::Quarantined | Phase::Draining) => Err(refusing),
+        if self.number.load(Ordering::Acquire) & REFUSING != 0 {
+            return Err(Phase::Draining);
         }
+        self.lets_out()
+    }
+
+    /// What this pod does with a request that it has let in, or has yet to let in from a connection that was made before
+    /// it began to refuse: a drain lets both come to their end, a wrong egress address does not.
+    ///
+    /// # Errors
+    /// The phase that refuses.
+    pub fn lets_out(&self) -> Result<(), Phase> {
+        match self.number.load(Ordering::Acquire) & EGRESS {
+            SERVING => Ok(()),
+            QUARANTINED => Err(Phase::Quarantined),
+            _ => Err(Phase::Starting),
+        }
+    }
+
+    /// Whether clients had better go elsewhere with their next request: from the announcement of a drain on.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.number.load(Ordering::Acquire) & LEAVING != 0
     }
 
     /// Whether this pod wants new connections: it serves, and it has a policy to serve by.
@@ -172,6 +214,7 @@ impl State {
     fn change(&self, change: impl FnOnce(&mut Stand)) {
         self.stand.send_modify(|stand| {
             change(stand);
+            self.number.store(stand.number(), Ordering::Release);
             let next = stand.phase();
             self.phase.send_if_modified(|phase| {
                 let moved = *phase != next;
@@ -223,7 +266,30 @@ impl State {
     }
 }
 
+/// Bits of a stand's number: what the observer found, whether a drain was announced, whether it refuses.
+const EGRESS: u8 = 0b11;
+const SERVING: u8 = 1;
+const QUARANTINED: u8 = 2;
+const LEAVING: u8 = 0b100;
+const REFUSING: u8 = 0b1000;
+
 impl Stand {
+    /// All that the data path asks about a stand.
+    fn number(self) -> u8 {
+        let egress = match self.egress {
+            Phase::Serving => SERVING,
+            Phase::Quarantined => QUARANTINED,
+            // The observer never finds a drain.
+            Phase::Starting | Phase::Draining => 0,
+        };
+        egress
+            | match self.drain() {
+                Drain::Idle => 0,
+                Drain::Announced => LEAVING,
+                Drain::Refusing => LEAVING | REFUSING,
+            }
+    }
+
     fn drain(self) -> Drain {
         self.cell.max(self.process)
     }
@@ -294,6 +360,42 @@ mod tests {
         );
         state.drain_cell(Drain::Idle);
         assert_eq!(state.phase(), Phase::Quarantined);
+    }
+
+    #[test]
+    fn what_was_let_in_is_let_out_through_a_drain_and_never_in_quarantine() {
+        let state = State::new();
+        assert_eq!(
+            (state.lets_out(), state.is_leaving()),
+            (Err(Phase::Starting), false)
+        );
+        state.set_phase(Phase::Serving);
+        assert_eq!((state.lets_out(), state.is_leaving()), (Ok(()), false));
+        for drain in [Drain::Announced, Drain::Refusing] {
+            state.drain_cell(drain);
+            assert_eq!(
+                (state.lets_out(), state.is_leaving()),
+                (Ok(()), true),
+                "{drain:?}"
+            );
+        }
+        state.set_phase(Phase::Quarantined);
+        assert_eq!(state.lets_out(), Err(Phase::Quarantined));
+        state.drain_cell(Drain::Idle);
+        assert_eq!(
+            (state.admits(), state.lets_out(), state.is_leaving()),
+            (Err(Phase::Quarantined), Err(Phase::Quarantined), false)
+        );
+    }
+
+    #[test]
+    fn documents_are_current_until_others_are_in_force() {
+        let state = State::new();
+        let before = state.in_force();
+        assert!(state.is_current(&before));
+        state.set_in_force(InForce::default());
+        assert!(!state.is_current(&before), "alike, and yet others");
+        assert!(state.is_current(&state.in_force()));
     }
 
     #[test]

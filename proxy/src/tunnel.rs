@@ -152,20 +152,22 @@ enum Woken {
     Time,
 }
 
-/// Relays until the end. `permitted` is asked again whenever documents change.
+/// Relays until the end. `permitted` is asked again whenever documents change, before another byte moves.
 pub async fn run(
     client: Side,
     origin: Side,
     cuts: Cuts,
     means: Means<'_>,
-    permitted: impl Fn(&InForce) -> bool,
+    mut permitted: impl FnMut(&Arc<InForce>) -> bool,
 ) -> Outcome {
     let Cuts {
         idle,
         deadline,
-        mut in_force,
+        in_force: mut changes,
         kill,
     } = cuts;
+    // One to be woken by, one to look at between two writes, which takes no lock.
+    let mut in_force = changes.clone();
     let mut relay = Relay::new(client, origin, means);
     let wake_at = |idle_at: Instant| deadline.map_or(idle_at, |deadline| deadline.min(idle_at));
     // Made once and not at each event: arming a timer and waiting in a list take locks.
@@ -173,9 +175,11 @@ pub async fn run(
     let mut timer = pin!(sleep_until(wake_at(relay.moved_at + idle)));
     let end = loop {
         let woken = {
-            let mut changed = pin!(in_force.changed());
+            let mut changed = pin!(changes.changed());
+            // Without its sender nothing can be permitted any more, and `changed` says so.
+            let are_current = || in_force.has_changed().is_ok_and(|changed| !changed);
             poll_fn(|cx| {
-                if let Poll::Ready(end) = relay.poll(cx) {
+                if let Poll::Ready(end) = relay.poll(cx, &are_current) {
                     return Poll::Ready(Woken::Ended(end));
                 }
                 if killed.as_mut().poll(cx).is_ready() {
@@ -194,7 +198,8 @@ pub async fn run(
         match woken {
             Woken::Ended(end) => break end,
             Woken::Documents => {
-                if !permitted(&in_force.borrow_and_update()) {
+                let documents = Arc::clone(&in_force.borrow_and_update());
+                if !permitted(&documents) {
                     break End::PolicyRevoked;
                 }
             }
@@ -243,7 +248,8 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+    /// Moves bytes both ways while the documents are those that permit it.
+    fn poll(&mut self, cx: &mut Context<'_>, are_current: &impl Fn() -> bool) -> Poll<End> {
         let before = (self.up.progress(), self.down.progress());
         let Means {
             counters,
@@ -258,6 +264,7 @@ impl<'a> Relay<'a> {
             last,
             &counters.sent,
             pipes,
+            are_current,
         );
         let last = self.up.finished();
         let down = self.down.poll(
@@ -267,6 +274,7 @@ impl<'a> Relay<'a> {
             last,
             &counters.received,
             pipes,
+            are_current,
         );
         if (self.up.progress(), self.down.progress()) != before {
             self.moved_at = Instant::now();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use egressway_core::acl::{Caller, Deny, Policy, Wall};
-use egressway_core::wire::document::{Auth, ClientAuth};
+use egressway_core::wire::document::Auth;
 use egressway_core::wire::names::token_audience;
 
 use super::clients::{ClientTable, Pod};
@@ -109,22 +109,75 @@ fn verify(
     }
 }
 
-/// What a caller is told that the policy does not admit.
+/// What is asked about a request that is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused<'a> {
+    /// The policy, and what stands above it.
+    pub policy: &'a Policy,
+    /// The pool's caps.
+    pub wall: &'a Wall,
+    /// The client pods.
+    pub table: &'a ClientTable,
+    /// Where it comes from.
+    pub ip: IpAddr,
+    /// Who asked, as far as is known.
+    pub identity: &'a Identity,
+    /// What was presented.
+    pub credential: &'a Credential,
+}
+
+/// What a client is told whose request is refused for the reason `deny`: a challenge (407) where a credential could
+/// change the verdict, else the verdict (403).
 ///
-/// 407 asks for a credential, so it is only said where one is what is missing: every client needs one, and at least
-/// one of them is sent in a request. Whoever comes as the wrong pod with the right password is not asked again.
+/// Whom nothing admits is challenged where a credential of some client would admit it, whatever it asks for: strangers
+/// learn nothing about rules. Whom the policy admits without a credential is challenged where `permits` says that the
+/// clients of a credential would be let through. Whoever presented one that holds is not asked again: it would send the
+/// same, as would whoever comes as the wrong pod with the right password.
 #[must_use]
-pub fn refusal(policy: &Policy, wall: &Wall, identity: &Identity, credential: &Credential) -> Deny {
-    let clients = policy.clients();
-    let demanded =
-        wall.caps.client_auth() == ClientAuth::Required || clients.iter().all(|client| client.auth.is_some());
-    if !demanded || challenges(policy).is_empty() || identity.credential_holds {
-        Deny::ClientUnknown
-    } else if credential.is_some() {
-        Deny::CredentialsInvalid
-    } else {
-        Deny::CredentialsMissing
+pub fn refusal(refused: Refused<'_>, deny: Deny, permits: impl FnOnce(Caller) -> bool) -> Deny {
+    let Refused {
+        policy,
+        wall,
+        identity,
+        ..
+    } = refused;
+    let admitted = policy.admits(wall, identity.caller).is_ok();
+    let challenged = !identity.credential_holds && {
+        let caller = with_credentials(refused);
+        caller != identity.caller
+            && if admitted {
+                permits(caller)
+            } else {
+                policy.admits(wall, caller).is_ok()
+            }
+    };
+    match (challenged, admitted) {
+        (true, _) if refused.credential.is_some() => Deny::CredentialsInvalid,
+        (true, _) => Deny::CredentialsMissing,
+        // Suspended is suspended, whoever asks.
+        (false, false) if matches!(deny, Deny::CredentialsMissing) => Deny::ClientUnknown,
+        (false, _) => deny,
     }
+}
+
+/// Who the source could be besides: every client that takes a credential from where it is. A source that is in no row
+/// may be in the next table.
+fn with_credentials(refused: Refused<'_>) -> Caller {
+    let Refused {
+        policy,
+        table,
+        ip,
+        identity,
+        ..
+    } = refused;
+    let pod = table.pod(policy, ip);
+    let may_be = policy.clients().iter().filter(|client| {
+        let sends = matches!(client.auth, Some(Auth::Passwords(_) | Auth::ServiceAccounts(_)));
+        let stands = !client.pods || pod.is_none_or(|pod| pod.clients.contains(&client.name));
+        sends && stands
+    });
+    let names = may_be.map(|client| client.name.as_str());
+    policy.caller(policy.names_of(identity.caller).chain(names))
 }
 
 /// The values of `Proxy-Authenticate`: one for each way in which a client of the policy can answer.

@@ -35,10 +35,10 @@ pub trait Gate {
     ///
     /// # Errors
     /// Why not.
-    fn admit(&self, address: VettedAddr) -> Result<(), Self::Refusal>;
+    fn admit(&mut self, address: VettedAddr) -> Result<(), Self::Refusal>;
 
     /// A descriptor for an attempt beside those that run already. The first attempt's is the request's own.
-    fn one_more(&self) -> Option<Self::Permit>;
+    fn one_more(&mut self) -> Option<Self::Permit>;
 }
 
 /// Why no address took the connection.
@@ -71,7 +71,7 @@ struct Attempt<P> {
 pub async fn dial_first<G: Gate>(
     addresses: &[VettedAddr],
     limit: Duration,
-    gate: &G,
+    gate: &mut G,
 ) -> Result<(TcpStream, VettedAddr), DialError<G::Refusal>> {
     let deadline = Instant::now() + limit;
     let dialled = async {
@@ -91,7 +91,7 @@ pub async fn dial_first<G: Gate>(
 async fn race<G: Gate>(
     mut waiting: VecDeque<VettedAddr>,
     head_start: Duration,
-    gate: &G,
+    gate: &mut G,
 ) -> Result<(TcpStream, VettedAddr), DialError<G::Refusal>> {
     let mut running: Vec<Attempt<G::Permit>> = Vec::new();
     let mut failure = DialError::Io(io::ErrorKind::AddrNotAvailable.into());
@@ -149,7 +149,7 @@ async fn race<G: Gate>(
 /// where there is no permit. Or when that one will have had its time.
 fn place<G: Gate>(
     running: &mut Vec<Attempt<G::Permit>>,
-    gate: &G,
+    gate: &mut G,
     now: Instant,
 ) -> Result<Option<G::Permit>, Instant> {
     let Some(oldest) = running.first() else {

@@ -25,6 +25,12 @@ impl Places {
         let taken = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         taken.ok().map(|_| Place(Arc::clone(&self.0)))
     }
+
+    /// Whether those that are taken are no more than `max`.
+    #[must_use]
+    pub fn fits(&self, max: usize) -> bool {
+        self.0.load(Ordering::Relaxed) <= max
+    }
 }
 
 impl Drop for Place {
@@ -96,6 +102,7 @@ mod tests {
         let places = Places::default();
         let held: Vec<_> = (0..3).map(|_| places.take(3).unwrap()).collect();
         assert!(places.take(3).is_none() && places.take(1).is_none());
+        assert!(places.fits(3) && !places.fits(2));
         let more = places.take(4);
         assert!(more.is_some());
         drop(held);

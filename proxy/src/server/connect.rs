@@ -3,7 +3,7 @@
 //! The target alone decides; a Host field is checked for form and never read (RFC 9112, 3.2.2). Bytes that came with
 //! the head go to the origin first.
 
-use egressway_core::acl::Target;
+use egressway_core::acl::{Target, VettedAddr};
 use tokio::io::AsyncWriteExt as _;
 
 use super::Server;
@@ -11,7 +11,7 @@ use super::connection::{Connection, Tunnel};
 use super::head::{Framing, Head};
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
-use super::route::Routed;
+use super::route::{Decided, Routed, What};
 use super::sni::SniCheck;
 use crate::tunnel::{End, Side};
 
@@ -26,19 +26,19 @@ impl Connection {
         mut request: Request,
         head: &Head,
     ) -> Option<Box<Tunnel>> {
-        let routed = match target(head) {
-            Ok(target) => {
-                server
-                    .route(&mut request, self.certified.as_deref_mut(), target)
-                    .await
+        let target = match target(head) {
+            Ok(target) => target,
+            Err(reason) => {
+                self.refuse(server, request, reason).await;
+                return None;
             }
-            Err(reason) => Err(reason),
         };
+        let what = What::tunnel(&target);
+        let routed = server
+            .route(&mut request, self.certified.as_deref_mut(), &what)
+            .await;
         match routed {
-            Ok(routed) => {
-                let sni = routed.permit.settings().sni.into();
-                self.established(server, request, routed, sni).await
-            }
+            Ok(routed) => self.established(server, request, &what, routed).await,
             Err(reason) => {
                 self.refuse(server, request, reason).await;
                 None
@@ -50,8 +50,8 @@ impl Connection {
         mut self,
         server: &Server,
         mut request: Request,
+        what: &What<'_>,
         routed: Routed,
-        sni: SniCheck,
     ) -> Option<Box<Tunnel>> {
         let ending = |end, status| Ending {
             end,
@@ -68,24 +68,63 @@ impl Connection {
             request.served(server, ending(End::ClientReset, None));
             return None;
         }
-        let (host, patience) = (routed.permit.target().host(), request.limits.head_time);
-        if !sni
-            .passes(&mut self.stream, &mut self.buffer, host, patience)
+        let Routed {
+            stream,
+            mut decided,
+            address,
+        } = routed;
+        if let Err(end) = self
+            .may_begin(server, &mut request, what, &mut decided, address)
             .await
         {
             // A socket that is gone already cannot be reset any more.
             let _ = self.stream.set_zero_linger();
-            request.served(server, ending(End::SniMismatch, Some(200)));
+            request.served(server, ending(end, Some(200)));
             return None;
         }
         Some(Box::new(Tunnel {
             client: Side::new(self.stream, &self.buffer),
-            origin: Side::new(routed.stream, &[]),
+            origin: Side::new(stream, &[]),
             request,
-            target: routed.permit.target().clone(),
-            address: routed.address,
+            target: what.target.clone(),
+            address,
             status: 200,
         }))
+    }
+
+    /// Whether the first byte may go: the hello names the target where the rule demands it, and what was decided still
+    /// holds when it does. A client takes its time for a hello.
+    async fn may_begin(
+        &mut self,
+        server: &Server,
+        request: &mut Request,
+        what: &What<'_>,
+        decided: &mut Decided,
+        address: VettedAddr,
+    ) -> Result<(), End> {
+        let mut passed = SniCheck::Off;
+        loop {
+            let sni = SniCheck::from(decided.permit.settings().sni);
+            if sni != passed {
+                let patience = request.limits.head_time;
+                let passes = sni.passes(
+                    &mut self.stream,
+                    &mut self.buffer,
+                    decided.permit.target().host(),
+                    patience,
+                );
+                if !passes.await {
+                    return Err(End::SniMismatch);
+                }
+                passed = sni;
+            }
+            let certified = self.certified.as_deref_mut();
+            let held = server.holds(request, certified, what, decided, address);
+            held.map_err(|_| End::PolicyRevoked)?;
+            if SniCheck::from(decided.permit.settings().sni) == passed {
+                return Ok(());
+            }
+        }
     }
 }
 

@@ -102,11 +102,12 @@ impl Tunnel {
             status,
         } = unboxed(self);
         let mut in_force = server.state.watch_in_force();
-        let decided_by = request.decided_by.take();
-        if decided_by.is_none_or(|documents| !Arc::ptr_eq(&documents, &in_force.borrow())) {
-            // They changed while the name was looked up and the destination dialled: the tunnel is held to these.
+        if !server.state.is_current(&request.documents) {
+            // They changed since it was decided: asked before the first byte.
             in_force.mark_changed();
         }
+        // What was proved is not proved again, and a tunnel is open for hours.
+        request.credential = Credential::None;
         let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
         let listed = server.live.list(Open {
             id: request.id,
@@ -128,7 +129,8 @@ impl Tunnel {
             meter: &open.meter,
             pipes: &server.pipes,
         };
-        let permitted = |in_force: &InForce| request.still_permitted(in_force, open.address);
+        // It keeps the newest documents alive, never old ones.
+        let permitted = |documents: &Arc<InForce>| request.goes_on(documents, open.address);
         let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
         let ending = Ending {
             end: outcome.end,

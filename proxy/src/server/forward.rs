@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use egressway_core::acl::{Target, VettedAddr};
-use futures::FutureExt as _;
 use http::Method;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
@@ -26,10 +25,10 @@ use super::hop;
 use super::origin::Origin;
 use super::pool::{Key, Pooled};
 use super::reason::{Fault, Reason};
-use super::relay::{Exchange, Outcome};
+use super::relay::{Exchange, Gate, Outcome};
 use super::request::{Ending, Request};
-use super::route::Decided;
-use super::terms::failure;
+use super::route::{Decided, What};
+use super::terms::{Signed, Terms, failure};
 use crate::state::InForce;
 use crate::tunnel::{End, Side};
 
@@ -47,51 +46,36 @@ impl Connection {
         if head.method == Method::OPTIONS && outgoing.forwards == Some(0) {
             return self.options(server, request, outgoing.target).await;
         }
-        // Watched from before the decision, so that no change between the two is missed.
-        let in_force = server.state.watch_in_force();
         let what = outgoing.what();
         let decided = server
-            .decide(&mut request, self.certified.as_deref_mut(), what)
+            .decide(&mut request, self.certified.as_deref_mut(), &what)
             .await;
-        let permitted = decided.and_then(|Decided { permit, tls }| {
-            let terms = server.terms(&mut request, &permit, tls)?;
-            Ok((permit, terms))
-        });
-        let (permit, terms) = match permitted {
-            Ok(permitted) => permitted,
+        let mut decided = match decided {
+            Ok(decided) => decided,
             Err(reason) => return Next::Refused(Box::new(request), reason),
         };
-        let (kill, deadline) = (self.kill.clone(), request.deadline());
-        let signed = tokio::select! {
-            biased;
-            signed = terms.sign(server, self, &head, &mut request) => signed,
-            () = kill.cancelled() => Err(NotHeld::Ended(End::Killed)),
-            () = passed(deadline) => Err(NotHeld::Ended(End::Lifetime)),
-        };
-        let signed = match signed {
-            Ok(signed) => signed,
-            Err(NotHeld::Refused(fault)) => return Next::Refused(Box::new(request), fault.into()),
-            Err(NotHeld::Ended(end)) => {
-                let ending = Ending {
-                    end,
-                    status: None,
-                    sent: 0,
-                    received: 0,
-                };
-                request.served(server, ending);
-                let _ = self.stream.set_zero_linger();
-                return Next::Ended;
+        let mut signed = None;
+        let (outcome, mut pooled) = loop {
+            match self
+                .attempt(server, &mut request, &outgoing, &what, &mut decided, &mut signed)
+                .await
+            {
+                Ok(ended) => break ended,
+                // Nothing of it was sent.
+                Err(Stop::Outdated) => {}
+                Err(Stop::Refused(reason)) => return Next::Refused(Box::new(request), reason),
+                Err(Stop::Ended(end)) => {
+                    let ending = Ending {
+                        end,
+                        status: None,
+                        sent: 0,
+                        received: 0,
+                    };
+                    request.served(server, ending);
+                    let _ = self.stream.set_zero_linger();
+                    return Next::Ended;
+                }
             }
-        };
-        let sending = Sending {
-            outgoing: &outgoing,
-            permit: &permit,
-            terms: &terms,
-            signed: signed.as_ref(),
-        };
-        let (outcome, mut pooled) = match self.exchange(server, &mut request, &sending, in_force).await {
-            Ok(ended) => ended,
-            Err(reason) => return Next::Refused(Box::new(request), reason),
         };
         match outcome {
             Outcome::Refused(reason) => Next::Refused(Box::new(request), reason),
@@ -104,11 +88,13 @@ impl Connection {
             } => {
                 request.served(server, ending);
                 if let Some(patience) = keeps_origin {
-                    let key = Key::new(&permit, terms.tls_id());
+                    let key = Key::new(&decided.permit, pooled.tls);
                     server.pool.put(key, pooled, patience);
                 } else if ending.end == End::Completed {
-                    // What was cut short gets none: it must not look as if it had ended.
                     pooled.origin.farewell();
+                } else {
+                    // What was cut short must not look as if it had ended, and no more of it goes out.
+                    pooled.origin.reset();
                 }
                 match (ending.end, keep_alive) {
                     (End::Completed, true) => Next::KeepAlive,
@@ -123,47 +109,104 @@ impl Connection {
             Outcome::Upgraded { early } => Next::Tunnel(Box::new(Upgraded {
                 origin: Side::new(pooled.origin.into_stream(), &early),
                 request,
-                target: permit.target().clone(),
+                target: decided.permit.target().clone(),
                 address: pooled.address,
             })),
         }
     }
 
+    /// One way through, on the terms of what is decided now: holds and signs the body, then exchanges.
+    async fn attempt(
+        &mut self,
+        server: &Server,
+        request: &mut Request,
+        outgoing: &Outgoing<'_>,
+        what: &What<'_>,
+        decided: &mut Decided,
+        signed: &mut Option<Signed>,
+    ) -> Result<(Outcome, Pooled), Stop> {
+        decided.anew = false;
+        let terms = server.terms(request, &decided.permit, decided.tls)?;
+        let (kill, deadline) = (self.kill.clone(), request.deadline());
+        *signed = tokio::select! {
+            biased;
+            signed = terms.sign(server, self, outgoing.head, request, signed.take()) => signed,
+            () = kill.cancelled() => Err(NotHeld::Ended(End::Killed)),
+            () = passed(deadline) => Err(NotHeld::Ended(End::Lifetime)),
+        }
+        .map_err(|not_held| match not_held {
+            NotHeld::Refused(fault) => Stop::Refused(fault.into()),
+            NotHeld::Ended(end) => Stop::Ended(end),
+        })?;
+        if signed.is_some() {
+            // A body takes its time to be held, and a signature its own.
+            server.renew(request, self.certified.as_deref_mut(), what, decided)?;
+            terms.hold(server, request, decided)?;
+        }
+        self.exchange(server, request, outgoing, what, decided, &terms, signed.as_ref())
+            .await
+    }
+
     /// The exchange, over a connection that waits for one or over a new one; over a second one where the first turns
     /// out to have been closed.
+    #[expect(clippy::too_many_arguments, reason = "all that was decided about one request")]
     async fn exchange(
         &mut self,
         server: &Server,
         request: &mut Request,
-        sending: &Sending<'_>,
-        in_force: watch::Receiver<Arc<InForce>>,
-    ) -> Result<(Outcome, Pooled), Reason> {
+        outgoing: &Outgoing<'_>,
+        what: &What<'_>,
+        decided: &mut Decided,
+        terms: &Terms,
+        signed: Option<&Signed>,
+    ) -> Result<(Outcome, Pooled), Stop> {
         let _active = server.state.track();
-        let (outgoing, permit, head) = (sending.outgoing, sending.permit, sending.outgoing.head);
-        let mut upload = sending.flow(&server.name);
-        let key = Key::new(permit, sending.terms.tls_id());
-        let mut waiting = server.pool.take(&key, permit, &head.method);
+        let head = outgoing.head;
+        let sending = Sending {
+            outgoing,
+            permit: &decided.permit,
+            terms,
+            signed,
+        };
+        let (mut upload, scheme) = (sending.flow(&server.name), sending.scheme());
+        let key = Key::new(&decided.permit, terms.tls_id());
+        let mut waiting = server.pool.take(&key, &decided.permit, &head.method);
         loop {
             let reused = waiting.is_some();
+            let mut still = |request: &mut Request, decided: &mut Decided, address: VettedAddr| {
+                let certified = self.certified.as_deref_mut();
+                server.renew(request, certified, what, decided)?;
+                terms.hold(server, request, decided)?;
+                if decided.anew && vetted_otherwise(decided, address)? {
+                    return Err(Stop::Outdated);
+                }
+                Ok(())
+            };
             let mut pooled = match waiting.take() {
                 Some(pooled) => pooled,
                 None => {
-                    let (stream, address) = server.connect(request, permit).await?;
+                    let (stream, address) = server.connect(request, decided, &mut still).await?;
                     let born = Instant::now();
-                    let origin = match sending.terms.connector() {
+                    let origin = match terms.connector() {
                         None => Origin::from(stream),
-                        Some(connector) => server.handshake(request, permit, connector, stream).await?,
+                        Some(connector) => {
+                            server
+                                .handshake(request, &decided.permit, connector, stream)
+                                .await?
+                        }
                     };
                     Pooled {
                         origin,
                         address,
                         born,
+                        tls: terms.tls_id(),
                     }
                 }
             };
-            server.reach(request, permit, pooled.address)?;
+            still(request, decided, pooled.address)?;
+            server.reach(request, &decided.permit, pooled.address)?;
             request.tls = pooled.origin.tls_session();
-            request.signature = sending.scheme();
+            request.signature = scheme;
             let exchange = Exchange {
                 server,
                 head,
@@ -172,21 +215,25 @@ impl Connection {
                 idle: request.limits.idle,
                 response_bytes_max: request.limits.response_bytes_max,
             };
+            // Watched before the first look at them, so that no change is missed.
+            let changes = server.state.watch_in_force();
             let outcome = {
-                let mut cut = pin!(cut(self.kill.clone(), in_force.clone(), request, pooled.address));
-                // A body takes its time to be held; documents may have changed before anything is sent.
-                let ended = sending.signed.and_then(|_| cut.as_mut().now_or_never());
-                match ended {
-                    Some(end) => Outcome::cut(end),
-                    None => exchange.run(self, &mut pooled.origin, &mut upload, cut).await,
-                }
+                let cut = pin!(cut(self.kill.clone(), changes, request.deadline()));
+                let mut gate = Gate {
+                    server,
+                    request,
+                    address: pooled.address,
+                };
+                exchange
+                    .run(self, &mut pooled.origin, &mut upload, &mut gate, cut)
+                    .await
             };
             match outcome {
                 Outcome::Stale if reused => upload.rewind(),
                 Outcome::Refused(Reason::Fault(Fault::UpstreamClosed))
                     if let Some(failed) = pooled.origin.tls_failure() =>
                 {
-                    return Err(failure(request, failed.clone()));
+                    return Err(failure(request, failed.clone()).into());
                 }
                 outcome => return Ok((outcome, pooled)),
             }
@@ -194,7 +241,7 @@ impl Connection {
     }
 
     async fn options(&mut self, server: &Server, mut request: Request, target: Target) -> Next {
-        let greeted = server.greet(&mut request, self.certified.as_deref_mut(), target);
+        let greeted = server.greet(&mut request, self.certified.as_deref_mut(), &target);
         if let Err(reason) = greeted.await {
             return Next::Refused(Box::new(request), reason);
         }
@@ -213,22 +260,57 @@ impl Connection {
     }
 }
 
-/// What ends a request that is under way: the pod's end, or documents that no longer permit it.
+/// Why a request does not go out as it was decided.
+#[derive(Debug)]
+enum Stop {
+    /// It is refused.
+    Refused(Reason),
+    /// It cannot be answered any more.
+    Ended(End),
+    /// Documents changed while it waited, and by the new ones it goes elsewhere or on other terms: it begins again, from
+    /// what is decided now.
+    Outdated,
+}
+
+impl From<Reason> for Stop {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
+/// Whether what was decided leads to another port; it may lead to this address nowhere.
+fn vetted_otherwise(decided: &Decided, address: VettedAddr) -> Result<bool, Reason> {
+    let vetted = decided.permit.vet(address.socket_addr().ip())?;
+    Ok(vetted != address)
+}
+
+impl Terms {
+    /// Whether these are still the terms of what was decided; free where nothing was decided anew.
+    fn hold(&self, server: &Server, request: &mut Request, decided: &Decided) -> Result<(), Stop> {
+        if !decided.anew || server.terms(request, &decided.permit, decided.tls)?.are(self) {
+            Ok(())
+        } else {
+            Err(Stop::Outdated)
+        }
+    }
+}
+
+/// What wakes a request that is under way, and what ends it in any case: the pod's end, or its own time. What documents
+/// say is asked by [`Gate`], before a byte moves.
 async fn cut(
     kill: CancellationToken,
-    mut in_force: watch::Receiver<Arc<InForce>>,
-    request: &Request,
-    address: VettedAddr,
+    mut changes: watch::Receiver<Arc<InForce>>,
+    deadline: Option<Instant>,
 ) -> End {
-    let mut lifetime = pin!(passed(request.deadline()));
+    let mut lifetime = pin!(passed(deadline));
     loop {
         tokio::select! {
             biased;
             () = kill.cancelled() => return End::Killed,
             () = &mut lifetime => return End::Lifetime,
-            changed = in_force.changed() => {
+            changed = changes.changed() => {
                 // The sender lives as long as the process's state.
-                if changed.is_err() || !request.still_permitted(&in_force.borrow_and_update(), address) {
+                if changed.is_err() {
                     return End::PolicyRevoked;
                 }
             }

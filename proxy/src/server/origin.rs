@@ -82,6 +82,16 @@ impl Origin {
         }
     }
 
+    /// Makes closing a reset: what the kernel still holds for the origin does not go out any more.
+    pub(super) fn reset(&self) {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.socket(),
+        };
+        // A socket that is gone already cannot be reset any more.
+        let _ = socket.set_zero_linger();
+    }
+
     /// Before a connection is let go whose exchanges all came to their end.
     pub(super) fn farewell(&mut self) {
         match self {

@@ -74,6 +74,8 @@ pub(super) struct Pooled {
     pub(super) address: VettedAddr,
     /// When it was dialled.
     pub(super) born: Instant,
+    /// Which TLS settings it was opened with.
+    pub(super) tls: Option<TlsId>,
 }
 
 #[derive(Debug)]
@@ -262,6 +264,7 @@ mod tests {
             origin: Origin::from(TcpStream::from_std(stream).unwrap()),
             address: permit.vet("127.0.0.1".parse().unwrap()).unwrap(),
             born: Instant::now(),
+            tls: None,
         };
         (pooled, listener.accept().unwrap().0)
     }

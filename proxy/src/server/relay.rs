@@ -13,6 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use egressway_core::acl::VettedAddr;
 use tokio::time::Instant;
 
 use self::answer::{Answer, Finish, Rules};
@@ -24,7 +25,8 @@ use super::connection::Connection;
 use super::head::Head;
 use super::origin::Origin;
 use super::reason::{Fault, Reason};
-use super::request::Ending;
+use super::request::{Ending, Request};
+use crate::auth::Certified;
 use crate::tunnel::End;
 
 /// What an exchange needs besides its streams.
@@ -61,18 +63,29 @@ pub(super) enum Outcome {
     Upgraded { early: BytesMut },
 }
 
-impl Outcome {
-    /// It ended before anything was sent.
-    pub(super) fn cut(end: End) -> Self {
-        Self::Done {
-            ending: Ending {
-                end,
-                status: None,
-                sent: 0,
-                received: 0,
-            },
-            keep_alive: false,
-            keeps_origin: None,
+/// Whether documents let a request go on that is under way.
+#[derive(Debug)]
+pub(super) struct Gate<'a> {
+    pub(super) server: &'a Server,
+    pub(super) request: &'a mut Request,
+    /// Where it goes.
+    pub(super) address: VettedAddr,
+}
+
+impl Gate<'_> {
+    /// Whether nothing changed since it was asked last.
+    fn stands(&self) -> bool {
+        self.server.state.is_current(&self.request.documents)
+    }
+
+    /// Asks the documents in force.
+    #[cold]
+    fn opens(&mut self, certified: Option<&mut Certified>, upload: Upload) -> bool {
+        let documents = self.server.state.in_force();
+        match upload {
+            Upload::Running => self.request.goes_on_proved(&documents, certified, self.address),
+            // Nothing more of the client's goes out.
+            Upload::Done | Upload::Abandoned => self.request.goes_on(&documents, self.address),
         }
     }
 }
@@ -96,12 +109,14 @@ enum Event {
 }
 
 impl Exchange<'_> {
-    /// Sends a request that begins with what waits in `upload`, and passes the answer on. `cut` ends it early.
+    /// Sends a request that begins with what waits in `upload`, and passes the answer on, while the gate is open. `cut` ends
+    /// it early, and wakes it when documents change.
     pub(super) async fn run(
         &self,
         client: &mut Connection,
         origin: &mut Origin,
         upload: &mut Flow,
+        gate: &mut Gate<'_>,
         mut cut: Pin<&mut impl Future<Output = End>>,
     ) -> Outcome {
         let mut answer = Answer::new();
@@ -110,8 +125,18 @@ impl Exchange<'_> {
         let mut moved = (upload.progress, 0);
         let mut moved_at = Instant::now();
         let event = poll_fn(|cx| {
-            if let Poll::Ready(event) = self.poll(cx, client, origin, upload, &mut state, &mut answer) {
-                return Poll::Ready(event);
+            loop {
+                if !gate.stands() && !gate.opens(client.certified.as_deref_mut(), state) {
+                    return Poll::Ready(Event::Cut(End::PolicyRevoked));
+                }
+                let may_send = || gate.stands();
+                let moved = self.poll(cx, client, origin, upload, &mut state, &mut answer, &may_send);
+                if moved.is_ready() {
+                    return moved;
+                }
+                if gate.stands() {
+                    break;
+                }
             }
             // A client that is still read from is heard of by that.
             if state != Upload::Running
@@ -136,6 +161,7 @@ impl Exchange<'_> {
         self.outcome(event, upload, state, answer)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "both directions at once")]
     fn poll(
         &self,
         cx: &mut Context<'_>,
@@ -144,10 +170,12 @@ impl Exchange<'_> {
         upload: &mut Flow,
         state: &mut Upload,
         answer: &mut Answer,
+        may_send: &impl Fn() -> bool,
     ) -> Poll<Event> {
         if *state == Upload::Running {
             let (stream, buffer) = (&mut client.stream, &mut client.buffer);
-            match upload.poll(cx, buffer, stream, &mut origin.stream(), Some(&self.head.fields)) {
+            let fields = Some(&self.head.fields);
+            match upload.poll(cx, buffer, stream, &mut origin.stream(), fields, may_send) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *state = Upload::Done,
                 Poll::Ready(Err(Broken::Receiver)) => *state = Upload::Abandoned,

@@ -15,7 +15,7 @@ use super::listener::Source;
 use super::reason::{Fault, Reason, Unopened};
 use super::reply::{Refusal, WithBody};
 use crate::access_log::{Entry, Session};
-use crate::auth::Credential;
+use crate::auth::{self, Certified, Credential, Evidence, Identity};
 use crate::limits::Limits;
 use crate::limits::places::{Destination, Place};
 use crate::metrics::{ErrorLabels, RequestLabels};
@@ -30,15 +30,16 @@ pub(super) struct Request {
     /// The load balancer that named the client.
     balancer: Option<SocketAddr>,
     started: Instant,
-    /// The bounds that it is held to: those in force when it began.
+    /// The documents that decide about it, all of them of one moment: those in force when it began, and later ones from
+    /// the decision on that was made by them.
+    pub(super) documents: Arc<InForce>,
+    /// The bounds that it is held to: those of its documents.
     pub(super) limits: Limits,
-    /// What the client presented; dropped once it was looked at.
+    /// What the client presented; a tunnel drops it once it is open.
     pub(super) credential: Credential,
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
     pub(super) policy: Option<Arc<Policy>>,
-    /// The documents that decided; not kept by what is open for hours.
-    pub(super) decided_by: Option<Arc<InForce>>,
     /// The path of a forwarded request, for rules; never logged.
     pub(super) path: Option<Box<str>>,
     /// The clients of the policy that it comes from.
@@ -75,17 +76,18 @@ pub(super) struct Ending {
 
 impl Request {
     pub(super) fn new(server: &Server, source: Source) -> Self {
+        let documents = server.state.in_force();
         Self {
             id: server.ids.next(),
             client: source.client,
             balancer: source.balancer,
             started: Instant::now(),
-            limits: server.limits_in_force(),
+            limits: server.limits_of(&documents),
+            documents,
             credential: Credential::None,
             method: None,
             target: None,
             policy: None,
-            decided_by: None,
             path: None,
             caller: Caller::UNKNOWN,
             client_pod: None,
@@ -101,6 +103,17 @@ impl Request {
             signature: None,
             detail: None,
         }
+    }
+
+    /// Notes who asks, and of what policy.
+    pub(super) fn recognised(&mut self, identity: &Identity) -> Result<(), Fault> {
+        let documents = &self.documents;
+        let policy = documents.policy().ok_or(Fault::NoPolicy)?;
+        self.mode = documents.wall.caps.mode(policy.mode());
+        self.policy = Some(Arc::clone(policy));
+        self.caller = identity.caller;
+        self.client_pod.clone_from(&identity.pod);
+        Ok(())
     }
 
     /// Notes what permitted.
@@ -127,18 +140,57 @@ impl Request {
             .and_then(|lifetime| self.started.checked_add(lifetime))
     }
 
-    /// Whether documents let it go on once it is open: the same caller, the same request, the very address that it
-    /// leads to.
-    pub(super) fn still_permitted(&self, in_force: &InForce, address: VettedAddr) -> bool {
-        let (Some(target), Some(before), Some(now)) = (&self.target, &self.policy, in_force.policy()) else {
+    /// Is decided about by these documents from now on.
+    pub(super) fn follow(&mut self, server: &Server, documents: Arc<InForce>) {
+        self.limits = server.limits_of(&documents);
+        self.documents = documents;
+    }
+
+    /// Whether documents, which it follows from now on, let it go on once it is open: the same caller, the same request,
+    /// the very address that it leads to. What was proved when it began is not proved again.
+    pub(super) fn goes_on(&mut self, documents: &Arc<InForce>, address: VettedAddr) -> bool {
+        self.documents = Arc::clone(documents);
+        let (Some(before), Some(now)) = (&self.policy, documents.policy()) else {
             return false;
         };
-        let ask = Ask::tunnel(target.clone()).by(now.caller(before.names_of(self.caller)));
+        self.still_permits(now, now.caller(before.names_of(self.caller)), address)
+    }
+
+    /// The same while the client still sends: a credential, a certificate or a row of the pod table that has gone stops
+    /// the rest of its request.
+    pub(super) fn goes_on_proved(
+        &mut self,
+        documents: &Arc<InForce>,
+        certified: Option<&mut Certified>,
+        address: VettedAddr,
+    ) -> bool {
+        self.documents = Arc::clone(documents);
+        let Some(now) = documents.policy() else {
+            return false;
+        };
+        let caller = self.identify(now, certified).caller;
+        self.still_permits(now, caller, address)
+    }
+
+    /// Who asks, as far as its documents know.
+    pub(super) fn identify(&self, policy: &Policy, certified: Option<&mut Certified>) -> Identity {
+        let documents = &self.documents;
+        let evidence = Evidence {
+            ip: self.client.ip(),
+            credential: &self.credential,
+            certified: certified.map_or(&[], |certified| certified.clients(policy, &documents.secrets)),
+        };
+        auth::identify(policy, &documents.clients, &documents.secrets, evidence)
+    }
+
+    fn still_permits(&self, policy: &Arc<Policy>, caller: Caller, address: VettedAddr) -> bool {
+        let Some(target) = &self.target else { return false };
+        let ask = Ask::tunnel(target.clone()).by(caller);
         let ask = match (&self.method, &self.path) {
             (Some(method), Some(path)) => ask.http(method, path),
             _ => ask,
         };
-        now.still_permits(&in_force.wall, ask, address)
+        policy.still_permits(&self.documents.wall, ask, address)
     }
 
     /// The refusal's bytes; noting it in the log is [`Self::refused`].

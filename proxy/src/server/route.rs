@@ -1,12 +1,14 @@
 //! From a target to a connected stream: admit, identify, permit, resolve once, vet every answer, dial what was vetted.
 //!
-//! The same steps for CONNECT and for forwarded requests, so neither can skip one. It reads no client bytes.
+//! The same steps for CONNECT and for forwarded requests, so neither can skip one. It reads no client bytes. Whatever is
+//! decided is decided by documents of one moment, and holds while they are in force: what cannot be taken back, an attempt
+//! to connect or the first byte, asks before whether they still are ([`Server::holds`]).
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use egressway_core::acl::{Ask, Deny, Host, HttpAsk, Permit, Policy, Target, VettedAddr};
+use egressway_core::acl::{Ask, Caller, Deny, Host, HttpAsk, Permit, Policy, Target, VettedAddr, Wall};
 use egressway_core::wire::document::Mode;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -14,38 +16,32 @@ use tokio::time::{Instant, timeout_at};
 use super::Server;
 use super::reason::{Fault, Reason};
 use super::request::Request;
-use crate::auth::{self, Certified, Evidence, Identity};
+use crate::auth::{self, Certified, Identity};
 use crate::dial::{self, DialError};
 use crate::limits::descriptors::Attempt;
 use crate::metrics::OutcomeLabels;
 use crate::resolve::ResolveError;
-use crate::state::InForce;
 
 /// How long a request waits for its source to be listed as a client pod: a pod asks sooner than the news of it spreads.
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most requests that wait for it; past this a source that is in no row is refused at once.
 const WAITING_MAX: usize = 256;
 
-/// What is asked for.
-#[derive(Clone, Debug)]
-pub(super) enum What<'a> {
-    /// CONNECT.
-    Tunnel(Target),
-    /// A forwarded request.
-    Http {
-        target: Target,
-        port_was_written: bool,
-        http: HttpAsk<'a>,
-        /// The client asks for TLS towards the origin.
-        asks_tls: bool,
-    },
+/// What is asked for, as it was asked: it may have to be decided more than once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct What<'a> {
+    pub(super) target: &'a Target,
+    /// Absent for CONNECT.
+    http: Option<Forwarded<'a>>,
 }
 
-/// Who asks, and the documents that say so.
-struct Recognised {
-    in_force: Arc<InForce>,
-    policy: Arc<Policy>,
-    identity: Identity,
+/// What more a forwarded request says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forwarded<'a> {
+    pub(super) port_was_written: bool,
+    pub(super) http: HttpAsk<'a>,
+    /// The client asks for TLS towards the origin.
+    pub(super) asks_tls: bool,
 }
 
 /// A permitted request.
@@ -54,14 +50,44 @@ pub(super) struct Decided {
     pub(super) permit: Permit,
     /// The proxy speaks TLS to the destination.
     pub(super) tls: bool,
+    /// It was decided again since the request began: whatever followed from the first decision has to be held against
+    /// this one.
+    pub(super) anew: bool,
 }
 
 /// A connected request.
 #[derive(Debug)]
 pub(super) struct Routed {
     pub(super) stream: TcpStream,
-    pub(super) permit: Permit,
+    pub(super) decided: Decided,
     pub(super) address: VettedAddr,
+}
+
+impl<'a> What<'a> {
+    /// CONNECT.
+    pub(super) fn tunnel(target: &'a Target) -> Self {
+        Self { target, http: None }
+    }
+
+    /// A forwarded request.
+    pub(super) fn forwarded(target: &'a Target, http: Forwarded<'a>) -> Self {
+        Self {
+            target,
+            http: Some(http),
+        }
+    }
+
+    fn permit(&self, policy: &Arc<Policy>, wall: &Arc<Wall>, caller: Caller) -> Result<(Permit, bool), Deny> {
+        let ask = Ask::tunnel(self.target.clone()).by(caller);
+        match self.http {
+            None => policy.permit(wall, ask).map(|permit| (permit, false)),
+            Some(Forwarded {
+                port_was_written,
+                http,
+                asks_tls,
+            }) => policy.permit_http(wall, ask.http(http.method, http.path), port_was_written, asks_tls),
+        }
+    }
 }
 
 impl Server {
@@ -69,15 +95,18 @@ impl Server {
     pub(super) async fn route(
         &self,
         request: &mut Request,
-        certified: Option<&mut Certified>,
-        target: Target,
+        mut certified: Option<&mut Certified>,
+        what: &What<'_>,
     ) -> Result<Routed, Reason> {
-        let Decided { permit, .. } = self.decide(request, certified, What::Tunnel(target)).await?;
-        let (stream, address) = self.connect(request, &permit).await?;
-        self.reach(request, &permit, address)?;
+        let mut decided = self.decide(request, certified.as_deref_mut(), what).await?;
+        let still = |request: &mut Request, decided: &mut Decided, address| {
+            self.holds(request, certified.as_deref_mut(), what, decided, address)
+        };
+        let (stream, address) = self.connect(request, &mut decided, still).await?;
+        self.reach(request, &decided.permit, address)?;
         Ok(Routed {
             stream,
-            permit,
+            decided,
             address,
         })
     }
@@ -87,54 +116,98 @@ impl Server {
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
-        what: What<'_>,
+        what: &What<'_>,
     ) -> Result<Decided, Reason> {
-        let (What::Tunnel(target) | What::Http { target, .. }) = &what;
-        request.target = Some(target.clone());
-        let Recognised {
-            in_force,
-            policy,
-            identity,
-        } = self.recognise(request, certified).await?;
-        let wall = &in_force.wall;
-        let permitted = match what {
-            What::Tunnel(target) => {
-                let ask = Ask::tunnel(target).by(identity.caller);
-                policy.permit(wall, ask).map(|permit| (permit, false))
-            }
-            What::Http {
-                target,
-                port_was_written,
-                http,
-                asks_tls,
-            } => {
-                request.path = Some(http.path.into());
-                let ask = Ask::tunnel(target)
-                    .by(identity.caller)
-                    .http(http.method, http.path);
-                let permitted = policy.permit_http(wall, ask, port_was_written, asks_tls);
-                if let (Err(Deny::NoRuleMatches), Some(target)) = (&permitted, &request.target) {
-                    request.target = Some(policy.unmatched(target, port_was_written, asks_tls));
-                }
-                permitted
-            }
+        request.target = Some(what.target.clone());
+        let identity = self.recognise(request, certified).await?;
+        request.path = what.http.map(|forwarded| forwarded.http.path.into());
+        self.judge(request, &identity, what)
+    }
+
+    /// Whether what was decided holds at this moment, for this address. Decides again where documents changed, and is
+    /// nearly free where they did not.
+    pub(super) fn holds(
+        &self,
+        request: &mut Request,
+        certified: Option<&mut Certified>,
+        what: &What<'_>,
+        decided: &mut Decided,
+        address: VettedAddr,
+    ) -> Result<(), Reason> {
+        self.renew(request, certified, what, decided)?;
+        if decided.anew {
+            decided.permit.vet(address.socket_addr().ip())?;
+        }
+        Ok(())
+    }
+
+    /// The same before there is an address.
+    pub(super) fn renew(
+        &self,
+        request: &mut Request,
+        certified: Option<&mut Certified>,
+        what: &What<'_>,
+        decided: &mut Decided,
+    ) -> Result<(), Reason> {
+        // A look-up takes up to five seconds: no request may start from a pod that was quarantined meanwhile.
+        self.state.lets_out().map_err(Fault::from)?;
+        if !self.state.is_current(&request.documents) {
+            *decided = self.decide_again(request, certified, what)?;
+        }
+        Ok(())
+    }
+
+    /// By the documents in force now, and by all of them: who asks is proved again. Nobody is waited for.
+    #[cold]
+    fn decide_again(
+        &self,
+        request: &mut Request,
+        certified: Option<&mut Certified>,
+        what: &What<'_>,
+    ) -> Result<Decided, Reason> {
+        let rates = request.limits.rates();
+        request.follow(self, self.state.in_force());
+        if request.limits.rates() != rates {
+            self.within_rates(request)?;
+        }
+        let policy = request.documents.policy().ok_or(Fault::NoPolicy)?;
+        let identity = request.identify(policy, certified);
+        request.recognised(&identity)?;
+        let decided = self.judge(request, &identity, what)?;
+        Ok(Decided {
+            anew: true,
+            ..decided
+        })
+    }
+
+    /// Asks the rules, and takes a place.
+    fn judge(&self, request: &mut Request, identity: &Identity, what: &What<'_>) -> Result<Decided, Reason> {
+        let documents = &request.documents;
+        let policy = documents.policy().ok_or(Fault::NoPolicy)?;
+        let (permit, tls) = match what.permit(policy, &documents.wall, identity.caller) {
+            Ok(permitted) => permitted,
+            Err(deny) => return Err(denied(request, identity, what, deny).into()),
         };
-        let credential = std::mem::take(&mut request.credential);
-        let (permit, tls) = permitted.map_err(|deny| match deny {
-            Deny::ClientUnknown | Deny::CredentialsMissing => {
-                request.detail = identity.invalid_token.map(|error| error.to_string().into());
-                auth::refusal(&policy, wall, &identity, &credential)
-            }
-            deny => deny,
-        })?;
-        request.target = Some(permit.target().clone());
+        if what.http.is_some() {
+            // Its port may follow from the rule.
+            request.target = Some(permit.target().clone());
+        }
         request.permitted(&permit);
         if let Some(deny) = permit.would_deny() {
             request.report(self, &permit, deny.clone());
         }
         let tunnels = request.limits.tunnels.unwrap_or(usize::MAX);
-        request.place = Some(self.tunnels.take(tunnels).ok_or(Fault::TooManyTunnels)?);
-        Ok(Decided { permit, tls })
+        if request.place.is_none() {
+            request.place = self.tunnels.take(tunnels);
+        }
+        if request.place.is_none() || !self.tunnels.fits(tunnels) {
+            return Err(Fault::TooManyTunnels.into());
+        }
+        Ok(Decided {
+            permit,
+            tls,
+            anew: false,
+        })
     }
 
     /// Admits and identifies a request that the proxy answers itself: no rule decides about it, but strangers get no
@@ -143,19 +216,15 @@ impl Server {
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
-        target: Target,
+        target: &Target,
     ) -> Result<(), Reason> {
-        request.target = Some(target);
-        let Recognised {
-            in_force,
-            policy,
-            identity,
-        } = self.recognise(request, certified).await?;
-        let credential = std::mem::take(&mut request.credential);
-        policy.admits(&in_force.wall, identity.caller).map_err(|_| {
-            request.detail = identity.invalid_token.map(|error| error.to_string().into());
-            auth::refusal(&policy, &in_force.wall, &identity, &credential).into()
-        })
+        request.target = Some(target.clone());
+        let identity = self.recognise(request, certified).await?;
+        let policy = request.documents.policy().ok_or(Fault::NoPolicy)?;
+        match policy.admits(&request.documents.wall, identity.caller) {
+            Ok(()) => Ok(()),
+            Err(deny) => Err(denied(request, &identity, &What::tunnel(target), deny).into()),
+        }
     }
 
     /// Admits and identifies, and notes who asks.
@@ -163,21 +232,12 @@ impl Server {
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
-    ) -> Result<Recognised, Reason> {
+    ) -> Result<Identity, Reason> {
         self.state.admits().map_err(Fault::from)?;
         self.within_rates(request)?;
-        let (in_force, identity) = self.identified(request, certified).await?;
-        let policy = Arc::clone(in_force.policy().ok_or(Fault::NoPolicy)?);
-        request.policy = Some(Arc::clone(&policy));
-        request.decided_by = Some(Arc::clone(&in_force));
-        request.mode = in_force.wall.caps.mode(policy.mode());
-        request.caller = identity.caller;
-        request.client_pod = identity.pod.clone();
-        Ok(Recognised {
-            in_force,
-            policy,
-            identity,
-        })
+        let identity = self.identified(request, certified).await?;
+        request.recognised(&identity)?;
+        Ok(identity)
     }
 
     /// The client's own rate first: what it is refused by that one takes nothing from the others.
@@ -194,34 +254,25 @@ impl Server {
         Ok(())
     }
 
-    /// Who asks, and the documents that say so. A source that is in no row of the table, and would be a client if it
-    /// were, is waited for.
+    /// Who asks, by the request's documents. A source that is in no row of the table, and would be a client if it were,
+    /// is waited for, and the request follows the documents that come meanwhile.
     async fn identified(
         &self,
-        request: &Request,
+        request: &mut Request,
         mut certified: Option<&mut Certified>,
-    ) -> Result<(Arc<InForce>, Identity), Reason> {
-        let mut in_force = self.state.in_force();
+    ) -> Result<Identity, Reason> {
         let mut waiting = None;
         loop {
-            let policy = in_force.policy().ok_or(Fault::NoPolicy)?;
-            let certified = match &mut certified {
-                Some(certified) => certified.clients(policy, &in_force.secrets),
-                None => &[],
-            };
-            let evidence = Evidence {
-                ip: request.client.ip(),
-                credential: &request.credential,
-                certified,
-            };
-            let identity = auth::identify(policy, &in_force.clients, &in_force.secrets, evidence);
-            let waits = identity.may_be_a_pod && policy.admits(&in_force.wall, identity.caller).is_err();
+            let documents = &request.documents;
+            let policy = documents.policy().ok_or(Fault::NoPolicy)?;
+            let identity = request.identify(policy, certified.as_deref_mut());
+            let waits = identity.may_be_a_pod && policy.admits(&documents.wall, identity.caller).is_err();
             if !waits {
-                return Ok((in_force, identity));
+                return Ok(identity);
             }
             if waiting.is_none() {
                 let Some(place) = self.waiting.take(WAITING_MAX) else {
-                    return Ok((in_force, identity));
+                    return Ok(identity);
                 };
                 let deadline = Instant::now() + TABLE_PATIENCE;
                 let mut documents = self.state.watch_in_force();
@@ -230,32 +281,43 @@ impl Server {
                 waiting = Some((place, documents, deadline));
             }
             let Some((_, documents, deadline)) = &mut waiting else {
-                return Ok((in_force, identity));
+                return Ok(identity);
             };
             match timeout_at(*deadline, documents.changed()).await {
-                Ok(Ok(())) => in_force = Arc::clone(&documents.borrow_and_update()),
-                Ok(Err(_)) | Err(_) => return Ok((in_force, identity)),
+                Ok(Ok(())) => {
+                    let next = Arc::clone(&documents.borrow_and_update());
+                    request.follow(self, next);
+                }
+                Ok(Err(_)) | Err(_) => return Ok(identity),
             }
         }
     }
 
-    /// Resolves, vets and dials what was permitted.
-    pub(super) async fn connect(
+    /// Resolves, vets and dials what was decided. `still` is asked before each attempt and behind the one that came about,
+    /// so before a byte of anybody's goes out.
+    pub(super) async fn connect<E: From<Reason> + Send>(
         &self,
         request: &mut Request,
-        permit: &Permit,
-    ) -> Result<(TcpStream, VettedAddr), Reason> {
-        let addresses = self.vetted(request, permit).await?;
-        let max = request.limits.tunnels_per_destination.unwrap_or(usize::MAX);
-        let room = |address: &VettedAddr| self.destinations.has_room(address.socket_addr(), max);
-        let addresses: Vec<_> = addresses.into_iter().filter(room).collect();
+        decided: &mut Decided,
+        mut still: impl FnMut(&mut Request, &mut Decided, VettedAddr) -> Result<(), E>,
+    ) -> Result<(TcpStream, VettedAddr), E> {
+        let mut addresses = self.vetted(request, &decided.permit).await?;
+        addresses.retain(|address| self.has_room(request, *address).is_ok());
         if addresses.is_empty() {
-            return Err(Fault::DestinationLimit.into());
+            return Err(Reason::from(Fault::DestinationLimit).into());
         }
-        // Time has passed since the request was admitted: a look-up takes up to five seconds, and no request may
-        // start from a pod that was quarantined meanwhile.
-        self.state.admits().map_err(Fault::from)?;
-        self.dial(request, &addresses).await
+        let (stream, address) = self.dial(request, decided, &addresses, &mut still).await?;
+        still(request, decided, address)?;
+        Ok((stream, address))
+    }
+
+    fn has_room(&self, request: &Request, address: VettedAddr) -> Result<(), Reason> {
+        let max = request.limits.tunnels_per_destination.unwrap_or(usize::MAX);
+        if self.destinations.has_room(address.socket_addr(), max) {
+            Ok(())
+        } else {
+            Err(Fault::DestinationLimit.into())
+        }
     }
 
     /// Counts a connection to a destination, new or kept, as this request's.
@@ -325,45 +387,95 @@ impl Server {
         }
     }
 
-    async fn dial(
+    async fn dial<E: From<Reason> + Send>(
         &self,
         request: &mut Request,
+        decided: &mut Decided,
         addresses: &[VettedAddr],
-    ) -> Result<(TcpStream, VettedAddr), Reason> {
+        still: impl FnMut(&mut Request, &mut Decided, VettedAddr) -> Result<(), E>,
+    ) -> Result<(TcpStream, VettedAddr), E> {
         let start = Instant::now();
-        let gate = Attempts { server: self };
-        let dialled = dial::dial_first(addresses, request.limits.connect, &gate).await;
+        let limit = request.limits.connect;
+        let mut gate = Attempts {
+            server: self,
+            request,
+            decided,
+            still,
+        };
+        let dialled = dial::dial_first(addresses, limit, &mut gate).await;
         let took: Duration = start.elapsed();
         request.connect = Some(took);
-        let dialled = dialled.map_err(|error| {
-            request.detail = Some(crate::error_chain(&error).into());
-            dial_fault(error)
-        })?;
-        self.metrics.connect_duration.observe(took.as_secs_f64());
-        Ok(dialled)
+        let failure: DialError<Reason> = match dialled {
+            Ok(dialled) => {
+                self.metrics.connect_duration.observe(took.as_secs_f64());
+                return Ok(dialled);
+            }
+            Err(DialError::Refused(refused)) => return Err(refused),
+            Err(DialError::Timeout) => DialError::Timeout,
+            Err(DialError::Io(error)) => DialError::Io(error),
+        };
+        request.detail = Some(crate::error_chain(&failure).into());
+        Err(dial_fault(failure).into())
     }
 }
 
-/// What is asked before each attempt to connect.
-#[derive(Debug)]
-struct Attempts<'a> {
+/// What is asked before each attempt to connect: whether what was decided still holds for its address.
+struct Attempts<'a, S> {
     server: &'a Server,
+    request: &'a mut Request,
+    decided: &'a mut Decided,
+    still: S,
 }
 
-impl dial::Gate for Attempts<'_> {
-    type Refusal = Reason;
+impl<E, S> dial::Gate for Attempts<'_, S>
+where
+    E: From<Reason>,
+    S: FnMut(&mut Request, &mut Decided, VettedAddr) -> Result<(), E>,
+{
+    type Refusal = E;
     type Permit = Attempt;
 
-    fn admit(&self, _: VettedAddr) -> Result<(), Reason> {
-        self.server
-            .state
-            .admits()
-            .map_err(|refused| Fault::from(refused).into())
+    fn admit(&mut self, address: VettedAddr) -> Result<(), E> {
+        (self.still)(self.request, self.decided, address)?;
+        if self.decided.anew {
+            self.server.has_room(self.request, address)?;
+        }
+        Ok(())
     }
 
-    fn one_more(&self) -> Option<Attempt> {
+    fn one_more(&mut self) -> Option<Attempt> {
         self.server.descriptors.attempt()
     }
+}
+
+/// Why it is refused: the verdict, or a challenge where a credential could change it.
+#[cold]
+fn denied(request: &mut Request, identity: &Identity, what: &What<'_>, deny: Deny) -> Deny {
+    let documents = Arc::clone(&request.documents);
+    let Some(policy) = documents.policy() else {
+        return deny;
+    };
+    if let (Deny::NoRuleMatches, Some(forwarded)) = (&deny, &what.http) {
+        let target = policy.unmatched(what.target, forwarded.port_was_written, forwarded.asks_tls);
+        request.target = Some(target);
+    }
+    let refused = auth::Refused {
+        policy,
+        wall: &documents.wall,
+        table: &documents.clients,
+        ip: request.client.ip(),
+        identity,
+        credential: &request.credential,
+    };
+    let permits = |caller| what.permit(policy, &documents.wall, caller).is_ok();
+    let deny = auth::refusal(refused, deny, permits);
+    if matches!(
+        deny,
+        Deny::ClientUnknown | Deny::CredentialsMissing | Deny::CredentialsInvalid
+    ) {
+        request.detail = identity.invalid_token.map(|error| error.to_string().into());
+    }
+    deny
 }
 
 fn dns_fault(error: &ResolveError) -> Reason {

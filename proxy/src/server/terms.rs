@@ -58,7 +58,8 @@ pub(super) struct Terms {
 /// A request's body, and the fields that sign it.
 #[derive(Debug)]
 pub(super) struct Signed {
-    signer: Arc<Signer>,
+    /// None where the terms changed while it was held, to such without a signature.
+    signer: Option<Arc<Signer>>,
     pub(super) added: Vec<Added>,
     pub(super) body: Bytes,
     _held: Held,
@@ -67,7 +68,7 @@ pub(super) struct Signed {
 impl Signed {
     /// Whether the proxy alone writes this field.
     pub(super) fn owns(&self, name: &[u8]) -> bool {
-        self.signer.owns(name)
+        self.signer.as_ref().is_some_and(|signer| signer.owns(name))
     }
 }
 
@@ -83,10 +84,10 @@ pub(super) fn asks_for_tls(head: &Head) -> bool {
 }
 
 impl Server {
-    /// The terms of a request that was permitted; `tls` is what core decided about it.
+    /// The terms of a request that was permitted, by the documents that permitted it; `tls` is what core decided about it.
     pub(super) fn terms(&self, request: &mut Request, permit: &Permit, tls: bool) -> Result<Terms, Reason> {
         let settings = permit.settings();
-        let in_force = &self.state.in_force();
+        let in_force = &Arc::clone(&request.documents);
         let policy = permit.policy();
         let whose = For {
             in_force,
@@ -158,20 +159,41 @@ impl Terms {
         self.connector.as_deref()
     }
 
-    /// Reads and signs the body, if the rule has it signed.
+    /// Whether these are the terms that others are: the same TLS, and a signature by the same key.
+    pub(super) fn are(&self, others: &Self) -> bool {
+        let signer = match (&self.signer, &others.signer) {
+            (None, None) => true,
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        signer && self.tls_id() == others.tls_id()
+    }
+
+    /// Reads and signs the body, if the rule has it signed. A body that was held `before`, on other terms, is what there is
+    /// of it, and goes out from memory whether it is signed or not.
     pub(super) async fn sign(
         &self,
         server: &Server,
         client: &mut Connection,
         head: &Head,
         request: &mut Request,
+        before: Option<Signed>,
     ) -> Result<Option<Signed>, NotHeld> {
         let Some(signer) = &self.signer else {
-            return Ok(None);
+            return Ok(before.map(|before| Signed {
+                signer: None,
+                added: Vec::new(),
+                ..before
+            }));
         };
-        let (bytes_max, idle) = (request.limits.signed_bytes_max, request.limits.idle);
-        let mut held = Held::read(client, head, &server.makers.memory, bytes_max, idle).await?;
-        let body = held.bytes.split().freeze();
+        let (body, held) = match before {
+            Some(before) => (before.body, before._held),
+            None => {
+                let (bytes_max, idle) = (request.limits.signed_bytes_max, request.limits.idle);
+                let mut held = Held::read(client, head, &server.makers.memory, bytes_max, idle).await?;
+                (held.bytes.split().freeze(), held)
+            }
+        };
         let id = sent_id(head);
         let signed = match occasion() {
             Some(occasion) if signer.is_slow() => {
@@ -187,7 +209,7 @@ impl Terms {
             NotHeld::Refused(Fault::SigningKeyUnavailable)
         })?;
         Ok(Some(Signed {
-            signer: Arc::clone(signer),
+            signer: Some(Arc::clone(signer)),
             added,
             body,
             _held: held,

@@ -101,6 +101,11 @@ impl Direction {
     }
 
     /// Moves what can be moved. `last`: the other direction has finished, so that both streams are closed with this one.
+    /// Nothing is written once `may_move` says no; whoever makes it say so has this polled again.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a stream on each side, and what both directions share"
+    )]
     pub(super) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -109,9 +114,13 @@ impl Direction {
         last: bool,
         counter: &Counter,
         pipes: &Arc<Pipes>,
+        may_move: &impl Fn() -> bool,
     ) -> Poll<Result<(), Broken>> {
         let turn_ends = self.bytes + TURN_BYTES_MAX;
         loop {
+            if !may_move() {
+                return Poll::Pending;
+            }
             if ready!(self.poll_deliver(cx, to)).is_err() {
                 return Poll::Ready(Err(Broken::Receiver));
             }

@@ -52,6 +52,12 @@ impl TlsOrigin {
         self.failed.as_ref()
     }
 
+    /// The socket underneath, for its options only.
+    #[must_use]
+    pub fn socket(&self) -> &TcpStream {
+        self.stream.get_ref().0
+    }
+
     /// Says that nothing follows (RFC 8446, 6.1), if the kernel takes it at once; whoever does not hear it takes the end
     /// for an attack. Nobody waits: the connection is over for the proxy.
     pub fn farewell(&mut self) {

@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use crate::access::{Signer, World, accounts, passwords};
 use crate::support::{accept, connect, dial, origin, read_exact, read_head, start, status, untouched};
 
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     use base64::Engine as _;
     let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
     format!("Proxy-Authorization: Basic {text}\r\n")

@@ -206,10 +206,18 @@ impl TlsServer {
     }
 
     pub async fn try_accept(&self) -> std::io::Result<TlsStream<TcpStream>> {
+        self.try_accept_after(|| {}).await
+    }
+
+    /// The same, with something that happens while the client waits for the handshake.
+    pub async fn try_accept_after(&self, happens: impl FnOnce()) -> std::io::Result<TlsStream<TcpStream>> {
         let (stream, _) = timeout(DEADLINE, self.listener.accept())
             .await
             .expect("nobody connects to the origin")
             .unwrap();
+        // The client's hello.
+        timeout(DEADLINE, stream.peek(&mut [0])).await.unwrap().unwrap();
+        happens();
         timeout(DEADLINE, self.acceptor.accept(stream))
             .await
             .expect("the handshake hangs")

@@ -1,6 +1,6 @@
 //! TLS that the proxy makes towards origins: what passes over it, and how it ends. Who is believed is in `believed.rs`,
 //! what is shown in `shown.rs`, what is kept in `kept.rs`; revocation lists are in `revocation.rs`, TLS that the client
-//! asks for in `on_request.rs`, the port that a refusal names in `port.rs`, how a connection ends in `farewell.rs`.
+//! asks for in `on_request.rs`, documents that change meanwhile in `revoke_race.rs`, the port that a refusal names in `port.rs`, how a connection ends in `farewell.rs`.
 
 mod believed;
 mod farewell;
@@ -8,6 +8,7 @@ mod kept;
 mod on_request;
 mod port;
 mod revocation;
+mod revoke_race;
 mod shown;
 
 use std::time::Duration;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use egressway_core::acl::{Floor, compile};
 use egressway_core::wire::document::{
-    self, Caps, Client, ClientCertificate, Content, Listener, ListenerTls, PasswordDigest, SecretRef,
+    self, Caps, Client, ClientAuth, ClientCertificate, Content, Listener, ListenerTls, PasswordDigest,
+    SecretRef,
 };
 
 use super::*;
@@ -136,10 +137,30 @@ impl World {
                 .names_of(identity.caller)
                 .collect::<Vec<_>>()
                 .join(","),
-            Err(_) => refusal(&self.policy, &self.wall, &identity, &credential)
-                .code()
-                .to_owned(),
+            Err(deny) => self.refused(ip, &identity, &credential, deny, Caller::is_known),
         }
+    }
+}
+
+impl World {
+    /// The code that a refused one reads, where rules let through whom `permits` names.
+    fn refused(
+        &self,
+        ip: &str,
+        identity: &Identity,
+        credential: &Credential,
+        deny: Deny,
+        permits: impl FnOnce(Caller) -> bool,
+    ) -> String {
+        let refused = Refused {
+            policy: &self.policy,
+            wall: &self.wall,
+            table: &self.table,
+            ip: ip.parse().unwrap(),
+            identity,
+            credential,
+        };
+        refusal(refused, deny, permits).code().to_owned()
     }
 }
 
@@ -164,9 +185,9 @@ fn everything_that_a_client_has_holds_together() {
         ("10.0.0.3", Some("new"), &[], "password"),
         ("10.0.0.3", None, &["cert"], "cert"),
         ("10.0.0.1", Some("new"), &["cert"], "pods,both,password,cert"),
-        // One client needs no credential, so nobody is asked for one.
-        ("10.0.0.3", None, &[], "client_unknown"),
-        ("10.0.0.3", Some("wrong"), &[], "client_unknown"),
+        // One client needs no credential, but this is not that one, and a password would let it in.
+        ("10.0.0.3", None, &[], "credentials_missing"),
+        ("10.0.0.3", Some("wrong"), &[], "credentials_invalid"),
     ] {
         assert_eq!(
             world.outcome(ip, password, certified),
@@ -177,7 +198,7 @@ fn everything_that_a_client_has_holds_together() {
 }
 
 #[test]
-fn a_credential_is_asked_for_only_where_one_is_what_is_missing() {
+fn a_credential_is_asked_for_wherever_one_could_let_the_source_in() {
     let all_need = World::new(
         vec![
             client("both", true, Some(passwords(&["old"]))),
@@ -192,6 +213,11 @@ fn a_credential_is_asked_for_only_where_one_is_what_is_missing() {
         ("10.0.0.1", Some("old"), "both"),
         // The right password from the wrong place: another one would not help.
         ("10.0.0.2", Some("old"), "client_unknown"),
+        // The pod is no such client, whatever it presents.
+        ("10.0.0.2", None, "client_unknown"),
+        ("10.0.0.2", Some("new"), "client_unknown"),
+        // No pod of the table, yet.
+        ("10.0.0.9", None, "credentials_missing"),
     ] {
         assert_eq!(all_need.outcome(ip, password, &[]), expected, "{ip} {password:?}");
     }
@@ -218,6 +244,41 @@ fn a_credential_is_asked_for_only_where_one_is_what_is_missing() {
         open.identify("10.0.0.1", None, &[]).0.pod.as_deref(),
         Some("sender-1")
     );
+}
+
+#[test]
+fn whom_a_credential_would_let_through_is_asked_for_it_and_nobody_else() {
+    let world = World::new(
+        vec![
+            client("pods", true, None),
+            client("password", false, Some(passwords(&["old"]))),
+            client("other", false, Some(passwords(&["new"]))),
+            client("cert", false, Some(certificate())),
+        ],
+        false,
+    );
+    let is = |name: &str| {
+        let (policy, name) = (Arc::clone(&world.policy), name.to_owned());
+        move |caller| policy.names_of(caller).any(|own| own == name)
+    };
+    for (ip, password, lets_through, expected) in [
+        ("10.0.0.1", None, "password", "credentials_missing"),
+        ("10.0.0.1", Some("wrong"), "password", "credentials_invalid"),
+        // It is a client, and no credential opens this.
+        ("10.0.0.1", None, "nobody", "no_rule_matches"),
+        ("10.0.0.1", Some("wrong"), "nobody", "no_rule_matches"),
+        // Only a certificate would, which is no matter of a challenge.
+        ("10.0.0.1", None, "cert", "no_rule_matches"),
+        // What it has holds; it would only send it again.
+        ("10.0.0.1", Some("new"), "password", "no_rule_matches"),
+        ("10.0.0.3", Some("new"), "password", "no_rule_matches"),
+        // Strangers are asked for a credential whatever rules say.
+        ("10.0.0.3", None, "nobody", "credentials_missing"),
+    ] {
+        let (identity, credential) = world.identify(ip, password, &[]);
+        let code = world.refused(ip, &identity, &credential, Deny::NoRuleMatches, is(lets_through));
+        assert_eq!(code, expected, "{ip} {password:?} {lets_through}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ impl Gate for Door {
     type Refusal = &'static str;
     type Permit = Held;
 
-    fn admit(&self, address: VettedAddr) -> Result<(), &'static str> {
+    fn admit(&mut self, address: VettedAddr) -> Result<(), &'static str> {
         let address = address.socket_addr();
         self.asked.borrow_mut().push(address);
         if self.refused.contains(&address) {
@@ -39,7 +39,7 @@ impl Gate for Door {
         }
     }
 
-    fn one_more(&self) -> Option<Held> {
+    fn one_more(&mut self) -> Option<Held> {
         let left = self.permits.get().checked_sub(1)?;
         self.permits.set(left);
         Some(Held(Rc::clone(&self.permits)))
@@ -122,12 +122,12 @@ fn all_addresses_begin_within_half_of_the_time() {
 #[tokio::test]
 async fn a_dead_address_does_not_keep_the_next_from_answering() {
     let (closed, (open, _listener)) = (closed(), open().await);
-    let door = door(8);
+    let mut door = door(8);
     let limit = Duration::from_secs(5);
-    let (_, used) = dial_first(&[closed, open], limit, &door).await.unwrap();
+    let (_, used) = dial_first(&[closed, open], limit, &mut door).await.unwrap();
     assert_eq!(used, open);
     for addresses in [&[closed][..], &[closed, closed]] {
-        let Err(DialError::Io(error)) = dial_first(addresses, limit, &door).await else {
+        let Err(DialError::Io(error)) = dial_first(addresses, limit, &mut door).await else {
             panic!("nothing listens there");
         };
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
@@ -142,8 +142,8 @@ async fn a_good_address_behind_many_silent_ones_is_reached_in_time() {
         let (open, _listener) = open().await;
         let mut addresses = vec![silent; silent_ones];
         addresses.push(open);
-        let door = door(permits);
-        let (_, used) = dial_first(&addresses, Duration::from_secs(seconds), &door)
+        let mut door = door(permits);
+        let (_, used) = dial_first(&addresses, Duration::from_secs(seconds), &mut door)
             .await
             .unwrap();
         assert_eq!(used, open, "{permits} permits");
@@ -154,7 +154,7 @@ async fn a_good_address_behind_many_silent_ones_is_reached_in_time() {
 #[tokio::test]
 async fn silence_alone_is_a_timeout() {
     let (silent, _held) = silent();
-    let dialled = dial_first(&[silent, silent], Duration::from_millis(50), &door(8)).await;
+    let dialled = dial_first(&[silent, silent], Duration::from_millis(50), &mut door(8)).await;
     assert!(matches!(dialled, Err(DialError::Timeout)), "{dialled:?}");
 }
 
@@ -162,13 +162,13 @@ async fn silence_alone_is_a_timeout() {
 async fn what_the_gate_refuses_is_never_dialled() {
     let (open, listener) = open().await;
     let other = closed();
-    let door = Door {
+    let mut door = Door {
         refused: vec![open.socket_addr()],
         ..door(8)
     };
     let limit = Duration::from_secs(5);
     for addresses in [&[open][..], &[open, open], &[other, open], &[open, other]] {
-        let dialled = dial_first(addresses, limit, &door).await;
+        let dialled = dial_first(addresses, limit, &mut door).await;
         assert!(
             matches!(dialled, Err(DialError::Refused("revoked"))),
             "{dialled:?}"
@@ -181,8 +181,8 @@ async fn what_the_gate_refuses_is_never_dialled() {
 async fn the_gate_is_asked_right_before_each_attempt() {
     let (silent, _held) = silent();
     let (open, _listener) = open().await;
-    let door = door(8);
-    dial_first(&[silent, open, closed()], Duration::from_secs(5), &door)
+    let mut door = door(8);
+    dial_first(&[silent, open, closed()], Duration::from_secs(5), &mut door)
         .await
         .unwrap();
     let asked = door.asked.borrow().clone();

@@ -14,7 +14,7 @@ use crate::server::head::{Framing, Head, Version, tokens};
 use crate::server::hop::{self, EndToEnd};
 use crate::server::reason::{Fault, Reason};
 use crate::server::relay::{Encoding, Flow};
-use crate::server::route::What;
+use crate::server::route::{Forwarded, What};
 use crate::server::terms::{Signed, Terms, asks_for_tls};
 
 /// Bytes of a head that is printed without growing; its body, if it came along, fits behind it.
@@ -56,22 +56,22 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The request as rules see it.
-    pub(super) fn what(&self) -> What<'a> {
+    pub(super) fn what(&self) -> What<'_> {
         let path = self.path.split('?').next().unwrap_or_default();
         let path = match path {
             "" if self.path.is_empty() && self.head.method == Method::OPTIONS => "*",
             "" => "/",
             path => path,
         };
-        What::Http {
-            target: self.target.clone(),
+        let http = Forwarded {
             port_was_written: self.port_was_written,
             http: HttpAsk {
                 method: self.head.method.as_str(),
                 path,
             },
             asks_tls: asks_for_tls(self.head),
-        }
+        };
+        What::forwarded(&self.target, http)
     }
 }
 

@@ -156,7 +156,11 @@ impl Answer {
         }
         let fields = self.head.as_ref().map(|head| &head.fields);
         let origin = &mut origin.stream();
-        let moved = ready!(self.flow.poll(cx, &mut self.input, origin, client, fields));
+        // Whatever came of the request has come: it is the client's.
+        let moved = ready!(
+            self.flow
+                .poll(cx, &mut self.input, origin, client, fields, &|| true)
+        );
         Poll::Ready(match moved {
             Ok(()) => Finish::Complete,
             Err(Broken::Receiver) => Finish::Broken(End::ClientReset),

@@ -152,6 +152,7 @@ impl Flow {
     }
 
     /// Moves what can be moved, until the body's end has been written. `fields` are the head's that the body belongs to.
+    /// Nothing is written once `may_write` says no; whoever makes it say so has this polled again.
     pub(super) fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         cx: &mut Context<'_>,
@@ -159,9 +160,14 @@ impl Flow {
         from: &mut R,
         to: &mut W,
         fields: Option<&Fields>,
+        may_write: &impl Fn() -> bool,
     ) -> Poll<Result<(), Broken>> {
         loop {
-            match self.gather(input, fields)? {
+            let next = self.gather(input, fields)?;
+            if !may_write() {
+                return Poll::Pending;
+            }
+            match next {
                 Next::Write => ready!(self.poll_write(cx, to))?,
                 Next::Pass(count) => {
                     let part = input.get(..count).unwrap_or_default();

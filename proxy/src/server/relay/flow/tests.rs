@@ -80,7 +80,7 @@ async fn flow(
     let (mut input, mut kept) = (BytesMut::new(), 0);
     let (mut from, mut to) = (Trickle::new(body, read), Trickle::new(&[], write));
     let end = std::future::poll_fn(|cx| {
-        let polled = flow.poll(cx, &mut input, &mut from, &mut to, Some(&fields));
+        let polled = flow.poll(cx, &mut input, &mut from, &mut to, Some(&fields), &|| true);
         kept = kept.max(input.capacity() + flow.out.len());
         polled
     })
