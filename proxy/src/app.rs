@@ -168,13 +168,14 @@ impl App {
         };
         let control = registry.sub_registry_with_prefix("egressway_proxy");
         roots.register(control);
-        let control = ControlMetrics::register(control, Arc::clone(&state));
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
         } else {
-            Resolver::with_nameservers(args.resolver.clone())
-        }
-        .context("failed to set up the resolver")?;
+            Resolver::with_nameservers(args.resolver.clone()).context("failed to set up the resolver")?
+        };
+        let resolver = resolver.within(descriptors.lookups);
+        resolver.register(control);
+        let control = ControlMetrics::register(control, Arc::clone(&state));
         let place = Place {
             pod: some(&identity.pod_name),
             node: some(&identity.node_name),

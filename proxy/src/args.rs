@@ -168,6 +168,9 @@ pub struct CheckArgs {
     /// The same with this DNS server. Repeatable.
     #[arg(long, value_name = "ADDR", value_parser = dns_server)]
     pub resolver: Vec<SocketAddr>,
+    /// Also show what each DNS server answers, and how fast; looks names up like --resolve.
+    #[arg(long)]
+    pub dns: bool,
     /// A fleet's floor.json: what its cluster adds to the SSRF floor.
     #[arg(long, value_name = "FILE")]
     pub floor: Option<PathBuf>,

@@ -2,6 +2,7 @@
 //!
 //! It asks the very engine that a proxy asks. Offline unless told to resolve; it dials nothing, ever.
 
+mod dns;
 mod show;
 mod target;
 
@@ -66,6 +67,9 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
         );
         if let (Some(resolver), Some(permit)) = (&resolver, explained.1) {
             resolve(resolver, &permit, &mut explained.0).await;
+            if let (true, Host::Name(name)) = (args.dns, permit.target().host()) {
+                explained.0.dns = Some(dns::ask_each(resolver, name).await);
+            }
         }
         answers.push(explained.0);
     }
@@ -142,12 +146,14 @@ fn check_all(args: &CheckArgs, file: &str, manifest: &Manifest) -> anyhow::Resul
 }
 
 fn resolver(args: &CheckArgs) -> anyhow::Result<Option<Resolver>> {
-    let resolver = match (args.resolver.as_slice(), args.resolve) {
+    let resolver = match (args.resolver.as_slice(), args.resolve || args.dns) {
         ([], false) => return Ok(None),
         ([], true) => Resolver::from_system(),
-        (servers, _) => Resolver::with_nameservers(servers.to_vec()),
+        (servers, _) => {
+            Resolver::with_nameservers(servers.to_vec()).context("failed to set up the resolver")?
+        }
     };
-    resolver.map(Some).context("failed to set up the resolver")
+    Ok(Some(resolver))
 }
 
 fn caller(policy: &Policy, client: Option<&str>) -> anyhow::Result<Caller> {
@@ -244,7 +250,7 @@ async fn resolve(resolver: &Resolver, permit: &Permit, explained: &mut Explained
     };
     let mut refused: Option<Deny> = None;
     let mut passes = false;
-    for ip in ips {
+    for ip in ips.iter().copied() {
         let vetted = permit.vet(ip);
         passes |= vetted.is_ok();
         explained

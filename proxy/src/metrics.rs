@@ -65,6 +65,8 @@ pub struct Metrics {
     pub connect_duration: Histogram,
     /// Time of look-ups.
     pub dns_duration: Family<OutcomeLabels, Histogram, Seconds>,
+    /// The same of those that found an address: most of them.
+    pub dns_found: Histogram,
     /// Failures on the way to or at the destination.
     pub upstream_errors: Family<ErrorLabels, Counter>,
     /// TLS handshakes with destinations: `full`, `resumed` or the failure's code.
@@ -96,10 +98,12 @@ impl Metrics {
     #[must_use]
     pub fn register(registry: &mut Registry) -> Arc<Self> {
         let bytes: Family<DirectionLabels, Counter> = Family::default();
+        let dns_duration: Family<OutcomeLabels, Histogram, Seconds> = Family::new_with_constructor(Seconds);
         let metrics = Self {
             requests: Family::default(),
             connect_duration: Histogram::new(SECONDS),
-            dns_duration: Family::new_with_constructor(Seconds),
+            dns_found: dns_duration.get_or_create_owned(&OutcomeLabels { outcome: "found" }),
+            dns_duration,
             upstream_errors: Family::default(),
             tls_handshakes: Family::default(),
             bytes_sent: bytes.get_or_create_owned(&DirectionLabels { direction: "sent" }),

@@ -2,46 +2,56 @@
 //!
 //! Names are absolute, so there is no search list; no hosts file, no mDNS. It decides nothing about addresses: every
 //! one of them goes through `Permit::vet` before anything can be dialled, and a request resolves its name once.
+//!
+//! An answer that is in its time costs one look into the [`cache`]. Everything else is a [`flights::Dns::look_up`], which
+//! asks the servers of [`source`] in their order. When servers fail, an answer past its time is used for a while.
+
+mod cache;
+mod course;
+mod each;
+mod exchange;
+mod flights;
+mod health;
+mod look_up;
+mod metrics;
+pub mod question;
+mod resolv_conf;
+mod servers;
+mod source;
+mod turns;
 
 use std::fmt;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
-use hickory_resolver::net::NetError;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout, timeout_at};
+use prometheus_client::registry::Registry;
+use tokio::time::{Instant, timeout};
+
+use self::cache::{Answer, Look};
+pub use self::each::ServerAnswer;
+use self::flights::{Dns, Purpose, Waiting};
+use self::metrics::DnsMetrics;
+use self::question::Flaw;
+use self::source::Source;
 
 /// Longest a look-up takes in all: Smokescreen's figure, and below what clients wait for a proxy.
 pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for one answer; two attempts and a change of server fit into [`LOOKUP_TIMEOUT`].
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
-/// After one family answered, how long the other may still take: a server that drops AAAA must not cost seconds
-/// (RFC 8305 waits 50 ms; resolvers two hops away need more).
-const OTHER_FAMILY_GRACE: Duration = Duration::from_millis(250);
-/// Shortest that an answer is kept, so that a TTL of 0 does not turn each request into a query.
-const TTL_MIN: Duration = Duration::from_secs(1);
-/// Longest that an answer is kept: an address taken out of service is dialled no longer than this.
-const TTL_MAX: Duration = Duration::from_secs(300);
-/// Longest that a missing name is remembered: whoever just created it retries within seconds.
-const NEGATIVE_TTL_MAX: Duration = Duration::from_secs(10);
-/// Answers kept, a few hundred bytes each.
-const CACHE_ANSWERS_MAX: u64 = 8192;
-/// Look-ups at one time; more wait for their turn within their own deadline. Each holds a socket or two.
-const IN_FLIGHT_MAX: usize = 512;
-/// Most addresses taken from one answer; the largest CDN answers have 16 per family.
-const ADDRESSES_MAX: usize = 64;
+/// How long a newer answer is waited for before one past its time is used. RFC 8767, 5 says 1.8 s; whoever asks a
+/// resolver nearby has it within tens of milliseconds or not at all.
+const STALE_PATIENCE: Duration = Duration::from_millis(500);
+/// The same where no server has answered for a while.
+const STALE_PATIENCE_DOWN: Duration = Duration::from_millis(50);
+/// What a look-up may come later than its limit, because its thread is busy.
+const OVERTIME: Duration = Duration::from_millis(500);
+/// Sockets towards name servers at one time, unless told otherwise: 256 look-ups of two questions.
+const SOCKETS_MAX: usize = 512;
 
 /// Why a name has no address.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum ResolveError {
     /// The name does not exist, or has neither A nor AAAA.
     #[error("the name has no address")]
@@ -49,27 +59,32 @@ pub enum ResolveError {
     /// No answer in [`LOOKUP_TIMEOUT`].
     #[error("the name was not resolved in time")]
     Timeout,
-    /// An error from every server.
+    /// No server gave an answer.
     #[error("failed to resolve the name")]
-    Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Failed(#[source] Failure),
+}
+
+/// Why no server gave an answer.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    /// What each of them did.
+    Servers(Arc<[(SocketAddr, Flaw)]>),
+    /// As many look-ups of the domain or the client wait as may.
+    Busy,
+    /// No message can carry the name: a label of more than 63 bytes, mostly.
+    Unaskable,
 }
 
 /// Why there is no resolver.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// `/etc/resolv.conf` cannot be read.
-    #[error("failed to read the system's resolver configuration")]
-    SystemConfig(#[source] Box<NetError>),
-    /// It lists no server.
-    #[error("the resolver configuration lists no name server")]
+    /// None was named.
+    #[error("no name server is named")]
     NoNameServers,
-    /// The resolver refused its own configuration.
-    #[error("failed to build the resolver")]
-    Build(#[source] Box<NetError>),
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send>>;
-type Script = dyn Fn(String) -> Answer + Send + Sync;
+type Scripted = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, ResolveError>> + Send>>;
+type Script = dyn Fn(String) -> Scripted + Send + Sync;
 
 /// Names to addresses.
 #[derive(Clone)]
@@ -81,20 +96,52 @@ enum Kind {
     Scripted(Arc<Script>),
 }
 
-struct Dns {
-    resolver: TokioResolver,
-    in_flight: Semaphore,
+impl ResolveError {
+    /// Whether it is an outage (RFC 8767): what the name was before may still be used.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::NotFound => false,
+            Self::Timeout => true,
+            Self::Failed(Failure::Servers(said)) => said.iter().any(|(_, flaw)| flaw.is_outage()),
+            Self::Failed(Failure::Busy) => true,
+            Self::Failed(Failure::Unaskable) => false,
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Servers(said) => {
+                let mut separator = "";
+                for (server, flaw) in said.iter() {
+                    write!(f, "{separator}name server {server} {flaw}")?;
+                    separator = ", ";
+                }
+                Ok(())
+            }
+            Self::Busy => f.write_str("too many look-ups of this domain or client are waiting already"),
+            Self::Unaskable => f.write_str("no question to a name server can carry it"),
+        }
+    }
 }
 
 impl Resolver {
-    /// Asks the name servers of `/etc/resolv.conf`; its search list and options are left aside.
-    ///
-    /// # Errors
-    /// The file is not readable, or lists no server.
-    pub fn from_system() -> Result<Self, SetupError> {
-        let (config, _) = hickory_resolver::system_conf::read_system_conf()
-            .map_err(|error| SetupError::SystemConfig(Box::new(error)))?;
-        Self::build(config.name_servers().to_vec())
+    /// Asks the name servers of `/etc/resolv.conf` as it is at the time, and as its options say; its search list is left
+    /// aside. Where it is missing or lists none, a server on this machine, as glibc does.
+    #[must_use]
+    pub fn from_system() -> Self {
+        Self::from_file(source::SYSTEM_FILE.into())
+    }
+
+    /// The same with another file.
+    #[must_use]
+    pub fn from_file(file: PathBuf) -> Self {
+        let metrics = DnsMetrics::default();
+        let source = Source::file(file, metrics.clone());
+        Self(Kind::Dns(Arc::new(Dns::new(source, metrics, SOCKETS_MAX))))
     }
 
     /// Asks these name servers.
@@ -102,7 +149,12 @@ impl Resolver {
     /// # Errors
     /// The list is empty.
     pub fn with_nameservers(servers: Vec<SocketAddr>) -> Result<Self, SetupError> {
-        Self::build(servers.into_iter().map(name_server).collect())
+        if servers.is_empty() {
+            return Err(SetupError::NoNameServers);
+        }
+        let metrics = DnsMetrics::default();
+        let source = Source::fixed(&servers, metrics.clone());
+        Ok(Self(Kind::Dns(Arc::new(Dns::new(source, metrics, SOCKETS_MAX)))))
     }
 
     /// Asks a function; for tests and benchmarks.
@@ -114,40 +166,122 @@ impl Resolver {
         Self(Kind::Scripted(Arc::new(move |name| Box::pin(answer(name)))))
     }
 
-    fn build(servers: Vec<NameServerConfig>) -> Result<Self, SetupError> {
-        if servers.is_empty() {
-            return Err(SetupError::NoNameServers);
+    /// The same with so many sockets towards name servers at one time.
+    #[must_use]
+    pub fn within(mut self, sockets_max: usize) -> Self {
+        match &mut self.0 {
+            // Nobody else has it yet: it was just made.
+            Kind::Dns(dns) => {
+                if let Some(dns) = Arc::get_mut(dns) {
+                    dns.within(sockets_max);
+                }
+            }
+            Kind::Scripted(_) => {}
         }
-        let config = ResolverConfig::from_name_servers(servers);
-        let resolver = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
-            .with_options(options())
-            .build()
-            .map_err(|error| SetupError::Build(Box::new(error)))?;
-        Ok(Self(Kind::Dns(Arc::new(Dns {
-            resolver,
-            in_flight: Semaphore::new(IN_FLIGHT_MAX),
-        }))))
+        self
+    }
+
+    /// Whether an answer is good for a while: what a script says is for the one who asked.
+    pub(crate) fn keeps_answers(&self) -> bool {
+        match self.0 {
+            Kind::Dns(_) => true,
+            Kind::Scripted(_) => false,
+        }
+    }
+
+    /// What each server says about a name, in the order of their list; nothing is kept.
+    pub async fn ask_each(&self, name: &str) -> Vec<ServerAnswer> {
+        match &self.0 {
+            Kind::Dns(dns) => each::ask_each(&dns.source.servers(Instant::now()), name).await,
+            Kind::Scripted(_) => Vec::new(),
+        }
+    }
+
+    /// Registers what is counted, under the prefix that the registry has.
+    pub fn register(&self, registry: &mut Registry) {
+        match &self.0 {
+            Kind::Dns(dns) => dns.metrics.register(registry),
+            Kind::Scripted(_) => {}
+        }
     }
 
     /// The addresses of a name (in normal form, without the trailing dot), both families, never empty.
     ///
     /// # Errors
     /// Why there is none.
-    pub async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        let answer = async {
-            match &self.0 {
-                Kind::Dns(dns) => dns.both_families(name).await,
-                Kind::Scripted(script) => script(name.to_owned()).await,
+    pub async fn resolve(&self, name: &str) -> Result<Arc<[IpAddr]>, ResolveError> {
+        self.resolve_for(name, None).await
+    }
+
+    /// The same on behalf of a client, whose look-ups have a share of those at one time.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn resolve_for(
+        &self,
+        name: &str,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<[IpAddr]>, ResolveError> {
+        let dns = match &self.0 {
+            Kind::Dns(dns) => dns,
+            Kind::Scripted(script) => {
+                let answer = timeout(LOOKUP_TIMEOUT, script(name.to_owned())).await;
+                let addresses = answer.map_err(|_| ResolveError::Timeout)??;
+                return if addresses.is_empty() {
+                    Err(ResolveError::NotFound)
+                } else {
+                    Ok(addresses.into())
+                };
             }
         };
-        let mut addresses = timeout(LOOKUP_TIMEOUT, answer)
-            .await
-            .map_err(|_| ResolveError::Timeout)??;
-        addresses.truncate(ADDRESSES_MAX);
-        if addresses.is_empty() {
-            return Err(ResolveError::NotFound);
+        let now = Instant::now();
+        match dns.cache.look(name, now, dns.epoch(now)) {
+            Look::Kept(answer) => answer,
+            Look::Refresh(addresses) => {
+                // Nobody waits for it; what it finds is for the next one.
+                let _ = dns.look_up(name, client, Purpose::Refresh);
+                Ok(addresses)
+            }
+            Look::StaleForNow(addresses) => {
+                dns.metrics.stale.inc();
+                Ok(addresses)
+            }
+            Look::Stale(addresses) => renew(dns, name, client, addresses).await,
+            Look::Missing => demand(dns, name, client).await,
         }
-        Ok(addresses)
+    }
+}
+
+/// Waits for a look-up as long as it takes.
+async fn demand(dns: &Arc<Dns>, name: &str, client: Option<IpAddr>) -> Answer {
+    loop {
+        let mut waiting = dns.look_up(name, client, Purpose::Demand)?;
+        // The look-up ends by itself; a thread that hangs must not keep those of others.
+        match timeout(LOOKUP_TIMEOUT + OVERTIME, waiting.outcome()).await {
+            Ok(Some(answer)) => return answer,
+            // Those who waited before had gone, or their thread ended.
+            Ok(None) => {}
+            Err(_) => return Err(ResolveError::Timeout),
+        }
+    }
+}
+
+/// Waits for a look-up a moment, and uses what is there if it fails or takes longer.
+async fn renew(dns: &Arc<Dns>, name: &str, client: Option<IpAddr>, stale: Arc<[IpAddr]>) -> Answer {
+    let mut waiting: Waiting = dns.look_up(name, client, Purpose::Renewal)?;
+    let patience = if dns.source.servers(Instant::now()).are_down() {
+        STALE_PATIENCE_DOWN
+    } else {
+        STALE_PATIENCE
+    };
+    let until = waiting.started + patience;
+    match tokio::time::timeout_at(until, waiting.outcome()).await {
+        Ok(Some(Err(error))) if !error.is_outage() => Err(error),
+        Ok(Some(Ok(addresses))) => Ok(addresses),
+        Ok(Some(Err(_)) | None) | Err(_) => {
+            dns.metrics.stale.inc();
+            Ok(stale)
+        }
     }
 }
 
@@ -158,92 +292,4 @@ impl fmt::Debug for Resolver {
             Kind::Scripted(_) => "Resolver(Scripted)",
         })
     }
-}
-
-impl Dns {
-    async fn both_families(&self, name: &str) -> Result<Vec<IpAddr>, ResolveError> {
-        // The semaphore is never closed, so waiting for it cannot fail; the caller's deadline bounds the wait.
-        let _turn = self.in_flight.acquire().await;
-        // The dot makes it absolute: no search list, whatever ndots says.
-        let name =
-            Name::from_ascii(format!("{name}.")).map_err(|error| ResolveError::Failed(Box::new(error)))?;
-        let (v6, v4) = (
-            self.query(name.clone(), RecordType::AAAA),
-            self.query(name, RecordType::A),
-        );
-        let (v6, v4) = (std::pin::pin!(v6), std::pin::pin!(v4));
-        // Whichever family answers first with addresses gives the other a moment; without addresses it waits it out.
-        match futures::future::select(v6, v4).await {
-            futures::future::Either::Left((first, second)) => other(first, second).await,
-            futures::future::Either::Right((first, second)) => other(first, second).await,
-        }
-    }
-
-    async fn query(&self, name: Name, kind: RecordType) -> Result<Vec<IpAddr>, ResolveError> {
-        match self.resolver.lookup(name, kind).await {
-            Ok(answer) => Ok(answer
-                .answers()
-                .iter()
-                .filter_map(|record| address(&record.data))
-                .collect()),
-            Err(error) if error.is_no_records_found() => Err(ResolveError::NotFound),
-            Err(NetError::Timeout) => Err(ResolveError::Timeout),
-            Err(error) => Err(ResolveError::Failed(Box::new(error))),
-        }
-    }
-}
-
-async fn other(
-    first: Result<Vec<IpAddr>, ResolveError>,
-    second: impl Future<Output = Result<Vec<IpAddr>, ResolveError>>,
-) -> Result<Vec<IpAddr>, ResolveError> {
-    let second = match &first {
-        Ok(addresses) if !addresses.is_empty() => timeout_at(Instant::now() + OTHER_FAMILY_GRACE, second)
-            .await
-            .unwrap_or(Err(ResolveError::Timeout)),
-        Ok(_) | Err(_) => second.await,
-    };
-    match (first, second) {
-        (Ok(mut addresses), Ok(more)) => {
-            addresses.extend(more);
-            Ok(addresses)
-        }
-        (Ok(addresses), Err(_)) | (Err(_), Ok(addresses)) if !addresses.is_empty() => Ok(addresses),
-        // A family without records says nothing about the other's failure, which is the news.
-        (Err(ResolveError::NotFound) | Ok(_), Err(error)) | (Err(error), Err(_) | Ok(_)) => Err(error),
-    }
-}
-
-fn address(data: &RData) -> Option<IpAddr> {
-    match data {
-        RData::A(ip) => Some(IpAddr::V4(ip.0)),
-        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
-        _ => None,
-    }
-}
-
-fn name_server(address: SocketAddr) -> NameServerConfig {
-    let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()]
-        .into_iter()
-        .map(|mut connection| {
-            connection.port = address.port();
-            connection
-        })
-        .collect();
-    NameServerConfig::new(address.ip(), true, connections)
-}
-
-fn options() -> ResolverOpts {
-    let mut options = ResolverOpts::default();
-    options.timeout = ATTEMPT_TIMEOUT;
-    options.attempts = 2;
-    options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
-    options.cache_size = CACHE_ANSWERS_MAX;
-    options.use_hosts_file = ResolveHosts::Never;
-    options.positive_min_ttl = Some(TTL_MIN);
-    options.positive_max_ttl = Some(TTL_MAX);
-    options.negative_min_ttl = Some(TTL_MIN);
-    options.negative_max_ttl = Some(NEGATIVE_TTL_MAX);
-    options.max_active_requests = IN_FLIGHT_MAX * 2;
-    options
 }

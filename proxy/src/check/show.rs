@@ -8,6 +8,7 @@ use egressway_core::wire::document::{Mode, Scheme, Sni};
 use serde::Serialize;
 
 use super::Checked;
+use super::dns::DnsAnswer;
 use super::target::Asked;
 use crate::alone::needed;
 use crate::args::Output;
@@ -92,6 +93,9 @@ pub(super) struct Explained {
     signing: Option<Scheme>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) addresses: Option<Vec<Address>>,
+    /// What each name server says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) dns: Option<Vec<DnsAnswer>>,
 }
 
 impl Explained {
@@ -116,6 +120,7 @@ impl Explained {
             sni_must_match: false,
             signing: None,
             addresses: None,
+            dns: None,
         }
     }
 
@@ -219,6 +224,9 @@ impl Explained {
                 .reason
                 .map_or_else(|| "passes".to_owned(), |reason| format!("refused: {reason}"));
             line("address", format!("{} {verdict}", address.ip));
+        }
+        for answer in self.dns.iter().flatten() {
+            line("name server", answer.to_string());
         }
         text
     }

@@ -133,7 +133,7 @@ async fn look_up(observer: &Observer, resolver: &Resolver, limit: Duration) -> R
     match observer.target.host() {
         Host::Address(ip) => Ok(vec![*ip]),
         Host::Name(name) => match timeout(limit, resolver.resolve(name)).await {
-            Ok(Ok(addresses)) => Ok(addresses),
+            Ok(Ok(addresses)) => Ok(addresses.to_vec()),
             Ok(Err(error)) => Err(error_chain(&error)),
             Err(_) => Err(Error::TimedOut.to_string()),
         },

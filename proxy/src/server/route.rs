@@ -5,6 +5,7 @@
 //! to connect or the first byte, asks before whether they still are ([`Server::holds`]).
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -343,28 +344,35 @@ impl Server {
 
     async fn vetted(&self, request: &mut Request, permit: &Permit) -> Result<Vec<VettedAddr>, Reason> {
         let answers = match permit.target().host() {
-            Host::Address(ip) => vec![*ip],
+            Host::Address(ip) => Answers::One(*ip),
             Host::Name(name) => {
                 let start = Instant::now();
-                let answer = self.resolver.resolve(name).await;
-                request.dns = Some(start.elapsed());
-                let outcome = answer
-                    .as_ref()
-                    .map_or_else(|error| dns_fault(error).code(), |_| "found");
-                let histogram = self
-                    .metrics
-                    .dns_duration
-                    .get_or_create(&OutcomeLabels { outcome });
-                histogram.observe(start.elapsed().as_secs_f64());
-                drop(histogram);
-                answer.map_err(|error| {
+                let answer = self.resolver.resolve_for(name, Some(request.client.ip())).await;
+                let took = start.elapsed();
+                request.dns = Some(took);
+                match &answer {
+                    Ok(_) => self.metrics.dns_found.observe(took.as_secs_f64()),
+                    Err(error) => {
+                        let outcome = dns_fault(error).code();
+                        let histogram = self
+                            .metrics
+                            .dns_duration
+                            .get_or_create(&OutcomeLabels { outcome });
+                        histogram.observe(took.as_secs_f64());
+                    }
+                }
+                Answers::Several(answer.map_err(|error| {
                     request.detail = Some(crate::error_chain(&error).into());
                     dns_fault(&error)
-                })?
+                })?)
             }
         };
+        let answers = match &answers {
+            Answers::One(ip) => std::slice::from_ref(ip),
+            Answers::Several(ips) => ips,
+        };
         let (mut vetted, mut refused) = (Vec::with_capacity(answers.len()), None);
-        for ip in answers {
+        for ip in answers.iter().copied() {
             match permit.vet(ip).and_then(|address| self.not_ourselves(address)) {
                 Ok(address) => vetted.push(address),
                 Err(deny) => refused = refused.or(Some(deny)),
@@ -417,6 +425,13 @@ impl Server {
         request.detail = Some(crate::error_chain(&failure).into());
         Err(dial_fault(failure).into())
     }
+}
+
+/// Where a target leads.
+#[derive(Debug)]
+enum Answers {
+    One(IpAddr),
+    Several(Arc<[IpAddr]>),
 }
 
 /// What is asked before each attempt to connect: whether what was decided still holds for its address.

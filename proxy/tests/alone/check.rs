@@ -75,6 +75,15 @@ fn check_explains_and_its_exit_code_says_whether() {
             1,
             &["ERROR"],
         ),
+        (
+            &["--dns", "--resolver", "127.0.0.1:1", "https://api.stripe.com"],
+            1,
+            &[
+                "ERROR",
+                "name server 127.0.0.1:1 AAAA: cannot be reached",
+                "name server 127.0.0.1:1 A: cannot be reached",
+            ],
+        ),
     ] {
         let mut all = vec!["check", "--policy", &name];
         all.extend(args);

@@ -154,15 +154,27 @@ pub async fn start(in_force: InForce, limits: Limits) -> Proxy {
 
 /// The same with a server that is changed before it serves.
 pub async fn start_with(in_force: InForce, limits: Limits, change: impl FnOnce(Server) -> Server) -> Proxy {
-    let state = State::new();
-    state.set_in_force(in_force);
-    state.set_phase(Phase::Serving);
-    let (names, log) = (Names::default(), Arc::new(Mutex::new(Vec::new())));
+    let names = Names::default();
     let script = names.clone();
     let resolver = Resolver::scripted(move |name| {
         let answer = script.next(&name);
         async move { answer }
     });
+    let proxy = start_resolving(in_force, limits, resolver, change).await;
+    Proxy { names, ..proxy }
+}
+
+/// The same with names that are resolved by this.
+pub async fn start_resolving(
+    in_force: InForce,
+    limits: Limits,
+    resolver: Resolver,
+    change: impl FnOnce(Server) -> Server,
+) -> Proxy {
+    let state = State::new();
+    state.set_in_force(in_force);
+    state.set_phase(Phase::Serving);
+    let (names, log) = (Names::default(), Arc::new(Mutex::new(Vec::new())));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = Server::new(

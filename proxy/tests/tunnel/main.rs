@@ -7,5 +7,6 @@ mod support;
 mod connect;
 mod course;
 mod limits;
+mod names;
 mod resolve;
 mod splice;
