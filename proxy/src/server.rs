@@ -12,6 +12,7 @@ pub mod head;
 mod held;
 pub mod hop;
 pub mod id;
+mod kept;
 mod listener;
 mod origin;
 mod pool;

@@ -170,7 +170,8 @@ impl Connection {
         };
         let (mut upload, scheme) = (sending.flow(&server.name), sending.scheme());
         let key = Key::new(&decided.permit, terms.tls_id());
-        let mut waiting = server.pool.take(&key, &decided.permit, &head.method);
+        let (permit, client) = (&decided.permit, request.client.ip());
+        let mut waiting = server.kept(&key, permit, &head.method, client).await;
         loop {
             let reused = waiting.is_some();
             let mut still = |request: &mut Request, decided: &mut Decided, address: VettedAddr| {

@@ -2,7 +2,8 @@
 //!
 //! A connection belongs to the policy content, the target and the TLS settings that it was opened for, and to the runtime
 //! that drives its socket. Its address was vetted when it was dialled, and is vetted again by the permit of every request
-//! that wants it: a name is resolved once per connection, a policy decides about every request.
+//! that wants it: a name is resolved once per connection, a policy decides about every request. Whether the name has moved
+//! since is not looked at here.
 
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, RandomState};

@@ -3,6 +3,8 @@
 
 #[path = "../access/mod.rs"]
 mod access;
+#[path = "../support/name_server.rs"]
+mod name_server;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -2,6 +2,7 @@
 //! turns out to have been closed is in `closed.rs`.
 
 mod closed;
+mod moved;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
