@@ -47,6 +47,8 @@ const STALE_PATIENCE: Duration = Duration::from_millis(500);
 const STALE_PATIENCE_DOWN: Duration = Duration::from_millis(50);
 /// What a look-up may come later than its limit, because its thread is busy.
 const OVERTIME: Duration = Duration::from_millis(500);
+/// How often a look-up is joined that ends without a word: its thread may be the next to end, too.
+const TRIES: usize = 3;
 /// Sockets towards name servers at one time, unless told otherwise: 256 look-ups of two questions.
 const SOCKETS_MAX: usize = 512;
 
@@ -254,16 +256,17 @@ impl Resolver {
 
 /// Waits for a look-up as long as it takes.
 async fn demand(dns: &Arc<Dns>, name: &str, client: Option<IpAddr>) -> Answer {
-    loop {
+    for _ in 0..TRIES {
         let mut waiting = dns.look_up(name, client, Purpose::Demand)?;
         // The look-up ends by itself; a thread that hangs must not keep those of others.
         match timeout(LOOKUP_TIMEOUT + OVERTIME, waiting.outcome()).await {
             Ok(Some(answer)) => return answer,
             // Those who waited before had gone, or their thread ended.
             Ok(None) => {}
-            Err(_) => return Err(ResolveError::Timeout),
+            Err(_) => break,
         }
     }
+    Err(ResolveError::Timeout)
 }
 
 /// Waits for a look-up a moment, and uses what is there if it fails or takes longer.

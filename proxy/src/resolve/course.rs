@@ -71,8 +71,8 @@ impl Course {
                 // Who was silent has been asked as often as it may be.
                 for place in &mut self.places {
                     match place {
-                        Place::Failed(flaw) if !flaw.is_silence() => *place = Place::Unasked,
-                        Place::Failed(_) | Place::Unasked | Place::Asked => {}
+                        Place::Failed(Flaw::Silent) | Place::Unasked | Place::Asked => {}
+                        Place::Failed(_) => *place = Place::Unasked,
                     }
                 }
                 self.ask_first_unasked()

@@ -41,7 +41,8 @@ pub(super) struct Dns {
 struct Flight {
     outcome: Arc<watch::Sender<Option<Answer>>>,
     started: Instant,
-    _task: AbortOnDropHandle<()>,
+    /// Absent for the moment until it has begun.
+    task: Option<AbortOnDropHandle<()>>,
 }
 
 /// What can be waited for.
@@ -104,6 +105,9 @@ impl Dns {
         client: Option<IpAddr>,
         purpose: Purpose,
     ) -> Result<Waiting, ResolveError> {
+        let now = Instant::now();
+        // Before the lock: it may look at the file.
+        let epoch = self.epoch(now);
         let mut flights = self.flights();
         if let Some(flight) = flights.get(name) {
             return Ok(Waiting {
@@ -111,10 +115,9 @@ impl Dns {
                 started: flight.started,
             });
         }
-        let now = Instant::now();
         // It may have ended between the look into the cache and this one.
         if purpose == Purpose::Demand
-            && let Look::Kept(answer) = self.cache.look(name, now, self.epoch(now))
+            && let Look::Kept(answer) = self.cache.look(name, now, epoch)
         {
             let (_, outcome) = watch::channel(Some(answer));
             return Ok(Waiting {
@@ -136,13 +139,25 @@ impl Dns {
             name: Arc::clone(&name),
             outcome: Arc::clone(&outcome),
         };
-        let task = tokio::spawn(landing.fly(client, purpose, now));
         let flight = Flight {
-            outcome,
+            outcome: Arc::clone(&outcome),
             started: now,
-            _task: AbortOnDropHandle::new(task),
+            task: None,
         };
-        flights.insert(name, flight);
+        flights.insert(Arc::clone(&name), flight);
+        // A runtime that is ending drops the task at once, and its end takes the lock.
+        drop(flights);
+        let task = AbortOnDropHandle::new(tokio::spawn(landing.fly(client, purpose, now)));
+        let mut flights = self.flights();
+        if let Some(flight) = flights.get_mut(&name)
+            && Arc::ptr_eq(&flight.outcome, &outcome)
+        {
+            flight.task = Some(task);
+        } else {
+            // It has ended already; nothing is left to be given up.
+            drop(flights);
+            drop(task);
+        }
         Ok(waiting)
     }
 

@@ -31,7 +31,7 @@ pub enum Reply {
     /// Over UDP that the answer does not fit, over TCP the answer.
     Truncated(Vec<IpAddr>),
     /// Later.
-    Late(Duration, Box<Reply>),
+    Late(Duration, Box<Self>),
 }
 
 pub const SERVFAIL: Reply = Reply::Code(2);

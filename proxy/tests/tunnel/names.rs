@@ -5,8 +5,10 @@ mod name_server;
 
 mod list;
 mod load;
+mod many;
 mod order;
 mod outage;
+mod seen;
 mod vetted;
 
 use std::net::IpAddr;
