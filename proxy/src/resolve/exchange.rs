@@ -79,6 +79,9 @@ async fn over_udp(server: SocketAddr, question: &Question, patience: Patience) -
         let received = tokio::select! {
             received = socket.recv(&mut buffer) => received.map_err(unheard)?,
             () = sleep_until(again), if sends_left > 0 => {
+                // It was lost, or something on the way drops what it does not know.
+                offer = Offer::Plain;
+                message = question.message(offer).ok_or(Flaw::Garbage)?;
                 socket.send(&message).await.map_err(unheard)?;
                 (sends_left, again) = (sends_left - 1, again + patience.interval);
                 continue;
@@ -87,7 +90,11 @@ async fn over_udp(server: SocketAddr, question: &Question, patience: Patience) -
         match (question.read(buffer.get(..received).unwrap_or_default()), offer) {
             (Reading::NotOurs, _) => {}
             (Reading::Answer(meaning), _) => return Ok(meaning),
-            (Reading::Truncated, offer) => return over_tcp(server, question, offer).await,
+            (Reading::Truncated, offer) => {
+                // One descriptor at a time.
+                drop(socket);
+                return over_tcp(server, question, offer).await;
+            }
             // RFC 6891, 7: it may know no such offers.
             (Reading::Flawed(Flaw::FormatError | Flaw::NotImplemented), Offer::Edns) => {
                 offer = Offer::Plain;

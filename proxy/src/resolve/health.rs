@@ -22,8 +22,9 @@ const STEADY: Duration = Duration::from_secs(60);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Health {
     unanswered: u32,
-    /// When the first of those was asked.
+    /// When the first of those was asked, or the last answer came if that was later.
     silent_since: Option<Instant>,
+    answered: Option<Instant>,
     left: Option<Left>,
     back_since: Option<Instant>,
     pause: Duration,
@@ -61,7 +62,7 @@ impl Health {
 
     /// It said something that was for us.
     pub(super) fn answered(&mut self, now: Instant) -> Option<Change> {
-        (self.unanswered, self.silent_since) = (0, None);
+        (self.unanswered, self.silent_since, self.answered) = (0, None, Some(now));
         let left = self.left.take()?;
         self.back_since = Some(now);
         Some(Change::Back(now.duration_since(left.since)))
@@ -70,6 +71,8 @@ impl Health {
     /// A question that was asked at `asked` has had its time.
     pub(super) fn unanswered(&mut self, how: Unheard, asked: Instant, now: Instant) -> Option<Change> {
         self.unanswered = self.unanswered.saturating_add(1);
+        // What it said to others meanwhile shows that it is there: only the question was too hard.
+        let asked = self.answered.map_or(asked, |answered| asked.max(answered));
         let since = *self.silent_since.get_or_insert(asked);
         let long = match how {
             Unheard::Silent => now.duration_since(since) >= SILENCE,
@@ -179,6 +182,18 @@ mod tests {
             (10.0, Silent(9.0), Some("left after 4")),
             (17.0, Answer, Some("back after 7")),
             (17.1, Answer, None),
+        ]);
+    }
+
+    #[test]
+    fn who_answers_others_is_not_silent() {
+        check(&[
+            (4.9, Answer, None),
+            (5.0, Silent(0.0), None),
+            (5.1, Silent(0.1), None),
+            (5.2, Silent(0.2), None),
+            (6.8, Silent(1.8), None),
+            (6.9, Silent(1.9), Some("left after 5")),
         ]);
     }
 

@@ -140,3 +140,74 @@ impl Server {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::time::Duration;
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+    use crate::resolve::metrics::DnsMetrics;
+
+    #[derive(Clone, Default)]
+    struct Said(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Said {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Said {
+        type Writer = Self;
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_line_says_when_a_server_is_left_and_one_when_it_is_back() {
+        let said = Said::default();
+        let subscriber = tracing_subscriber::fmt()
+            .with_writer(said.clone())
+            .with_ansi(false)
+            .finish();
+        let _logged = tracing::subscriber::set_default(subscriber);
+        let address = "192.0.2.53:53".parse().unwrap();
+        let server = Server::new(address, DnsMetrics::default().of(address), Recoveries::default());
+        let asked = Instant::now();
+        tokio::time::advance(Duration::from_secs(3)).await;
+        for _ in 0..5 {
+            server.note(Err(Flaw::Silent), asked);
+        }
+        tokio::time::advance(Duration::from_secs(60)).await;
+        for _ in 0..5 {
+            server.note(Err(Flaw::ServFail), Instant::now());
+        }
+        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let [left, back] = lines.as_slice() else {
+            panic!("{text}")
+        };
+        assert!(
+            left.contains("WARN") && left.contains("name server left"),
+            "{left}"
+        );
+        assert!(
+            left.contains("server=192.0.2.53:53") && left.contains("unanswered=3"),
+            "{left}"
+        );
+        assert!(
+            back.contains("INFO") && back.contains("name server is back"),
+            "{back}"
+        );
+        assert!(back.contains("after_seconds=60"), "{back}");
+        assert_eq!(server.recoveries.count(), 1);
+    }
+}

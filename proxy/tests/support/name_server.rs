@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,6 +29,10 @@ pub enum Reply {
     WrongId(Vec<IpAddr>),
     /// The answer to another question.
     WrongQuestion(Vec<IpAddr>),
+    /// FORMERR to whoever offers to take larger answers, else these.
+    Plain(Vec<IpAddr>),
+    /// Silence towards the same, else these.
+    DropsOffers(Vec<IpAddr>),
     /// Over UDP that the answer does not fit, over TCP the answer.
     Truncated(Vec<IpAddr>),
     /// Later.
@@ -51,6 +56,7 @@ type Script = Arc<dyn Fn(&str, u16) -> Reply + Send + Sync>;
 pub struct NameServer {
     pub address: SocketAddr,
     asked: Arc<Mutex<Vec<(String, u16)>>>,
+    asked_over_tcp: Arc<AtomicUsize>,
     script: Arc<Mutex<Script>>,
     _tasks: [AbortOnDropHandle<()>; 2],
 }
@@ -76,10 +82,12 @@ impl NameServer {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let script: Arc<Mutex<Script>> = Arc::new(Mutex::new(Arc::new(script)));
         let over_udp = tokio::spawn(serve_udp(udp, Arc::clone(&asked), Arc::clone(&script)));
-        let over_tcp = tokio::spawn(serve_tcp(tcp, Arc::clone(&script)));
+        let asked_over_tcp = Arc::new(AtomicUsize::new(0));
+        let over_tcp = tokio::spawn(serve_tcp(tcp, Arc::clone(&asked_over_tcp), Arc::clone(&script)));
         Self {
             address,
             asked,
+            asked_over_tcp,
             script,
             _tasks: [over_udp, over_tcp].map(AbortOnDropHandle::new),
         }
@@ -88,6 +96,11 @@ impl NameServer {
     /// Answers otherwise from now on.
     pub fn set(&self, script: impl Fn(&str, u16) -> Reply + Send + Sync + 'static) {
         *self.script.lock().unwrap() = Arc::new(script);
+    }
+
+    /// How much it was asked over TCP so far.
+    pub fn asked_over_tcp(&self) -> usize {
+        self.asked_over_tcp.load(Ordering::SeqCst)
     }
 
     /// What it was asked over UDP so far.
@@ -112,19 +125,20 @@ async fn serve_udp(
         let (query, socket) = (query[..end].to_vec(), Arc::clone(&socket));
         tokio::spawn(async move {
             let reply = wait(reply).await;
-            if let Some(answer) = answer(&query, kind, &reply, Via::Udp) {
+            let offers = length > end;
+            if let Some(answer) = answer(&query, kind, &understood(reply, offers), Via::Udp) {
                 let _ = socket.send_to(&answer, client).await;
             }
         });
     }
 }
 
-async fn serve_tcp(listener: TcpListener, script: Arc<Mutex<Script>>) {
+async fn serve_tcp(listener: TcpListener, asked: Arc<AtomicUsize>, script: Arc<Mutex<Script>>) {
     loop {
         let Ok((mut stream, _)) = listener.accept().await else {
             continue;
         };
-        let script = Arc::clone(&script);
+        let (script, asked) = (Arc::clone(&script), Arc::clone(&asked));
         tokio::spawn(async move {
             while let Ok(length) = stream.read_u16().await {
                 let mut query = vec![0; length.into()];
@@ -132,8 +146,10 @@ async fn serve_tcp(listener: TcpListener, script: Arc<Mutex<Script>>) {
                     return;
                 }
                 let (name, kind, end) = question(&query);
+                asked.fetch_add(1, Ordering::SeqCst);
                 let reply = Arc::clone(&*script.lock().unwrap())(&name, kind);
                 let reply = wait(reply).await;
+                let reply = understood(reply, query.len() > end);
                 let Some(answer) = answer(&query[..end], kind, &reply, Via::Tcp) else {
                     continue;
                 };
@@ -151,6 +167,15 @@ async fn wait(reply: Reply) -> Reply {
             tokio::time::sleep(time).await;
             *reply
         }
+        reply => reply,
+    }
+}
+
+fn understood(reply: Reply, offers: bool) -> Reply {
+    match reply {
+        Reply::Plain(_) if offers => Reply::Code(1),
+        Reply::DropsOffers(_) if offers => Reply::Silence,
+        Reply::Plain(ips) | Reply::DropsOffers(ips) => Reply::Addresses(ips, 60),
         reply => reply,
     }
 }
@@ -178,7 +203,7 @@ fn answer(question: &[u8], kind: u16, reply: &Reply, via: Via) -> Option<Vec<u8>
     let (code, truncated, ips, ttl) = match reply {
         Reply::Addresses(ips, ttl) => (0, false, ips.clone(), *ttl),
         Reply::Code(code) => (*code, false, vec![], 0),
-        Reply::Silence | Reply::Late(..) => return None,
+        Reply::Silence | Reply::Late(..) | Reply::Plain(_) | Reply::DropsOffers(_) => return None,
         Reply::Garbage => {
             let mut garbage = question[..2].to_vec();
             garbage.extend([0x81, 0x80, 0, 1, 0, 9, 0, 9, 0, 9, 0xff, 0xff, 0xff]);

@@ -131,3 +131,45 @@ async fn a_look_up_that_waits_goes_on_with_the_servers_of_a_new_list() {
     assert_eq!(found.unwrap(), ["192.175.48.1"]);
     assert!(took < Duration::from_secs(4), "{took:?}");
 }
+
+#[tokio::test]
+async fn options_of_the_list_are_heeded() {
+    let silent = NameServer::start(|_, _| name_server::Reply::Silence).await;
+    let (first, second) = (server("192.175.48.1").await, server("192.175.48.2").await);
+    let resolver = |text: String| {
+        let listed = Listed::new(&text);
+        (Resolver::from_file(listed.file()), listed)
+    };
+    let (hasty, _file) = resolver(format!(
+        "nameserver {}\noptions timeout:1 attempts:1\n",
+        silent.address
+    ));
+    let (found, took) = resolve(&hasty, "a.example").await;
+    assert!(matches!(found, Err(ResolveError::Timeout)), "{found:?}");
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert_eq!(silent.asked().len(), 2, "once per family");
+    let (stubborn, _file) = resolver(format!(
+        "nameserver {}\noptions timeout:1 attempts:3\n",
+        silent.address
+    ));
+    let (_, took) = resolve(&stubborn, "a.example").await;
+    assert!(
+        took > Duration::from_millis(2_500) && took < Duration::from_secs(4),
+        "{took:?}"
+    );
+    assert_eq!(silent.asked().len(), 8, "three times per family");
+    let (over_tcp, _file) = resolver(format!("nameserver {}\noptions use-vc\n", first.address));
+    assert_eq!(resolve(&over_tcp, "a.example").await.0.unwrap(), ["192.175.48.1"]);
+    assert_eq!((first.asked().len(), first.asked_over_tcp()), (0, 2));
+    let both = format!(
+        "nameserver {}\nnameserver {}\noptions rotate\n",
+        first.address, second.address
+    );
+    let (rotating, _file) = resolver(both);
+    let mut answers = Vec::new();
+    for n in 0..4 {
+        answers.extend(resolve(&rotating, &format!("n{n}.example")).await.0.unwrap());
+    }
+    let expected = ["192.175.48.1", "192.175.48.2", "192.175.48.1", "192.175.48.2"];
+    assert_eq!(answers, expected);
+}

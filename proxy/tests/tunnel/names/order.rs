@@ -46,6 +46,20 @@ async fn each_way_to_fail_of_either_server_has_its_answer_and_its_time() {
         ("garbage first", Reply::Garbage, good_second(), Some(SECOND), SOON),
         ("NXDOMAIN first", NXDOMAIN, good_second(), None, SOON),
         ("nothing of it first", NODATA, good_second(), None, SOON),
+        (
+            "only plain questions first",
+            Reply::Plain(ips(FIRST)),
+            NXDOMAIN,
+            Some(FIRST),
+            SOON,
+        ),
+        (
+            "dropped offers first",
+            Reply::DropsOffers(ips(FIRST)),
+            NXDOMAIN,
+            Some(FIRST),
+            NEXT,
+        ),
         ("silence first", Reply::Silence, good_second(), Some(SECOND), NEXT),
         (
             "wrong id first",
@@ -250,4 +264,30 @@ async fn equal_questions_are_one() {
         assert_eq!(found.unwrap(), FIRST);
     }
     assert_eq!(server.asked().len(), 2, "one query per family");
+}
+
+#[test]
+fn a_look_up_whose_thread_ends_is_taken_over_by_another_that_waits_for_it() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (serving, first, second) = (runtime(), runtime(), runtime());
+    let reply = Reply::Late(Duration::from_millis(300), Box::new(addresses(&FIRST)));
+    let server = serving.block_on(NameServer::start(move |_, _| reply.clone()));
+    std::thread::spawn(move || serving.block_on(std::future::pending::<()>()));
+    let resolver = Resolver::with_nameservers(vec![server.address]).unwrap();
+    // It starts the look-up, and goes away in the middle of it.
+    let began =
+        first.block_on(async { timeout(Duration::from_millis(100), resolver.resolve("a.example")).await });
+    assert!(began.is_err());
+    let waiting = resolver.clone();
+    let joined = std::thread::spawn(move || second.block_on(resolve(&waiting, "a.example")));
+    std::thread::sleep(Duration::from_millis(50));
+    drop(first);
+    let (found, took) = joined.join().unwrap();
+    assert_eq!(found.unwrap(), FIRST);
+    assert!(took < Duration::from_secs(2), "{took:?}");
 }
