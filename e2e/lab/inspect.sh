@@ -2,7 +2,7 @@
 # Looking at a lab: status, component logs, the API server's audit log. Changes nothing.
 
 status() {
-  local dead line
+  local dead line policies
   [ -e "$RUN/ready" ] || die "not up"
   dead=$(the_dead)
   if [ -n "$dead" ]; then
@@ -10,6 +10,14 @@ status() {
     return 1
   fi
   kubectl get nodes -o wide
+  if ! enforced; then
+    echo "network policies: not enforced"
+  elif policies=$(enforcer_status 2>&1); then
+    echo "network policies: $policies"
+  else
+    echo "network policies: $policies"
+    return 1
+  fi
   for line in "${CELLS[@]}"; do echo "NAT ${line%% *}: $(nat_show "${line%% *}" | xargs)"; done
   for line in "${OBSERVERS[@]}"; do echo "observer ${line%% *}: $(cat "$RUN/observer-${line%% *}")"; done
   echo "kubeconfig: $RUN/pki/admin.kubeconfig"

@@ -89,7 +89,9 @@ node_network() {
   node_fields "$1"
   namespace "$1"
   attach "$1" "$ip4" "$ip6"
-  inside "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+  # the last two: what pods of one node send each other passes the rules of network policies
+  inside "$1" sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 \
+    net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1
   grep -v -e " via $ip4\$" -e " via $ip6\$" "$RUN/pod-routes" | inside "$1" ip -batch -
 }
 

@@ -11,12 +11,14 @@ node_configuration() {
 }
 
 cni_configuration() {
+  local announce=
+  ! enforced || announce=', {"type": "'$NETPOL_PLUGIN'", "socket": "'$NETPOL_SOCKET'"}'
   cat <<END
 {"cniVersion": "0.4.0", "name": "lab", "plugins": [
   {"type": "bridge", "bridge": "cni0", "isGateway": true, "hairpinMode": true, "ipMasq": false,
    "ipam": {"type": "host-local", "ranges": [[{"subnet": "$pods4"}], [{"subnet": "$pods6"}]],
             "routes": [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]}},
-  {"type": "portmap", "capabilities": {"portMappings": true}}
+  {"type": "portmap", "capabilities": {"portMappings": true}}$announce
 ]}
 END
 }
@@ -35,7 +37,7 @@ state = "/run/containerd"
   sandbox_image = "$REGISTRY/pause:1"
   restrict_oom_score_adj = true
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "/usr/lib/cni"
+    bin_dir = "$(enforced && echo "$RUN/cni-bin" || echo /usr/lib/cni)"
     conf_dir = "$home/cni-conf"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"

@@ -7,6 +7,7 @@ LAB=$(dirname "$(readlink -f "$0")")
 . "$LAB/env.sh"
 . "$LAB/topology.sh"
 . "$LAB/lib.sh"
+. "$LAB/network-policies.sh"
 . "$LAB/node-config.sh"
 node_fields "$1"
 home=$RUN/node/$node

@@ -43,6 +43,27 @@ node_command() { # exec|kill|start NODE [CMD...]
   esac
 }
 
+# reach FROM HOST:PORT...: FROM is one of the lab's namespaces, or a pod's IPv4 address.
+reach() {
+  local from=${1:-} line script
+  need_up
+  [ $# -ge 2 ] || die "reach: from where, to what?"
+  shift
+  [ ! -e "$RUN/netns/$from" ] || exec nsenter --net="$RUN/netns/$from" -- "$RUN/bin/lab-tool" reach "$@"
+  # shellcheck disable=SC2016 # for the shell in the node
+  script='for n in /run/netns/*; do
+    ! nsenter --net="$n" ip -brief address show dev eth0 2>/dev/null | grep -qF " $0/" || exec nsenter --net="$n" -- "$@"
+  done
+  exit 3'
+  for line in "${NODES[@]}"; do
+    node_fields "${line%% *}"
+    [[ $from == "${pods4%.*}".* ]] || continue
+    enter "$node"
+    exec "${into[@]}" bash -c "$script" "$from" "$RUN/bin/lab-tool" reach "$@"
+  done
+  die "reach: no pod has $from"
+}
+
 # enter NODE: sets `into`, the prefix that runs a command inside the node.
 enter() {
   local outer init

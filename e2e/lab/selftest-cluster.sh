@@ -83,4 +83,11 @@ check_crash() {
   check "it comes back, and its pod leaves from its cell" "$NAT4.30" eventually 60 "$NAT4.30" body on-batch-1 "$ECHO4/"
   check "over IPv6 too" "$NAT6::30" patiently 10 body on-batch-1 "$ECHO6/"
   check "five nodes are Ready again" 5 eventually 60 5 ready_nodes
+  if enforced; then
+    silence on-batch-1
+    check "its pods are held again" "$REFUSED" body on-batch-1 "$ECHO4/"
+    check "over IPv6 too" "$REFUSED" body on-batch-1 "$ECHO6/"
+    kubectl -n lab-selftest delete networkpolicy web silent >/dev/null
+    check "until their policies go" "$NAT4.30" patiently 10 body on-batch-1 "$ECHO4/"
+  fi
 }

@@ -6,6 +6,7 @@
 . "$LAB/selftest-egress.sh"
 . "$LAB/selftest-internet.sh"
 . "$LAB/selftest-cluster.sh"
+. "$LAB/selftest-policies.sh"
 
 ECHO4=http://$NET4.80 ECHO6="http://[$NET6::80]"
 
@@ -22,6 +23,7 @@ selftest() {
   check_observers
   check_echo_server
   check_images
+  ! enforced || check_policies
   check_crash
   complete=yes
   echo "$passed passed, $failed failed"

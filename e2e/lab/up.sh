@@ -3,7 +3,12 @@
 # component that dies.
 
 up() {
-  local name
+  local name policies=yes
+  case ${1:-} in
+    "") ;;
+    --no-network-policies) policies= ;;
+    *) die "up: unknown option $1" ;;
+  esac
   lock
   if [ -e "$RUN/ready" ] && ! no_processes; then # none at all: the machine was restarted
     (fail_if_dead) || die "up, but broken: lab down, then lab up"
@@ -15,6 +20,7 @@ up() {
   remove # whatever a failed start left
   STARTED_MS=$(now_ms)
   state
+  [ -z "$policies" ] || enforcer_prepare
   settings_save
   pki
   step "keys and certificates"
@@ -28,6 +34,7 @@ up() {
   controllers_start
   { node_objects; echo ---; cat "$LAB/manifests/coredns.yaml"; } >"$RUN/objects.yaml"
   await "the first objects" 30 "$RUN/bin/kubectl" apply --server-side -f "$RUN/objects.yaml"
+  ! enforced || enforcer_start
   touch "$RUN/registered"
   step "nodes and CoreDNS created"
   await "the internet" 30 internet_ready
@@ -36,6 +43,7 @@ up() {
   await "CoreDNS" 120 "$RUN/bin/kubectl" --namespace kube-system wait --for=condition=Available deployment/coredns --timeout=110s
   await "the default ServiceAccount" 30 "$RUN/bin/kubectl" wait --for=create serviceaccount/default --timeout=20s
   step "CoreDNS Available"
+  ! enforced || await "network policies" 20 enforcer_status
   touch "$RUN/ready"
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 )
@@ -24,9 +25,12 @@ var commands = map[string]func(args []string) error{
 	"fetch":       fetch,
 	"loop":        loop,
 	"connect-raw": connectRaw,
+	"reach":       reach,
 	"resolve":     resolve,
 	"forward":     forward,
 	"sleep":       sleep,
+
+	"network-policies": networkPolicies,
 }
 
 const usage = `lab-tool COMMAND [FLAGS] ... ("COMMAND -h" lists the flags)
@@ -36,12 +40,17 @@ const usage = `lab-tool COMMAND [FLAGS] ... ("COMMAND -h" lists the flags)
   fetch URL                   one request; exit status 0 only for 2xx
   loop URL                    many requests, one JSON line each
   connect-raw HOST:PORT       sends given bytes, prints what comes back
+  reach HOST:PORT...          tries TCP connections, and prints which are open
   resolve NAME                prints the addresses of a name
   forward LISTEN NETNS ADDR   listens here, connects inside a network namespace
   sleep                       waits for SIGTERM
+  network-policies            enforces the cluster's NetworkPolicies on every node, by nftables
 `
 
 func main() {
+	if filepath.Base(os.Args[0]) == cniName {
+		os.Exit(cniMain())
+	}
 	if len(os.Args) < 2 || commands[os.Args[1]] == nil {
 		fmt.Fprint(os.Stderr, usage)
 		os.Exit(2)
