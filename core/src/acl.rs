@@ -17,6 +17,7 @@ pub mod path;
 pub mod permit;
 pub mod policy;
 pub mod port;
+pub mod reach;
 pub mod rule;
 pub mod target;
 

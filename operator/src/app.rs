@@ -3,6 +3,7 @@
 //! It only puts parts together; each part lives in its own file.
 
 use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::reports::Reports;
 use crate::reports::poll::Poller;
-use crate::{egress_policy, egress_pool};
+use crate::{egress_policy, egress_pool, name_servers};
 
 /// Objects reconciled at one time; each waits for the API server most of the time.
 const CONCURRENCY: u16 = 16;
@@ -50,7 +51,8 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     let client = Client::try_default()
         .await
         .context("failed to configure the Kubernetes client")?;
-    let settings = args.settings(client.default_namespace());
+    let found = name_servers::read(Path::new(name_servers::RESOLV_CONF));
+    let settings = args.settings(client.default_namespace(), &found);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         admin = %args.admin,
@@ -60,8 +62,14 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
         cluster_domain = settings.cluster_domain,
         internal_cidrs = settings.internal_cidrs.join(","),
         never_cidrs = settings.never_cidrs.join(","),
+        name_servers = settings.name_servers.join(","),
         "starting"
     );
+    if settings.name_servers.is_empty() {
+        tracing::warn!(
+            "no name server is known: where network policies are enforced, fleets look no name up; give --name-server"
+        );
+    }
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);

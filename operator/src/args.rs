@@ -1,5 +1,6 @@
 //! Flags and environment, parsed once; no other defaults anywhere.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -63,6 +64,9 @@ pub struct OperatorArgs {
     /// Range that no policy may ever reach (repeatable).
     #[arg(long, value_name = "CIDR")]
     pub never_cidr: Vec<IpNet>,
+    /// Range with name servers of nodes that the operator's own node does not ask (repeatable).
+    #[arg(long, value_name = "CIDR")]
+    pub name_server: Vec<IpNet>,
     /// Health and metrics.
     #[arg(long, value_name = "ADDR", default_value = "[::]:8080")]
     pub admin: SocketAddr,
@@ -97,10 +101,16 @@ pub struct ApplyPoolArgs {
 }
 
 impl OperatorArgs {
-    /// The settings; `namespace` is that of the operator's ServiceAccount.
+    /// The settings; `namespace` is that of the operator's ServiceAccount, `name_servers` are those of its node.
     #[must_use]
-    pub fn settings(&self, namespace: &str) -> Settings {
+    pub fn settings(&self, namespace: &str, name_servers: &[IpNet]) -> Settings {
         let texts = |nets: &[IpNet]| nets.iter().map(ToString::to_string).collect();
+        let name_servers: BTreeSet<IpNet> = self
+            .name_server
+            .iter()
+            .chain(name_servers)
+            .map(IpNet::trunc)
+            .collect();
         Settings {
             fleet_namespace: self.fleet_namespace.clone(),
             operator_namespace: self
@@ -115,6 +125,7 @@ impl OperatorArgs {
             cluster_domain: self.cluster_domain.clone(),
             internal_cidrs: texts(&self.internal_cidr),
             never_cidrs: texts(&self.never_cidr),
+            name_servers: name_servers.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -126,10 +137,22 @@ mod tests {
     #[test]
     fn defaults_need_no_flag_and_nonsense_is_refused() {
         let args = Args::try_parse_from(["egressway-operator"]).unwrap();
-        let settings = args.operator.settings("egressway-system");
+        let settings = args.operator.settings("egressway-system", &[]);
         assert_eq!(
             (&*settings.fleet_namespace, &*settings.operator_namespace),
             ("egressway-fleets", "egressway-system")
+        );
+        let args = [
+            "egressway-operator",
+            "--name-server=10.0.0.2/24",
+            "--name-server=10.9.0.2/32",
+        ];
+        let found = ["10.9.0.2/32", "10.1.0.2/32"].map(|net| net.parse().unwrap());
+        let settings = Args::try_parse_from(args).unwrap().operator.settings("s", &found);
+        assert_eq!(
+            settings.name_servers,
+            ["10.0.0.0/24", "10.1.0.2/32", "10.9.0.2/32"],
+            "what is found and what is told, without host bits, each once"
         );
         for args in [
             &["o", "--never-cidr", "x"][..],
@@ -164,7 +187,7 @@ mod tests {
             ),
         ] {
             let arguments = command.get_arguments().filter_map(clap::Arg::get_long);
-            let known: std::collections::BTreeSet<&str> = arguments.collect();
+            let known: BTreeSet<&str> = arguments.collect();
             let flags = text.split("`--").skip(1);
             let written = flags.map(|rest| rest.split(['`', ' ']).next().unwrap()).collect();
             assert_eq!(known, written, "{}", command.get_name());

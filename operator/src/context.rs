@@ -41,6 +41,8 @@ pub struct Settings {
     pub internal_cidrs: Vec<String>,
     /// Ranges of the never tier that cannot be discovered.
     pub never_cidrs: Vec<String>,
+    /// Ranges of the name servers of nodes, which fleets ask.
+    pub name_servers: Vec<String>,
 }
 
 /// What every reconcile shares.

@@ -178,7 +178,13 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
             .clients
             .map(|clients| clients::config_map(id, clients, &hashes.selectors, settings)),
         service: service::service(id, settings),
-        network_policy: network_policy::network_policy(id, &policy.document.content, &pool.caps, settings),
+        network_policy: network_policy::network_policy(
+            id,
+            &policy.document.content,
+            &pool.caps,
+            &floor,
+            settings,
+        ),
         cells,
         hashes,
     }

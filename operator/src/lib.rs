@@ -9,7 +9,7 @@
 //! - [`desired`]: what the objects of a fleet look like, one file an object. Pure.
 //! - [`cluster`]: caches, server-side apply, pruning, discovery of the cluster's own ranges; the RBAC it all needs.
 //! - [`reports`]: asks every proxy pod what it enforces and sees, and gets kubelets to refresh its ConfigMap.
-//! - [`app`], [`args`], [`admin`], [`metrics`], [`events`], [`wake`]: the process around it.
+//! - [`app`], [`args`], [`admin`], [`metrics`], [`events`], [`wake`], [`name_servers`]: the process around it.
 
 pub mod admin;
 pub mod app;
@@ -22,5 +22,6 @@ pub mod egress_pool;
 pub mod events;
 pub mod jobs;
 pub mod metrics;
+pub mod name_servers;
 pub mod reports;
 pub mod wake;

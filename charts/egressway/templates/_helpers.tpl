@@ -74,18 +74,70 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* The API server, whose address a policy cannot name. Nothing here looks up names. */ -}}
+{{- /* The /48 of an IPv6 address. */ -}}
+{{- define "egressway.site" -}}
+{{- $halves := splitList "::" . -}}
+{{- $groups := splitList ":" (first $halves) -}}
+{{- if gt (len $halves) 1 -}}
+{{- $groups = concat (compact $groups) (list "0" "0" "0") -}}
+{{- $behind := compact (splitList ":" (last $halves)) -}}
+{{- if gt (len $behind) 4 -}}
+{{- /* So few zeros are left out that what follows them reaches into the first three groups. */ -}}
+{{- $groups = compact (splitList ":" (first $halves)) -}}
+{{- range until (int (sub 8 (add (len $groups) (len $behind)))) -}}
+{{- $groups = append $groups "0" -}}
+{{- end -}}
+{{- $groups = concat $groups $behind -}}
+{{- end -}}
+{{- end -}}
+{{- printf "%s::/48" (regexReplaceAll "(:0)+$" (slice $groups 0 3 | join ":") "") -}}
+{{- end }}
+
+{{- /* The ranges of the API server, a list under the key "ranges"; "any" in it is no range at all. Where Helm may ask
+     the cluster: the endpoints of the Service kubernetes, one on a public IPv4 address as it is, any other with the
+     network around it, in which a managed control plane may move: of a private IPv4 address the /16 (the largest VPC
+     of AWS), of an IPv6 address the /48. Without a cluster: the private ranges. */ -}}
+{{- define "egressway.apiServerRanges" -}}
+{{- $ranges := list -}}
+{{- range .Values.networkPolicy.apiServerCIDRs -}}
+{{- $ranges = append $ranges . -}}
+{{- end -}}
+{{- if not $ranges -}}
+{{- range (lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "").items -}}
+{{- if eq (get (default dict .metadata.labels) "kubernetes.io/service-name") "kubernetes" -}}
+{{- range .endpoints -}}
+{{- range .addresses -}}
+{{- if regexMatch "^(10|192[.]168|172[.](1[6-9]|2[0-9]|3[01])|100[.](6[4-9]|[7-9][0-9]|1[01][0-9]|12[0-7]))[.]" . -}}
+{{- $ranges = append $ranges (regexReplaceAll "^([0-9]+[.][0-9]+)[.].*" . "${1}.0.0/16") -}}
+{{- else if regexMatch "^[0-9.]+$" . -}}
+{{- $ranges = append $ranges (printf "%s/32" .) -}}
+{{- else -}}
+{{- $ranges = append $ranges (include "egressway.site" .) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not $ranges -}}
+{{- $ranges = list "10.0.0.0/8" "100.64.0.0/10" "172.16.0.0/12" "192.168.0.0/16" "fc00::/7" -}}
+{{- end -}}
+{{- dict "ranges" ($ranges | uniq | sortAlpha) | toYaml -}}
+{{- end }}
+
+{{- /* Nothing here looks up names. */ -}}
 {{- define "egressway.toApiServer" -}}
+{{- $ranges := (include "egressway.apiServerRanges" . | fromYaml).ranges -}}
 - ports:
     {{- range .Values.networkPolicy.apiServerPorts }}
     - protocol: TCP
       port: {{ . }}
     {{- end }}
-  {{- with .Values.networkPolicy.apiServerCIDRs }}
+  {{- if not (has "any" $ranges) }}
   to:
-    {{- range . }}
+    {{- range $ranges }}
     - ipBlock:
-        cidr: {{ . }}
+        cidr: {{ . | quote }}
     {{- end }}
   {{- end }}
 {{- end }}

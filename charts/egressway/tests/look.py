@@ -117,6 +117,12 @@ def names_fit():
     )
 
 
+def api_server_ranges():
+    """Where the operator and the hooks may reach the API server, policy by policy; None: anywhere."""
+    rules = [r for p in kinds("NetworkPolicy") for r in p["spec"].get("egress", []) if {"protocol": "TCP", "port": 6443} in r["ports"]]
+    return [[p["ipBlock"]["cidr"] for p in r["to"]] if "to" in r else None for r in rules]
+
+
 def basics(crds, pool, policy, cleanup, monitors):
     operator_spec = pod_of(kinds("Deployment")[0])
     bound = {(d["metadata"].get("namespace"), d["roleRef"]["name"]) for d in kinds("RoleBinding")}
@@ -151,6 +157,9 @@ def basics(crds, pool, policy, cleanup, monitors):
                 if "Egress" in p["spec"]["policyTypes"]
             )
             for d in kinds("Deployment") + kinds("Job")
+        ),
+        "nobody sends everywhere": not policy or all(
+            r.get("to") for p in kinds("NetworkPolicy") for r in p["spec"].get("egress", [])
         ),
         "hooks are no operator": all(
             d["spec"]["template"]["metadata"]["labels"]["app.kubernetes.io/name"] == "egressway-hook"

@@ -77,7 +77,13 @@ holds "addresses are promised" "pool()['spec']['cells'][0]['addresses'] == [{'ci
 holds "namespaces by name" "pool()['spec']['allowedNamespaces'] == {'from': 'Names', 'names': ['a', 'b']}" \
   --set 'defaultPool.namespaces.from=Names,defaultPool.namespaces.names={a,b}'
 holds "majority by null" "'quorum' not in pool()['spec']['observation']" --set defaultPool.observation.quorum=null
-holds "API server by range" "'192.175.48.1/32' in str(kinds('NetworkPolicy'))" --set 'networkPolicy.apiServerCIDRs={192.175.48.1/32}'
+holds "name servers repeat" "[a for a in args() if 'name-server' in a] == ['--name-server=10.0.0.2/32', '--name-server=fd10::2/128']" \
+  --set 'operator.nameServers={10.0.0.2/32,fd10::2/128}'
+holds "the operator has the resolvers of its node" "pod_of(kinds('Deployment')[0])['dnsPolicy'] == 'Default'"
+holds "API server by range" "api_server_ranges() == [['192.175.48.1/32']] * 2" --set 'networkPolicy.apiServerCIDRs={192.175.48.1/32}'
+holds "API server in private ranges, unless Helm finds it" \
+  "api_server_ranges() == [['10.0.0.0/8', '100.64.0.0/10', '172.16.0.0/12', '192.168.0.0/16', 'fc00::/7']] * 2"
+holds "API server anywhere, where it is said" "api_server_ranges() == [None] * 2" --set 'networkPolicy.apiServerCIDRs={any}'
 holds "metrics for Prometheus alone" "str(kinds('NetworkPolicy')).count(\"'prometheus'\") == 2" $monitoring \
   --set 'networkPolicy.metricsFrom[0].podSelector.matchLabels.app=prometheus,metrics.podMonitor.enabled=true'
 holds "a release of another name" "all('other' in d['metadata']['name'] for d in kinds('Deployment'))" --set fullnameOverride=other

@@ -6,6 +6,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
 /// What an address is, as far as every cluster agrees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
@@ -34,6 +36,19 @@ pub fn classify(ip: IpAddr) -> Class {
 }
 
 use Class::{Internal, Never, Public};
+
+/// Every row of the tables, each with its class; the most specific row that holds an address decides, and IPv6 outside of
+/// all rows is never a destination.
+pub fn rows() -> impl Iterator<Item = (IpNet, Class)> {
+    let v4 = V4
+        .iter()
+        .map(|(net, len, class)| (IpAddr::V4(*net), *len, *class));
+    let v6 = V6
+        .iter()
+        .map(|(net, len, class)| (IpAddr::V6(*net), *len, *class));
+    v4.chain(v6)
+        .filter_map(|(net, len, class)| Some((IpNet::new(net, len).ok()?, class)))
+}
 
 /// The most specific row decides.
 const V4: &[(Ipv4Addr, u8, Class)] = &[

@@ -4,9 +4,12 @@
 //! enough, whoever presents it.
 //!
 //! The second wall behind the proxy's own floor, where the CNI enforces it: a mistake in the proxy alone does not reach
-//! private networks, except the pool's internal destinations. DNS is open towards every address, because the node's resolver may be anywhere.
+//! private networks, except the pool's internal destinations. It is derived from the floor itself ([`reach`]), over TCP
+//! alone; beside that only the name servers are reached. It knows addresses as they are on the wire, behind every
+//! Service: which pods a ClusterIP leads to, it does not ask.
 
-use egressway_core::wire::document::{Caps, Content, InternalDestination};
+use egressway_core::acl::reach::{self, Block};
+use egressway_core::wire::document::{Caps, Content, Floor, InternalDestination};
 use egressway_core::wire::names;
 use k8s_openapi::api::networking::v1::{
     IPBlock, NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
@@ -18,31 +21,25 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::{Identity, labels};
 use crate::context::Settings;
 
-/// Private, shared (RFC 6598), loopback, link-local (RFC 3927, metadata services), multicast and reserved ranges.
-const V4_EXCEPT: [&str; 9] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.168.0.0/16",
-    "224.0.0.0/4",
-    "240.0.0.0/4",
-];
-/// Unique local (RFC 4193), link-local and multicast.
-const V6_EXCEPT: [&str; 3] = ["fc00::/7", "fe80::/10", "ff00::/8"];
+/// Of name servers, over UDP and TCP (RFC 1035, 4.2).
+const DNS_PORT: u16 = 53;
 /// Label that every namespace carries with its own name.
 const NAMESPACE_NAME_LABEL: &str = "kubernetes.io/metadata.name";
 
 /// The NetworkPolicy.
 #[must_use]
-pub fn network_policy(id: &Identity, content: &Content, caps: &Caps, settings: &Settings) -> NetworkPolicy {
+pub fn network_policy(
+    id: &Identity,
+    content: &Content,
+    caps: &Caps,
+    floor: &Floor,
+    settings: &Settings,
+) -> NetworkPolicy {
     let own = NetworkPolicyPeer {
         namespace_selector: Some(namespace(&id.namespace)),
         ..Default::default()
     };
-    let balancers = content.listener.proxy_protocol.iter().map(|net| block(net, &[]));
+    let balancers = content.listener.proxy_protocol.iter().map(|net| range(net));
     let clients = std::iter::once(own).chain(balancers).collect();
     let from_anywhere = content.clients.iter().any(|client| !client.pods);
     let operator = NetworkPolicyPeer {
@@ -60,22 +57,24 @@ pub fn network_policy(id: &Identity, content: &Content, caps: &Caps, settings: &
         },
         NetworkPolicyIngressRule {
             from: Some(vec![operator]),
-            ports: Some(vec![
-                port("TCP", names::ADMIN_PORT),
-                port("TCP", names::REPORT_PORT),
-            ]),
+            ports: Some(vec![port("TCP", names::REPORT_PORT)]),
         },
     ];
     let internet = NetworkPolicyEgressRule {
-        to: Some(vec![block("0.0.0.0/0", &V4_EXCEPT), block("::/0", &V6_EXCEPT)]),
-        ports: None,
+        to: Some(reach::outside(floor).iter().map(block).collect()),
+        ports: Some(vec![every_port("TCP")]),
     };
-    let dns = NetworkPolicyEgressRule {
-        to: None,
-        ports: Some(vec![port("UDP", 53), port("TCP", 53)]),
+    let name_servers = NetworkPolicyEgressRule {
+        to: Some(settings.name_servers.iter().map(|net| range(net)).collect()),
+        ports: Some(vec![port("UDP", DNS_PORT), port("TCP", DNS_PORT)]),
     };
-    let mut egress = vec![internet, dns];
-    egress.extend(caps.internal_destinations.iter().map(internal));
+    let internal = caps
+        .internal_destinations
+        .iter()
+        .map(|destination| internal(floor, destination));
+    // A rule without peers would let out everything.
+    let egress = [internet, name_servers].into_iter().chain(internal);
+    let egress = egress.filter(|rule| rule.to.as_ref().is_some_and(|to| !to.is_empty()));
     NetworkPolicy {
         metadata: labels::metadata(id.fleet(), labels::labels(id), settings),
         spec: Some(NetworkPolicySpec {
@@ -85,19 +84,20 @@ pub fn network_policy(id: &Identity, content: &Content, caps: &Caps, settings: &
             }),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(ingress),
-            egress: Some(egress),
+            egress: Some(egress.collect()),
         }),
     }
 }
 
-fn internal(destination: &InternalDestination) -> NetworkPolicyEgressRule {
+fn internal(floor: &Floor, destination: &InternalDestination) -> NetworkPolicyEgressRule {
     let nets = destination.cidr.iter().chain(&destination.cidrs);
+    let nets = nets.filter_map(|net| reach::opened(floor, net.parse().ok()?));
     let ports = destination.ports.iter().map(|range| NetworkPolicyPort {
         end_port: range.end_port.map(i32::from),
         ..port("TCP", range.port)
     });
     NetworkPolicyEgressRule {
-        to: Some(nets.map(|net| block(net, &[])).collect()),
+        to: Some(nets.map(|net| block(&net)).collect()),
         ports: Some(ports.collect()),
     }
 }
@@ -117,11 +117,29 @@ fn port(protocol: &str, port: u16) -> NetworkPolicyPort {
     }
 }
 
-fn block(cidr: &str, except: &[&str]) -> NetworkPolicyPeer {
+fn every_port(protocol: &str) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        protocol: Some(protocol.to_owned()),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+fn range(cidr: &str) -> NetworkPolicyPeer {
+    peer(cidr.to_owned(), Vec::new())
+}
+
+fn block(block: &Block) -> NetworkPolicyPeer {
+    peer(
+        block.cidr.to_string(),
+        block.except.iter().map(ToString::to_string).collect(),
+    )
+}
+
+fn peer(cidr: String, except: Vec<String>) -> NetworkPolicyPeer {
     NetworkPolicyPeer {
         ip_block: Some(IPBlock {
-            cidr: cidr.to_owned(),
-            except: (!except.is_empty()).then(|| except.iter().map(|&net| net.to_owned()).collect()),
+            cidr,
+            except: (!except.is_empty()).then_some(except),
         }),
         ..NetworkPolicyPeer::default()
     }

@@ -34,6 +34,7 @@ pub(crate) fn settings() -> Settings {
         cluster_domain: "cluster.local".to_owned(),
         internal_cidrs: vec![],
         never_cidrs: vec![],
+        name_servers: vec!["10.10.0.53/32".to_owned(), "fd10:10::53/128".to_owned()],
     }
 }
 
@@ -289,5 +290,93 @@ fn the_network_policy_lets_in_whom_the_policy_lets_in() {
     assert_eq!(
         ingress(json!({"clients": [by_pod, by_token]})),
         serde_json::Value::Null
+    );
+}
+
+/// Whether an address is let out by a policy, on a port.
+fn let_out(policy: &serde_json::Value, protocol: &str, ip: &str, port: u64) -> bool {
+    let inside = |net: &serde_json::Value| {
+        let net: ipnet::IpNet = net.as_str().unwrap().parse().unwrap();
+        net.contains(&ip.parse::<std::net::IpAddr>().unwrap())
+    };
+    policy["spec"]["egress"].as_array().unwrap().iter().any(|rule| {
+        // A rule without ports or peers is everything, and the index fails then.
+        let ports = rule["ports"].as_array().unwrap().iter().any(|entry| {
+            let end = entry["endPort"].as_u64().or_else(|| entry["port"].as_u64());
+            let fits = entry["port"]
+                .as_u64()
+                .is_none_or(|begin| begin <= port && Some(port) <= end);
+            entry["protocol"] == protocol && fits
+        });
+        let peers = rule["to"].as_array().unwrap().iter().any(|peer| {
+            let block = &peer["ipBlock"];
+            let except = block["except"].as_array().into_iter().flatten();
+            inside(&block["cidr"]) && !except.into_iter().any(inside)
+        });
+        ports && peers
+    })
+}
+
+#[test]
+fn the_network_policy_lets_out_to_the_internet_over_tcp_and_to_the_name_servers() {
+    let pool = json!({"nat64Prefixes": ["64:ff9b:1::/48", "2620:4f:8000:64::/96"]});
+    let policy = valid(json!({}), pool);
+    let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+    for (protocol, ip, port, expected) in [
+        ("TCP", "192.175.48.80", 443, true),
+        ("TCP", "192.175.48.80", 65535, true),
+        ("TCP", "2620:4f:8000:1::80", 80, true),
+        ("UDP", "192.175.48.80", 443, false),
+        ("SCTP", "192.175.48.80", 443, false),
+        ("UDP", "192.175.48.53", 53, false),
+        ("UDP", "10.10.0.53", 53, true),
+        ("TCP", "10.10.0.53", 53, true),
+        ("UDP", "fd10:10::53", 53, true),
+        ("TCP", "10.10.0.53", 443, false),
+        ("UDP", "10.96.0.10", 53, false),
+        ("TCP", "10.96.0.1", 443, false),
+        ("TCP", "10.10.0.2", 6443, false),
+        ("TCP", "fd10:10::2", 6443, false),
+        ("TCP", "fd10:244:1::5", 4752, false),
+        ("TCP", "fe80::1", 10250, false),
+        ("TCP", "169.254.169.254", 80, false),
+        ("TCP", "168.63.129.16", 80, false),
+        ("TCP", "198.18.0.1", 443, false),
+        ("TCP", "203.0.113.1", 443, false),
+        ("TCP", "2001:db8::1", 443, false),
+        ("TCP", "2002:a00:1::", 443, false),
+        ("TCP", "64:ff9b::808:808", 443, true),
+        ("TCP", "64:ff9b::10.0.0.1", 443, false),
+        ("TCP", "64:ff9b:1:808:8:800::", 443, true),
+        ("TCP", "64:ff9b:1:a00:0:100::", 443, false),
+        ("TCP", "2620:4f:8000:64::8.8.8.8", 443, true),
+        ("TCP", "2620:4f:8000:64::10.0.0.1", 443, false),
+        ("TCP", "::ffff:10.0.0.1", 443, false),
+    ] {
+        assert_eq!(
+            let_out(&object, protocol, ip, port),
+            expected,
+            "{protocol} {ip} {port}"
+        );
+    }
+}
+
+#[test]
+fn without_a_name_server_nobody_is_asked_and_without_a_range_nothing_is_opened() {
+    let caps = json!({"internalDestinations": [{"cidr": "10.10.0.2/32", "ports": [{"port": 6443}]}]});
+    let policy = valid(json!({}), json!({"caps": caps}));
+    let settings = Settings {
+        name_servers: vec![],
+        ..settings()
+    };
+    let object = serde_json::to_value(render(&policy, &settings).network_policy).unwrap();
+    assert_eq!(
+        object["spec"]["egress"].as_array().unwrap().len(),
+        1,
+        "no rule is without peers"
+    );
+    assert!(
+        !let_out(&object, "TCP", "10.10.0.2", 6443),
+        "the API server is never opened"
     );
 }

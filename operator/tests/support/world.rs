@@ -89,6 +89,7 @@ fn context(api: &Arc<Mutex<State>>) -> (Context, Writers) {
             cluster_domain: "cluster.local".to_owned(),
             internal_cidrs: vec![],
             never_cidrs: vec![],
+            name_servers: vec!["10.10.0.53/32".to_owned()],
         },
         metrics: Metrics::register(&mut Registry::default()),
         events: Events::new(client, None),

@@ -62,7 +62,7 @@ fn first_middle_and_last_address_of_every_special_range() {
         "4000::/3",
         "8000::/1",
     ] {
-        let net: ipnet::IpNet = net.parse().unwrap();
+        let net: IpNet = net.parse().unwrap();
         let (first, last) = (net.network(), net.broadcast());
         let middle = match (first, last) {
             (IpAddr::V4(a), IpAddr::V4(b)) => {

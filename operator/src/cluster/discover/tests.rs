@@ -17,6 +17,7 @@ fn settings(internal: &[&str], never: &[&str]) -> Settings {
         cluster_domain: "Corp.Local.".to_owned(),
         internal_cidrs: own(internal),
         never_cidrs: own(never),
+        name_servers: vec![],
     }
 }
 
