@@ -9,6 +9,8 @@ mod input;
 mod kills;
 mod latency;
 mod lifecycle;
+mod lockdown;
+mod network_policies;
 mod observers;
 mod presets;
 mod report;
@@ -144,6 +146,18 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Lab,
             stand: Beside(BATCH),
             run: |c| Box::pin(acl::as_written(c)),
+        },
+        Case {
+            name: "network_policies_let_through_what_belongs_together_and_nothing_else",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(network_policies::matrix(c)),
+        },
+        Case {
+            name: "a_locked_down_namespace_has_no_way_out_but_its_proxy",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(lockdown::locked_down(c)),
         },
         Case {
             name: "pods_of_other_namespaces_are_refused_without_any_network_policy",

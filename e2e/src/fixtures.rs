@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cluster::SYSTEM;
+use crate::cluster::{FLEETS, SYSTEM};
 
 /// Interval of the pools' observers, the shortest that the API takes.
 pub const INTERVAL_SECONDS: u64 = 5;
@@ -119,5 +119,34 @@ pub fn secret(namespace: &str, name: &str, data: &Value) -> Value {
 pub fn unlabelled_secret(namespace: &str, name: &str, data: &Value) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name}, "stringData": data,
+    })
+}
+
+/// The NetworkPolicy that lets everybody through to the proxies of a namespace's policies, beside those of the operator.
+#[must_use]
+pub fn open_to_all(namespace: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": FLEETS, "name": format!("{namespace}-open-to-all")},
+        "spec": {
+            "podSelector": {"matchLabels": {"egressway.dev/policy-namespace": namespace}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"protocol": "TCP", "port": 4750}]}],
+        },
+    })
+}
+
+/// The NetworkPolicy that lets a namespace fetch the metrics of another's fleets, as the chart makes one for Prometheus.
+#[must_use]
+pub fn metrics_from(monitoring: &str, namespace: &str) -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": FLEETS, "name": format!("{namespace}-metrics")},
+        "spec": {
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "egressway-proxy", "egressway.dev/policy-namespace": namespace}},
+            "policyTypes": ["Ingress"],
+            "ingress": [{"ports": [{"protocol": "TCP", "port": 4751}],
+                         "from": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": monitoring}}}]}],
+        },
     })
 }

@@ -1,5 +1,5 @@
-//! Who may use a proxy, told by the pod that asks. The lab's CNI enforces no NetworkPolicy, so what refuses here is the
-//! proxy itself.
+//! Who may use a proxy, told by the pod that asks. Everybody is let through to the fleets of these cases, as if no
+//! NetworkPolicy were enforced, so what refuses here is the proxy itself.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -44,6 +44,7 @@ async fn guarded(cluster: &Cluster, tenant: &str, clients: Value) -> Result<Stri
         policy["spec"]["clients"] = clients;
     }
     cluster.apply(&policy.to_string()).await?;
+    cluster.apply(&fixtures::open_to_all(tenant).to_string()).await?;
     let ready = cluster.await_condition(tenant, "guarded", "Ready", "True", Duration::from_secs(90));
     proxy_url(&ready.await?)
 }

@@ -67,7 +67,18 @@ pub(super) async fn says_what(cluster: Cluster) -> Result<()> {
     let pods = cluster.fleet_pods(TENANT, "look").await?;
     let ip = pods.first().and_then(|pod| pod.status.as_ref()?.pod_ip.clone());
     let url = format!("http://{}:4751/metrics", ip.context("the fleet has no pod")?);
-    let metrics = client.fetch("none", &url, &[]).await?.body;
+    cluster
+        .apply(&fixtures::metrics_from(TENANT, TENANT).to_string())
+        .await?;
+    let metrics = eventually("the way to the metrics", Duration::from_secs(10), || async {
+        let answer = client.fetch("none", &url, &[]).await?;
+        Ok(if answer.status == 200 {
+            Ok(answer.body)
+        } else {
+            Err(answer.error)
+        })
+    })
+    .await?;
     for (_, reason) in expected {
         let line =
             format!("egressway_proxy_requests_total{{decision=\"report\",reason=\"{reason}\"}} {REQUESTS}");
