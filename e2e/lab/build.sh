@@ -2,7 +2,7 @@
 # Builds the lab's own binaries (Kubernetes, CoreDNS, Helm, the lab's tool, pause) into a cache outside the checkout.
 # A piece is keyed by its sources, its flags and the compiler's version: what is there already is not built again.
 # It leaves Go's own module and build caches where Go keeps them, and does not build anything of the product.
-# Usage: build.sh [hyper|coredns|helm|lab-tool|pause ...]   prints the path of each piece on stdout, progress on stderr.
+# Usage: build.sh [hyper|coredns|helm|lab-tool|pause|kube-router ...]   prints the path of each piece on stdout, progress on stderr.
 set -euo pipefail
 lab=$(dirname "$(readlink -f "$0")")
 . "$lab/env.sh"
@@ -64,6 +64,7 @@ for piece in "${@:-hyper}"; do
     coredns) go_piece coredns coredns . ;;
     helm) go_piece helm helm helm.sh/helm/v4/cmd/helm ;;
     lab-tool) go_piece lab-tool tool . ;;
+    kube-router) go_piece kube-router kube-router . ;; # optional: `lab second-opinion`
     pause) c_piece pause "$lab/pause/pause.c" ;;
     *) echo "build.sh: unknown piece $piece" >&2; exit 2 ;;
   esac

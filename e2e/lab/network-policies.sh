@@ -23,5 +23,19 @@ enforcer_start() {
     --netns "$RUN/netns" --socket "$NETPOL_SOCKET"
 }
 
+# second_opinion: kube-router's controller on every node instead of the lab's own enforcer, for whoever doubts a verdict.
+# Not part of the suite: it costs far more, and a new pod is free for a moment.
+second_opinion() {
+  local name
+  need_up
+  ! enforced || die "second-opinion: first lab down, then lab up --no-network-policies"
+  command -v ipset >/dev/null || die "second-opinion: needs the Debian package ipset"
+  "$LAB/build.sh" kube-router >/dev/null
+  for name in $(node_names); do
+    spawn "kube-router-$name" "$name" "$CACHE/kube-router" --node "$name" --services "$SERVICES" \
+      --kubeconfig "$RUN/pki/kube-controller-manager.kubeconfig"
+  done
+}
+
 # Every change that the API server told is in force on every node that runs.
 enforcer_status() { "$RUN/bin/lab-tool" network-policies --status --socket "$NETPOL_SOCKET"; }

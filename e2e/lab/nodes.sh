@@ -45,7 +45,7 @@ node_command() { # exec|kill|start NODE [CMD...]
 
 # reach FROM HOST:PORT...: FROM is one of the lab's namespaces, or a pod's IPv4 address.
 reach() {
-  local from=${1:-} line script
+  local from=${1:-} line script into
   need_up
   [ $# -ge 2 ] || die "reach: from where, to what?"
   shift
@@ -57,11 +57,10 @@ reach() {
   exit 3'
   for line in "${NODES[@]}"; do
     node_fields "${line%% *}"
-    [[ $from == "${pods4%.*}".* ]] || continue
-    enter "$node"
-    exec "${into[@]}" bash -c "$script" "$from" "$RUN/bin/lab-tool" reach "$@"
+    [[ $from != "${pods4%.*}".* ]] || enter "$node"
   done
-  die "reach: no pod has $from"
+  [ -n "${into:-}" ] || die "reach: $from is nothing that the lab knows"
+  exec "${into[@]}" bash -c "$script" "$from" "$RUN/bin/lab-tool" reach "$@"
 }
 
 # enter NODE: sets `into`, the prefix that runs a command inside the node.
