@@ -20,7 +20,10 @@ TUNNELS = int(sys.argv[2]) if len(sys.argv) > 2 else 1000
 POLICY = """apiVersion: egressway.dev/v1alpha1
 kind: EgressPolicy
 metadata: {name: all, namespace: a}
-spec: {rules: [{name: names, hosts: [a.example]}, {name: nets, cidrs: [127.0.0.0/8]}]}
+spec:
+  rules:
+  - {name: names, hosts: [a.example], ports: [{port: PORT}]}
+  - {name: nets, cidrs: [127.0.0.0/8], ports: [{port: PORT}]}
 """
 
 
@@ -52,7 +55,7 @@ def origin():
 
 def tunnel(proxy, target):
     with socket.create_connection(("127.0.0.1", proxy)) as client:
-        client.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+        client.sendall(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
         answer = b""
         while more := client.recv(4096):
             answer += more
@@ -68,7 +71,7 @@ def count(host, tunnels, dns, port):
     with tempfile.TemporaryDirectory() as work:
         policy = os.path.join(work, "policy.yaml")
         with open(policy, "w") as file:
-            file.write(POLICY.replace("hosts: [a.example]", f"hosts: [a.example], ports: [{port}]").replace("127.0.0.0/8]", f"127.0.0.0/8], ports: [{port}]"))
+            file.write(POLICY.replace("PORT", str(port)))
         proxy = free_port()
         command = ["taskset", "-c", "0", "valgrind", "--tool=callgrind", f"--callgrind-out-file={work}/out", PROXY,
                    "--policy", policy, "--listen", f"127.0.0.1:{proxy}", "--admin", "127.0.0.1:0",
