@@ -4,6 +4,7 @@
 mod acl;
 mod clients;
 mod credentials;
+mod edits;
 mod egress_ips;
 mod input;
 mod kills;
@@ -128,6 +129,12 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Cluster,
             stand: Beside(BATCH),
             run: |c| Box::pin(lifecycle::heals(c)),
+        },
+        Case {
+            name: "every_edit_by_hand_is_undone_or_named",
+            needs: Needs::Cluster,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(edits::heal(c)),
         },
         Case {
             name: "bad_input_that_one_object_cannot_show_becomes_a_condition",

@@ -7,6 +7,7 @@
 pub mod cases;
 pub mod client_pod;
 pub mod cluster;
+mod edits;
 pub mod fixtures;
 pub mod lab;
 pub mod pki;

@@ -22,16 +22,20 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::cluster::health::Health;
+
 /// Connections at one time: probes and scrapes need two.
 const CONNECTIONS_MAX: usize = 64;
 /// Longest exchange.
 const EXCHANGE: Duration = Duration::from_secs(5);
 
 /// What the port answers from.
-#[derive(Debug)]
+#[allow(missing_debug_implementations)]
 pub struct Admin {
     /// Caches are filled.
     pub ready: AtomicBool,
+    /// The watches that keep them.
+    pub health: Arc<Health>,
     /// The metrics.
     pub registry: Registry,
 }
@@ -86,17 +90,21 @@ impl Admin {
         }
     }
 
+    fn unready(&self) -> Option<String> {
+        if self.ready.load(Ordering::Relaxed) {
+            return self.health.unready();
+        }
+        let why = self.health.trouble(Duration::ZERO).unwrap_or_default();
+        Some(format!("caches are being filled\n{why}"))
+    }
+
     fn answer(&self, path: &str) -> Response<Full<Bytes>> {
         let (status, kind, body) = match path {
             "/livez" => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
-            "/readyz" if self.ready.load(Ordering::Relaxed) => {
-                (StatusCode::OK, "text/plain", "ok\n".to_owned())
-            }
-            "/readyz" => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "text/plain",
-                "caches are being filled\n".to_owned(),
-            ),
+            "/readyz" => match self.unready() {
+                None => (StatusCode::OK, "text/plain", "ok\n".to_owned()),
+                Some(why) => (StatusCode::SERVICE_UNAVAILABLE, "text/plain", why),
+            },
             "/metrics" => {
                 let mut text = String::new();
                 match encode(&mut text, &self.registry) {
@@ -135,6 +143,8 @@ mod tests {
     use tokio::net::TcpSocket;
 
     use super::*;
+    use crate::cluster::health::{Fault, Watch};
+    use crate::context::Wakes;
 
     #[test]
     fn a_node_without_ipv6_gets_every_ipv4_address() {
@@ -172,15 +182,23 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = crate::metrics::Metrics::register(&mut registry);
         drop(metrics.reconcile("egresspolicy"));
+        let (caches, _writers) = crate::cluster::caches::caches();
+        let health = Arc::new(Health::new(metrics, Arc::new(Wakes::new(&caches))));
         let admin = Arc::new(Admin {
             ready: AtomicBool::new(false),
+            health: Arc::clone(&health),
             registry,
         });
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let server = tokio::spawn(Arc::clone(&admin).serve(listener, stop.clone()));
         assert!(get(address, "/livez").await.starts_with("HTTP/1.1 200"));
-        assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
+        health.fails(Watch::Nodes, Fault::Unauthorized);
+        let answer = get(address, "/readyz").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 503") && answer.contains("no watch of nodes: 401"),
+            "{answer}"
+        );
         admin.ready.store(true, Ordering::Relaxed);
         assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         let metrics = get(address, "/metrics").await;

@@ -19,10 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::args::OperatorArgs;
-use crate::cluster::apply::Memory;
 use crate::cluster::caches::{Caches, Writers, caches};
 use crate::cluster::client_pods::{self, ClientPods};
+use crate::cluster::health::Health;
 use crate::cluster::issuer::Issuers;
+use crate::cluster::memory::Memory;
+use crate::cluster::watching::LASTS;
 use crate::cluster::{discover, orphans};
 use crate::context::{Context, Wakes};
 use crate::events::Events;
@@ -37,6 +39,10 @@ const CONCURRENCY: u16 = 16;
 const ORPHANS: Duration = Duration::from_secs(60);
 /// Time for discovery's caches to be filled.
 const DISCOVERY: Duration = Duration::from_secs(5);
+/// Time for a connection to the API server, which is in the same cluster.
+const CONNECT: Duration = Duration::from_secs(5);
+/// For the end of a watch to arrive after its time.
+const MARGIN: Duration = Duration::from_secs(5);
 /// Time for runs under way to end after a signal.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -48,9 +54,7 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     let listener = admin::bind(args.admin)
         .await
         .with_context(|| format!("failed to listen on {}", args.admin))?;
-    let client = Client::try_default()
-        .await
-        .context("failed to configure the Kubernetes client")?;
+    let client = client().await?;
     let found = name_servers::read(Path::new(name_servers::RESOLV_CONF));
     let settings = args.settings(client.default_namespace(), &found);
     tracing::info!(
@@ -73,18 +77,20 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
 
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
-    let admin = Arc::new(Admin {
-        ready: AtomicBool::new(false),
-        registry,
-    });
     let (caches, writers): (Caches, Writers) = caches();
     let wakes = Arc::new(Wakes::new(&caches));
+    let health = Arc::new(Health::new(metrics.clone(), Arc::clone(&wakes)));
+    let admin = Arc::new(Admin {
+        ready: AtomicBool::new(false),
+        health: Arc::clone(&health),
+        registry,
+    });
     let reports = Arc::new(Reports::default());
     let (end, mut tasks) = (CancellationToken::new(), JoinSet::new());
     tasks.spawn(Arc::clone(&admin).serve(listener, end.clone()));
-    writers.watch(&client, &settings.fleet_namespace, &wakes, &mut tasks);
+    writers.watch(&client, &settings.fleet_namespace, &wakes, &health, &mut tasks);
     let (client_pods, issuers) = (Arc::new(ClientPods::default()), Arc::new(Issuers::default()));
-    tasks.spawn(Arc::clone(&client_pods).watch(client.clone()));
+    tasks.spawn(Arc::clone(&client_pods).watch(client.clone(), health));
     tasks.spawn(client_pods::pace::run(
         Arc::clone(&client_pods),
         Arc::clone(&wakes),
@@ -153,6 +159,17 @@ pub async fn run(args: OperatorArgs, stop: impl Future<Output = ()>) -> anyhow::
     }
     tasks.abort_all();
     Ok(())
+}
+
+/// The client of the whole process. What is not answered for longer than a watch lasts comes from a connection that is dead.
+async fn client() -> anyhow::Result<Client> {
+    let mut config = kube::Config::infer()
+        .await
+        .context("failed to configure the Kubernetes client")?;
+    config.connect_timeout = Some(CONNECT);
+    config.read_timeout = Some(LASTS + MARGIN);
+    config.write_timeout = Some(LASTS);
+    Client::try_from(config).context("failed to configure the Kubernetes client")
 }
 
 /// Rare by nature, so seldom; not at once, so that a restart has better things to do first.

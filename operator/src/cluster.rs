@@ -30,15 +30,20 @@
 //!   ""                      secrets                  get                       by name only, and taken only if labelled
 //! ```
 //!
-//! Server-side apply of an object that does not exist needs `create` beside `patch`.
+//! Server-side apply of an object that does not exist needs `create` beside `patch`, and so does a dry run before one that
+//! refuses to be changed is made anew.
 
 pub mod apply;
 pub mod caches;
 pub mod client_pods;
+pub mod contested;
+pub mod difference;
 pub mod discover;
+pub mod health;
 pub mod issuer;
+pub mod memory;
 pub mod orphans;
 pub mod prune;
-pub mod subset;
 pub mod tenant_secrets;
 pub mod trouble;
+pub mod watching;

@@ -8,10 +8,10 @@ use kube::{Client, Resource, ResourceExt as _};
 use kube_runtime::reflector::{ObjectRef, Store};
 use tokio::sync::Notify;
 
-use crate::cluster::apply::Memory;
 use crate::cluster::caches::{Caches, Policy, Pool, policy_ref, pool_ref};
 use crate::cluster::client_pods::ClientPods;
 use crate::cluster::issuer::Issuers;
+use crate::cluster::memory::Memory;
 use crate::egress_policy::retry::Failures;
 use crate::events::Events;
 use crate::metrics::Metrics;
@@ -142,12 +142,8 @@ impl Wakes {
 
     /// An owned object or a pod changed: the policy on its labels.
     pub fn owned_changed(&self, object: &impl Resource) {
-        let label = |key: &str| object.meta().labels.as_ref().and_then(|labels| labels.get(key));
-        if let (Some(namespace), Some(name)) = (
-            label(names::POLICY_NAMESPACE_LABEL),
-            label(names::POLICY_NAME_LABEL),
-        ) {
-            self.policy(namespace, name);
+        if let Some((namespace, name)) = policy_of(object) {
+            self.policy(&namespace, &name);
         }
     }
 
@@ -162,6 +158,12 @@ impl Wakes {
         self.everything();
     }
 
+    /// The API server is back: whatever failed without it is tried as if it had not.
+    pub fn outage_is_over(&self) {
+        self.failures.forget();
+        self.everything();
+    }
+
     /// Everything.
     pub fn everything(&self) {
         for policy in self.all_policies.state() {
@@ -171,6 +173,14 @@ impl Wakes {
             self.pool_only(&pool.name_any());
         }
     }
+}
+
+/// Namespace and name of the policy on an object's labels.
+#[must_use]
+pub fn policy_of(object: &impl Resource) -> Option<(String, String)> {
+    let labels = object.meta().labels.as_ref()?;
+    let label = |key: &str| labels.get(key).cloned();
+    label(names::POLICY_NAMESPACE_LABEL).zip(label(names::POLICY_NAME_LABEL))
 }
 
 /// The pool that a policy names.

@@ -15,6 +15,8 @@ pub mod secrets;
 pub mod service;
 pub mod service_account;
 
+use std::collections::BTreeMap;
+
 use egressway_core::wire::{self, names};
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -38,6 +40,8 @@ pub struct Identity {
     pub uid: String,
     /// Name of its pool.
     pub pool: String,
+    /// Which edition of its documents this is, see [`Self::documents`].
+    pub edition: u32,
 }
 
 impl Identity {
@@ -47,10 +51,38 @@ impl Identity {
         names::fleet_name(&self.namespace, &self.name)
     }
 
+    /// Name of the ConfigMap with its documents. A kubelet that has met an immutable one keeps it for as long as pods on its
+    /// node mount that name, though it was made anew meanwhile: so the next edition has a name of its own, and comes with
+    /// new pods.
+    #[must_use]
+    pub fn documents(&self) -> String {
+        documents_name(&self.fleet(), self.edition)
+    }
+
     /// Name of the objects that there are once per cell.
     #[must_use]
     pub fn cell(&self, cell: &str) -> String {
         names::cell_name(&self.namespace, &self.name, cell)
+    }
+}
+
+/// Name of an edition of a fleet's documents.
+#[must_use]
+pub fn documents_name(fleet: &str, edition: u32) -> String {
+    match edition {
+        0 => fleet.to_owned(),
+        later => format!("{fleet}-{later}"),
+    }
+}
+
+/// The edition that a ConfigMap of a fleet is of, be it the documents or the table of client pods beside them.
+#[must_use]
+pub fn edition_of(fleet: &str, config_map: &str) -> Option<u32> {
+    let clients = names::clients_name("");
+    let rest = config_map.strip_prefix(fleet)?;
+    match rest.strip_suffix(clients.as_str()).unwrap_or(rest) {
+        "" => Some(0),
+        later => later.strip_prefix('-')?.parse().ok(),
     }
 }
 
@@ -128,6 +160,8 @@ pub struct Inputs<'a> {
     pub secrets: &'a Resolution,
     /// The key of the report.
     pub key: &'a str,
+    /// Marks of cells whose pods had to move, see [`deployment::MOVED`].
+    pub moved: &'a BTreeMap<String, String>,
     /// From the command line.
     pub settings: &'a Settings,
     /// The time that promises are resolved at.
@@ -165,7 +199,7 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
             .filter(|cell| cell.state != CellState::Disabled);
         let cells = cells.map(|cell| Cell {
             name: cell.name.clone(),
-            deployment: deployment::deployment(id, cell, fleet, inputs.key, settings),
+            deployment: deployment::deployment(id, cell, fleet, inputs, settings),
             disruption_budget: disruption_budget::disruption_budget(id, &cell.name, settings),
         });
         Some(cells.collect())

@@ -7,9 +7,11 @@ pub mod apply;
 pub mod condition;
 pub mod finalize;
 pub mod observe;
+pub mod placement;
 pub mod publish;
 pub mod resources;
 pub mod retry;
+pub mod rewritten;
 pub mod rollout;
 pub mod status;
 pub mod validate;
@@ -43,6 +45,8 @@ const RESYNC: Duration = Duration::from_secs(600);
 const RUN_MAX: Duration = Duration::from_secs(60);
 /// A namespace that is not known yet wakes its policies once it is; this is for when nobody does.
 const NAMESPACE_AGAIN: Duration = Duration::from_secs(5);
+/// While somebody else sets fields of a fleet, it is looked so often whether that has ended.
+const CONTESTED_AGAIN: Duration = Duration::from_secs(10);
 /// Field manager of `spec.poolRef`, apart from the others so that no other apply takes it back.
 const POOL_MANAGER: &str = "egressway-operator-default-pool";
 
@@ -101,7 +105,20 @@ pub enum Error {
         /// Of all its values.
         bytes: usize,
     },
-    /// The API server left a call unanswered.
+    /// The API server left one call unanswered.
+    #[error("the API server did not answer about {kind} {name} within {} s", within.as_secs())]
+    Silent {
+        /// Kind of the object.
+        kind: String,
+        /// Its name.
+        name: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// Several objects of one fleet could not be made what they should be.
+    #[error("{} of a fleet's objects are not as they should be", .0.len())]
+    Several(Vec<Self>),
+    /// The API server left calls unanswered.
     #[error("the API server did not answer in time: a run ends after {} s", RUN_MAX.as_secs())]
     Late,
     /// The system gives no randomness for a report key.
@@ -151,7 +168,22 @@ impl Error {
                 }
             }
             Self::Taken { .. } | Self::TooLarge { .. } => Class::Refused,
-            Self::Late | Self::Random(_) => Class::Unavailable,
+            Self::Silent { .. } | Self::Late | Self::Random(_) => Class::Unavailable,
+            // What passes soonest decides: asking again costs little where the rest is as it should be.
+            Self::Several(all) => {
+                let classes = [Class::Conflict, Class::Unavailable];
+                let found = |class: &Class| all.iter().any(|error| error.class() == *class);
+                classes.into_iter().find(found).unwrap_or(Class::Refused)
+            }
+        }
+    }
+
+    /// All of them, if there are any.
+    #[must_use]
+    pub fn of_all(mut errors: Vec<Self>) -> Option<Self> {
+        match errors.len() {
+            0 | 1 => errors.pop(),
+            _ => Some(Self::Several(errors)),
         }
     }
 
@@ -161,8 +193,17 @@ impl Error {
         match self {
             Self::Taken { .. } => Reason::NameConflict,
             Self::TooLarge { .. } => Reason::ConfigTooLarge,
-            Self::Apply { .. } | Self::Delete { .. } | Self::Read { .. } | Self::Late | Self::Random(_) => {
-                Reason::ApplyFailed
+            Self::Apply { .. }
+            | Self::Delete { .. }
+            | Self::Read { .. }
+            | Self::Silent { .. }
+            | Self::Late
+            | Self::Random(_) => Reason::ApplyFailed,
+            // The one that somebody has to act on, before those that may pass.
+            Self::Several(all) => {
+                let mut reasons = all.iter().map(Self::reason);
+                let told = reasons.find(|reason| *reason != Reason::ApplyFailed);
+                told.unwrap_or(Reason::ApplyFailed)
             }
         }
     }
@@ -170,6 +211,9 @@ impl Error {
     /// The error with its causes, for a condition.
     #[must_use]
     pub fn chain(&self) -> String {
+        if let Self::Several(all) = self {
+            return all.iter().map(Self::chain).collect::<Vec<_>>().join("; ");
+        }
         let mut text = self.to_string();
         let mut source = std::error::Error::source(self);
         while let Some(cause) = source {
@@ -197,7 +241,7 @@ pub async fn reconcile(guard: Arc<Policy>, ctx: Arc<Context>) -> Result<Action, 
             return Ok(Action::requeue(RESYNC));
         }
     };
-    let outcome = within(run(policy, &ctx)).await;
+    let outcome = within(Box::pin(run(policy, &ctx))).await;
     let object = object_key(policy);
     if outcome.is_ok() {
         ctx.wakes.failures.reset(&object);
@@ -236,7 +280,7 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         return Ok(Action::requeue(NAMESPACE_AGAIN));
     };
     let mut hashes = None;
-    let mut failure = None;
+    let (mut failure, mut contested) = (None, Vec::new());
     let mut left_out = false;
     let mut secrets = None;
     if let Some(valid) = &validated.valid {
@@ -253,22 +297,29 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
             kept_nat64: &observed.kept_nat64,
             secrets: &resolution,
             key: &key,
+            moved: &observed.moved,
             settings: &ctx.settings,
             now: observed.now,
         };
         let wanted = desired(valid, &inputs);
         hashes = Some(wanted.hashes.clone());
         let cells = under_way(&wanted);
-        failure = apply::apply(ctx, &valid.id, wanted).await.err();
+        let applied = Box::pin(apply::apply(ctx, &valid.id, wanted)).await;
+        (failure, contested) = (Error::of_all(applied.errors), applied.contested);
+        contested.extend(rewritten::rewritten(ctx, &valid.id.uid));
         observed.applied(ctx, &valid.id.uid, &cells, |cell| valid.id.cell(cell));
         secrets = Some(resolution);
     }
-    let again = secrets.as_ref().map_or(RESYNC, look_again);
+    let mut again = secrets.as_ref().map_or(RESYNC, look_again);
+    if !contested.is_empty() {
+        again = again.min(CONTESTED_AGAIN);
+    }
     let outcome = Outcome {
         validated: &validated,
         hashes: hashes.as_ref(),
         secrets: secrets.as_ref(),
         clients_left_out: left_out,
+        contested: &contested,
         failure: failure.as_ref(),
     };
     publish::publish(ctx, policy, &observed, &outcome).await?;
@@ -352,7 +403,7 @@ pub fn error_policy(guard: Arc<Policy>, error: &Error, ctx: Arc<Context>) -> Act
         policy = object,
         failures,
         ?delay,
-        error = error as &dyn std::error::Error,
+        error = error.chain(),
         "reconcile failed"
     );
     Action::requeue(delay)

@@ -16,6 +16,7 @@ use serde_json::json;
 
 use crate::cluster::caches::{Policy, Pool};
 use crate::context::{Context, pool_name};
+use crate::egress_policy::publish::{foreign, replacing};
 use crate::egress_policy::{Error, within};
 
 /// Everything is looked at again after so long, whatever the watches say.
@@ -63,15 +64,19 @@ async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
         pods: &pods,
         now: (ctx.now)(),
     };
-    let next = status::next(&facts);
+    let mut next = status::next(&facts);
+    let live = pool.status.iter().flat_map(|live| foreign(&live.conditions));
+    next.conditions.extend(live.cloned());
     if pool.status.as_ref() != Some(&next) {
-        let patch = json!({
-            "apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPool",
-            "metadata": {"name": name, "uid": pool.uid()}, "status": next,
-        });
+        // Lists whole: with server-side apply an entry that somebody else put in would stay for ever.
+        let status = replacing(pool.status.as_ref(), &next);
+        let patch = json!({"metadata": {"resourceVersion": pool.resource_version()}, "status": status});
         let api = Api::<egressway_crds::EgressPool>::all(ctx.client.clone());
-        let params = PatchParams::apply(names::FIELD_MANAGER).force();
-        match api.patch_status(&name, &params, &Patch::Apply(&patch)).await {
+        let params = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        match api.patch_status(&name, &params, &Patch::Merge(&patch)).await {
             Ok(_) => {}
             Err(kube::Error::Api(status)) if status.is_not_found() || status.is_conflict() => {}
             Err(error) => return Err(Error::apply("EgressPool status", &name, error)),

@@ -117,32 +117,7 @@ async fn release(client: &Client) -> anyhow::Result<()> {
         Err(error) => return Err(error).context("failed to list EgressPolicies"),
     };
     for policy in policies {
-        let name = policy.name_any();
-        let api = Api::<EgressPolicy>::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
-        let left: Vec<&String> = policy
-            .finalizers()
-            .iter()
-            .filter(|other| *other != names::FINALIZER)
-            .collect();
-        let patch = json!({"metadata": {"finalizers": left, "uid": policy.uid()}});
-        // A status that is no longer kept is worse than none; where it cannot be removed it says so by its age.
-        let _ = api
-            .patch_status(
-                &name,
-                &PatchParams::default(),
-                &Patch::Merge(json!({"status": null})),
-            )
-            .await;
-        match api
-            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
-            .await
-        {
-            Ok(_) => {}
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("failed to release EgressPolicy {name}"));
-            }
-        }
+        released(client, policy).await?;
     }
     let pools = Api::<EgressPool>::all(client.clone());
     for pool in pools
@@ -157,6 +132,50 @@ async fn release(client: &Client) -> anyhow::Result<()> {
     }
     tracing::info!("every policy is released");
     Ok(())
+}
+
+/// Takes our finalizer off one policy. Of the very version that was read: another controller may put its own finalizer on,
+/// or take it off, at the same time.
+async fn released(client: &Client, mut policy: EgressPolicy) -> anyhow::Result<()> {
+    let (name, uid) = (policy.name_any(), policy.uid());
+    let api = Api::<EgressPolicy>::namespaced(client.clone(), &policy.namespace().unwrap_or_default());
+    // A status that is no longer kept is worse than none; where it cannot be removed it says so by its age.
+    let _ = api
+        .patch_status(
+            &name,
+            &PatchParams::default(),
+            &Patch::Merge(json!({"status": null})),
+        )
+        .await;
+    loop {
+        let read = api.get_opt(&name).await;
+        match read.with_context(|| format!("failed to read EgressPolicy {name}"))? {
+            Some(live) if live.uid() == uid => policy = live,
+            // It has gone, or another has its name since: that one is no list's any more.
+            Some(_) | None => return Ok(()),
+        }
+        if !policy.finalizers().iter().any(|other| other == names::FINALIZER) {
+            return Ok(());
+        }
+        let left: Vec<&String> = policy
+            .finalizers()
+            .iter()
+            .filter(|other| *other != names::FINALIZER)
+            .collect();
+        let version = policy.resource_version();
+        let patch = json!({"metadata": {"finalizers": left, "resourceVersion": version}});
+        match api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(&patch))
+            .await
+        {
+            Ok(_) => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(()),
+            Err(kube::Error::Api(status)) if status.is_conflict() => sleep(STEP).await,
+            Err(error) => {
+                return Err(error).with_context(|| format!("failed to release EgressPolicy {name}"));
+            }
+        }
+    }
 }
 
 async fn delete_all<K>(client: &Client, namespace: &str) -> anyhow::Result<()>

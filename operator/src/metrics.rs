@@ -14,6 +14,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use tokio::time::Instant;
 
+use crate::cluster::health::{Fault, Watch};
 use crate::desired::secrets::Expiry;
 use crate::desired::secrets::needs::Part;
 use crate::egress_policy::retry::Class;
@@ -44,6 +45,17 @@ struct PartLabels {
     part: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchLabels {
+    watch: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WatchFailureLabels {
+    watch: &'static str,
+    fault: &'static str,
+}
+
 #[derive(Clone, Debug)]
 struct Seconds;
 
@@ -64,6 +76,8 @@ pub struct Metrics {
     propagation: Histogram,
     clients_propagation: Histogram,
     pod_ranges_known: Gauge,
+    watch_up: Family<WatchLabels, Gauge>,
+    watch_failures: Family<WatchFailureLabels, Counter>,
     expiry: Family<PartLabels, Gauge>,
     /// First ends by policy, so that a metric without its name can be the first of all.
     expiries: Arc<Mutex<HashMap<String, BTreeMap<Part, i64>>>>,
@@ -97,6 +111,8 @@ impl Metrics {
             propagation: Histogram::new(SECONDS),
             clients_propagation: Histogram::new(SECONDS),
             pod_ranges_known: Gauge::default(),
+            watch_up: Family::default(),
+            watch_failures: Family::default(),
             expiry: Family::default(),
             expiries: Arc::default(),
         };
@@ -125,6 +141,16 @@ impl Metrics {
             "pod_ranges_known",
             "1 when ranges of pods are part of the SSRF floor",
             metrics.pod_ranges_known.clone(),
+        );
+        own.register(
+            "watch_up",
+            "1 while a watch works, 0 while it fails",
+            metrics.watch_up.clone(),
+        );
+        own.register(
+            "watch_failures",
+            "Watches and lists that failed, by watch and fault",
+            metrics.watch_failures.clone(),
         );
         own.register(
             "certificate_expiry_seconds",
@@ -205,6 +231,23 @@ impl Metrics {
     /// A fleet knows the client pods that it should know.
     pub fn clients_propagated(&self, took: Duration) {
         self.clients_propagation.observe(took.as_secs_f64());
+    }
+
+    /// Whether a watch works.
+    pub fn watch_works(&self, watch: Watch, works: bool) {
+        let labels = WatchLabels {
+            watch: watch.as_str(),
+        };
+        self.watch_up.get_or_create(&labels).set(i64::from(works));
+    }
+
+    /// A watch failed.
+    pub fn watch_fails(&self, watch: Watch, fault: Fault) {
+        let labels = WatchFailureLabels {
+            watch: watch.as_str(),
+            fault: fault.as_str(),
+        };
+        self.watch_failures.get_or_create(&labels).inc();
     }
 
     /// Whether ranges of pods are known.

@@ -11,16 +11,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use kube::{Api, Client, Resource};
-use kube_runtime::WatchStreamExt as _;
-use kube_runtime::watcher::{self, Event, watcher};
+use kube_runtime::watcher::{self, Event};
 use serde::{Deserialize, Deserializer};
 use tokio::sync::watch;
 
 use self::table::{Holder, Namespaces, Sender, Table};
+use super::health::{Health, Watch};
+use super::watching::follow;
 use crate::wake::Wake;
 
 /// Condition of a pod: it has a sandbox with a network (Kubernetes 1.29 and newer). False before there is one, and as
@@ -235,20 +235,11 @@ impl ClientPods {
     }
 
     /// Watches until the process ends.
-    pub async fn watch(self: Arc<Self>, client: Client) {
+    pub async fn watch(self: Arc<Self>, client: Client, health: Arc<Health>) {
+        let api = Api::<PodSeen>::all(health.client(&client, Watch::ClientPods));
         // A watch by itself delivers nothing while it is not polled, and nothing here waits: no buffer is needed.
-        let events = watcher(Api::<PodSeen>::all(client), watcher::Config::default()).default_backoff();
-        pin_mut!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => self.apply(event),
-                Err(error) => tracing::warn!(
-                    kind = "Pod",
-                    error = &error as &dyn std::error::Error,
-                    "watch of client pods failed"
-                ),
-            }
-        }
+        let config = watcher::Config::default();
+        follow(api, config, Watch::ClientPods, &health, |event| self.apply(event)).await;
     }
 }
 

@@ -193,7 +193,7 @@ pub fn config_map(
     selectors: &str,
     settings: &Settings,
 ) -> ConfigMap {
-    let name = names::clients_name(&id.fleet());
+    let name = names::clients_name(&id.documents());
     let mut metadata = labels::metadata(name, labels::labels(id), settings);
     metadata.annotations = Some(labels::map([(SELECTORS, selectors)]));
     ConfigMap {

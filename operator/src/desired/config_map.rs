@@ -93,7 +93,7 @@ pub fn config_map(
         floor,
         pool,
     };
-    let mut metadata = labels::metadata(policy.id.fleet(), labels::labels(&policy.id), settings);
+    let mut metadata = labels::metadata(policy.id.documents(), labels::labels(&policy.id), settings);
     let withdrawn = policy.withdrawn && !policy.suspended;
     metadata.annotations = Some(labels::map([(
         WITHDRAWN,

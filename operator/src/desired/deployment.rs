@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Identity, labels};
+use super::{Identity, Inputs, labels};
 use crate::context::Settings;
 use crate::egress_pool::validate::{Fleet, ValidCell};
 
@@ -26,6 +26,8 @@ const GRACE: i64 = 15;
 const USER: i64 = 65_532;
 /// Annotation of the pod template: a new report key means new pods.
 const KEY_HASH: &str = "egressway.dev/key-hash";
+/// Annotation of the pod template: another mark means new pods, which go where the cell's nodes are now.
+pub const MOVED: &str = "egressway.dev/moved";
 /// Annotation of a Deployment: digest of its pod template, which decides whether a write rolls the pods.
 pub const TEMPLATE_HASH: &str = "egressway.dev/template-hash";
 
@@ -35,13 +37,16 @@ pub fn deployment(
     id: &Identity,
     cell: &ValidCell,
     fleet: &Fleet,
-    key: &str,
+    inputs: &Inputs<'_>,
     settings: &Settings,
 ) -> Deployment {
+    let mut annotations = labels::map([(KEY_HASH, &document::digest(&inputs.key))]);
+    let moved = inputs.moved.get(&cell.name);
+    annotations.extend(moved.map(|mark| (MOVED.to_owned(), mark.clone())));
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {
             labels: Some(labels::cell_labels(id, &cell.name)),
-            annotations: Some(labels::map([(KEY_HASH, &document::digest(&key))])),
+            annotations: Some(annotations),
             ..ObjectMeta::default()
         }),
         spec: Some(pod(id, cell, fleet, settings)),
@@ -184,7 +189,7 @@ fn volumes(id: &Identity) -> Vec<Volume> {
     let acl = Volume {
         name: "acl".to_owned(),
         projected: Some(ProjectedVolumeSource {
-            sources: Some(vec![whole(id.fleet()), clients(id), secrets(id)]),
+            sources: Some(vec![whole(id.documents()), clients(id), secrets(id)]),
             default_mode: Some(0o440),
         }),
         ..Volume::default()
@@ -202,6 +207,19 @@ fn volumes(id: &Identity) -> Vec<Volume> {
     vec![acl, key]
 }
 
+/// The ConfigMaps that the pods of a Deployment mount.
+pub fn mounted(deployment: &Deployment) -> impl Iterator<Item = &str> {
+    let pod = deployment
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.template.spec.as_ref());
+    let volumes = pod.and_then(|pod| pod.volumes.as_ref()).into_iter().flatten();
+    let projected = volumes.filter_map(|volume| volume.projected.as_ref()?.sources.as_ref());
+    projected
+        .flatten()
+        .filter_map(|source| Some(source.config_map.as_ref()?.name.as_str()))
+}
+
 fn whole(config_map: String) -> VolumeProjection {
     VolumeProjection {
         config_map: Some(ConfigMapProjection {
@@ -216,7 +234,7 @@ fn whole(config_map: String) -> VolumeProjection {
 fn clients(id: &Identity) -> VolumeProjection {
     VolumeProjection {
         config_map: Some(ConfigMapProjection {
-            name: names::clients_name(&id.fleet()),
+            name: names::clients_name(&id.documents()),
             items: Some(vec![item(names::CLIENTS_KEY)]),
             optional: Some(true),
         }),

@@ -90,6 +90,7 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
         kept_nat64: &[],
         secrets: &Resolution::default(),
         key: KEY,
+        moved: &BTreeMap::new(),
         settings,
         now: "2027-01-01T00:00:00Z".parse().unwrap(),
     };

@@ -1,4 +1,6 @@
 //! Out: a fleet's objects in an order that never leaves a pod without what it mounts, and never two cells at once.
+//!
+//! Each object is written on its own: one that is refused stops none but those that must not be without it.
 
 use std::collections::BTreeSet;
 
@@ -9,17 +11,61 @@ use kube::ResourceExt as _;
 
 use super::Error;
 use super::rollout::{self, View};
-use crate::cluster::apply::{current, ensure};
+use crate::cluster::apply::{Object, current, ensure, kind};
+use crate::cluster::contested::Contested;
 use crate::cluster::prune::{owned, prune};
 use crate::context::Context;
-use crate::desired::{Cell, Desired, Identity, config_map};
+use crate::desired::deployment::mounted;
+use crate::desired::{Cell, Desired, Identity, config_map, edition_of};
 
-/// Applies it. The ConfigMap goes before the rest and the pods hear of it at once: an ACL change waits for nothing; the client pods
-/// are right behind, and heard of together with it.
-///
-/// # Errors
-/// The API server's; the next run makes every call again.
-pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), Error> {
+/// What became of a fleet's objects.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What could not be done, in the order of the objects.
+    pub errors: Vec<Error>,
+    /// What somebody else sets otherwise.
+    pub contested: Vec<Contested>,
+    /// Something that new pods mount or are guarded by is not there.
+    lacks: bool,
+}
+
+impl Applied {
+    /// Notes an outcome; true where it went well.
+    fn note(&mut self, outcome: Result<Option<Contested>, Error>) -> bool {
+        match outcome {
+            Ok(contested) => {
+                self.contested.extend(contested);
+                true
+            }
+            Err(error) => {
+                self.errors.push(error);
+                false
+            }
+        }
+    }
+
+    /// The same of an object that pods must not be without. An older one that is there serves them.
+    async fn note_needed<K: Object>(
+        &mut self,
+        ctx: &Context,
+        name: &str,
+        outcome: Result<Option<Contested>, Error>,
+    ) {
+        let taken = matches!(outcome, Err(Error::Taken { .. }));
+        if !self.note(outcome) {
+            let there = !taken && matches!(current::<K>(ctx, name).await, Ok(Some(_)));
+            self.lacks |= !there;
+        }
+    }
+
+    fn note_pruned(&mut self, outcome: Result<(), Error>) {
+        self.errors.extend(outcome.err());
+    }
+}
+
+/// Applies it. The pods hear of the ConfigMap at once: an ACL change waits for nothing, whatever becomes of the rest; the
+/// client pods are right behind, and heard of together with it.
+pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Applied {
     // Without `..`: a new object fails to compile here instead of never being applied.
     let Desired {
         service_account,
@@ -31,27 +77,45 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
         cells,
         hashes,
     } = wanted;
-    ensure(ctx, service_account).await?;
-    ensure(ctx, secret).await?;
-    let keep_config: BTreeSet<String> = [&config_map]
+    let mut applied = Applied::default();
+    let fleet = id.fleet();
+    let mut keep_config: BTreeSet<String> = [&config_map]
         .into_iter()
         .chain(&clients)
         .map(|config| config.name_any())
         .collect();
-    let bytes = config_map::bytes(&config_map);
-    if bytes > config_map::BYTES_MAX {
-        let name = config_map.name_any();
-        return Err(Error::TooLarge { name, bytes });
+    // Pods of cells whose turn has not come yet mount the edition before.
+    for deployment in owned::<Deployment>(ctx, &id.uid) {
+        let before = |name: &&str| edition_of(&fleet, name).is_some_and(|edition| edition != id.edition);
+        keep_config.extend(mounted(&deployment).filter(before).map(ToOwned::to_owned));
     }
-    ensure(ctx, config_map).await?;
+    let (account, secret, (config, clients)) = futures::join!(
+        ensure(ctx, service_account),
+        ensure(ctx, secret),
+        Box::pin(documents(ctx, config_map, clients)),
+    );
+    applied
+        .note_needed::<k8s_openapi::api::core::v1::ServiceAccount>(ctx, &fleet, account)
+        .await;
+    applied
+        .note_needed::<k8s_openapi::api::core::v1::Secret>(ctx, &fleet, secret)
+        .await;
+    if config.is_ok() {
+        ctx.reports.want(&id.uid, &hashes);
+    }
+    applied
+        .note_needed::<ConfigMap>(ctx, &id.documents(), config)
+        .await;
     if let Some(clients) = clients {
-        ensure(ctx, clients).await?;
+        applied.note(clients);
     }
-    ctx.reports.want(&id.uid, &hashes);
-    prune::<ConfigMap>(ctx, &id.uid, &keep_config).await?;
-    ensure(ctx, service).await?;
-    ensure(ctx, network_policy).await?;
-    let Some(cells) = cells else { return Ok(()) };
+    applied.note_pruned(prune::<ConfigMap>(ctx, &id.uid, &keep_config).await);
+    applied.note(ensure(ctx, service).await);
+    let guarded = ensure(ctx, network_policy).await;
+    applied
+        .note_needed::<k8s_openapi::api::networking::v1::NetworkPolicy>(ctx, &fleet, guarded)
+        .await;
+    let Some(cells) = cells else { return applied };
     let keep_budgets: BTreeSet<String> = cells
         .iter()
         .map(|cell| cell.disruption_budget.name_any())
@@ -64,21 +128,51 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Result<(), 
         disruption_budget,
     } in cells
     {
-        ensure(ctx, disruption_budget).await?;
+        applied.note(ensure(ctx, disruption_budget).await);
         deployments.push(deployment);
     }
-    roll(ctx, id, deployments).await?;
-    prune::<Deployment>(ctx, &id.uid, &keep).await?;
-    prune::<PodDisruptionBudget>(ctx, &id.uid, &keep_budgets).await
+    roll(ctx, id, deployments, &mut applied).await;
+    applied.note_pruned(prune::<Deployment>(ctx, &id.uid, &keep).await);
+    applied.note_pruned(prune::<PodDisruptionBudget>(ctx, &id.uid, &keep_budgets).await);
+    applied
+}
+
+type Outcome = Result<Option<Contested>, Error>;
+
+/// The documents that pods mount, and the table of client pods where there is one.
+async fn documents(
+    ctx: &Context,
+    config_map: ConfigMap,
+    clients: Option<ConfigMap>,
+) -> (Outcome, Option<Outcome>) {
+    let bytes = config_map::bytes(&config_map);
+    let config = if bytes > config_map::BYTES_MAX {
+        let name = config_map.name_any();
+        Err(Error::TooLarge { name, bytes })
+    } else {
+        ensure(ctx, config_map).await
+    };
+    let clients = match clients {
+        Some(clients) => Some(ensure(ctx, clients).await),
+        None => None,
+    };
+    (config, clients)
 }
 
 /// Applies the Deployments. Where pods would be replaced, [`rollout`] says which cell's turn it is; a change of the
 /// Deployments' status brings the next run.
-async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>) -> Result<(), Error> {
+async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>, applied: &mut Applied) {
     let mut views: Vec<View> = Vec::with_capacity(wanted.len());
+    let mut unknown = BTreeSet::new();
     for deployment in &wanted {
-        if let Some(live) = current::<Deployment>(ctx, &deployment.name_any()).await? {
-            views.push(View::new(&live, Some(deployment)));
+        let name = deployment.name_any();
+        match current::<Deployment>(ctx, &name).await {
+            Ok(Some(live)) => views.push(View::new(&live, Some(deployment))),
+            Ok(None) => {}
+            Err(error) => {
+                applied.errors.push(error);
+                unknown.insert(name);
+            }
         }
     }
     let going = owned::<Deployment>(ctx, &id.uid);
@@ -86,16 +180,29 @@ async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>) -> Result<(
         .iter()
         .filter(|live| wanted.iter().all(|other| other.name_any() != live.name_any()));
     views.extend(going.map(|live| View::new(live, None)));
-    let turn = rollout::may_roll(&views);
+    // A cell that nobody can look at may be rolling.
+    let turn = if unknown.is_empty() {
+        rollout::may_roll(&views)
+    } else {
+        Vec::new()
+    };
     for deployment in wanted {
         let name = deployment.name_any();
-        let waits =
-            views.iter().any(|view| view.name == name && view.replaces) && !turn.contains(&name.as_str());
-        if waits {
+        let view = views.iter().find(|view| view.name == name);
+        let waits = view.is_some_and(|view| view.replaces) && !turn.contains(&name.as_str());
+        if unknown.contains(&name) {
+            continue;
+        } else if waits {
             tracing::info!(deployment = name, "rollout waits for another cell");
+        } else if applied.lacks && view.is_none_or(|view| view.replaces) {
+            // Nor is a key that could not be written down, and is drawn anew each time, a reason for new pods.
+            tracing::info!(
+                kind = kind::<Deployment>(),
+                name,
+                "no new pods: what they mount or are guarded by is not there"
+            );
         } else {
-            ensure(ctx, deployment).await?;
+            applied.note(ensure(ctx, deployment).await);
         }
     }
-    Ok(())
 }

@@ -208,6 +208,12 @@ reasons! {
     EgressIpDrift => "EgressIPDrift",
     /// More pods are clients than a ConfigMap has room for.
     ClientPodsLeftOut => "ClientPodsLeftOut",
+    /// Pods run on nodes that are none of their cells' any more.
+    PodsMisplaced => "PodsMisplaced",
+    /// Pods that served do not answer any more.
+    PodsUnreachable => "PodsUnreachable",
+    /// Somebody else sets fields of the fleet's objects.
+    FieldsContested => "FieldsContested",
     /// Fewer pods are ready than wanted.
     ReducedCapacity => "ReducedCapacity",
     /// Nothing is amiss.

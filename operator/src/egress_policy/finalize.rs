@@ -166,6 +166,7 @@ async fn draining(policy: &EgressPolicy, ctx: &Context) -> Result<(), Error> {
         cells: &observed.cells,
         proxy_url: None,
         failure: None,
+        contested: Vec::new(),
         programmed_since: None,
         now: observed.now,
     };

@@ -16,6 +16,7 @@ use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
 
 use super::Error;
+use super::placement;
 use super::status::verdicts::PROPAGATION;
 use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
@@ -23,9 +24,11 @@ use crate::cluster::apply::{current, is_behind, present};
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::client_pods::table::Holder;
 use crate::cluster::discover;
+use crate::cluster::prune::owned;
 use crate::cluster::trouble::Trouble;
 use crate::context::Context;
-use crate::desired::{clients, config_map, secret};
+use crate::desired::deployment::mounted;
+use crate::desired::{clients, config_map, documents_name, edition_of, secret};
 use crate::egress_pool::validate::ValidPool;
 
 /// Label of a node's zone.
@@ -54,6 +57,8 @@ pub struct Observed {
     pub pods: Vec<PodView>,
     /// The Deployments, sorted by cell.
     pub cells: Vec<CellView>,
+    /// Marks of cells whose pods had to move.
+    pub moved: BTreeMap<String, String>,
     /// The pool, as far as it means something.
     pub valid_pool: Option<ValidPool>,
     pool: Option<Arc<Pool>>,
@@ -62,6 +67,7 @@ pub struct Observed {
     namespace_labels: Option<BTreeMap<String, String>>,
     accepted: Option<validate::Accepted>,
     key: Option<String>,
+    edition: u32,
 }
 
 /// Reads it.
@@ -72,23 +78,31 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
     let (namespace, name) = (policy.namespace().unwrap_or_default(), policy.name_any());
     let fleet = names::fleet_name(&namespace, &name);
     let uid = policy.uid().unwrap_or_default();
-    let (pods, cells) = (pods(ctx, &uid), cells(ctx, &uid));
-    let config = if pods.is_empty() && cells.is_empty() {
-        current::<ConfigMap>(ctx, &fleet).await?
+    let (mut pods, cells) = (pods(ctx, &uid), cells(ctx, &uid));
+    let edition = edition(ctx, &fleet, &uid);
+    let documents = documents_name(&fleet, edition);
+    let (config, key) = if pods.is_empty() && cells.is_empty() {
+        (
+            current::<ConfigMap>(ctx, &documents).await?,
+            current::<Secret>(ctx, &fleet).await?,
+        )
     } else {
-        // A fleet has one: that it is lost is not a cache's to say, since what follows refuses everything.
-        present::<ConfigMap>(ctx, &fleet).await?
+        // A fleet has them: that they are lost is not a cache's to say, which sees labelled objects only. What follows from
+        // the one refuses everything, and from the other rolls all pods.
+        (
+            present::<ConfigMap>(ctx, &documents).await?,
+            present::<Secret>(ctx, &fleet).await?,
+        )
     };
+    let config = config.or_else(|| edition_before(ctx, &fleet, &uid, edition));
     let config = config.filter(|config| belongs(config.as_ref(), &uid));
-    let key = current::<Secret>(ctx, &fleet)
-        .await?
-        .filter(|secret| belongs(secret.as_ref(), &uid));
+    let key = key.filter(|secret| belongs(secret.as_ref(), &uid));
     let (pool, defaults) = match &policy.spec.pool_ref {
         Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), 0),
         None => default_pool(ctx),
     };
     if ctx.reports.wanted(&uid).is_none()
-        && let Some((selectors, table)) = own_clients(ctx, &fleet, &uid)
+        && let Some((selectors, table)) = own_clients(ctx, &documents, &uid)
             .await?
             .as_deref()
             .and_then(clients::left)
@@ -96,22 +110,25 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         ctx.reports.left(&uid, selectors, table);
     }
     let namespace_ref = ObjectRef::new(&namespace);
+    let valid_pool = pool
+        .as_deref()
+        .and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok());
+    let moved = placement::moved(ctx, &uid, valid_pool.as_ref(), &mut pods);
     Ok(Observed {
         now: (ctx.now)(),
         floor: discover::floor(&ctx.caches, &ctx.settings),
         kept_pool: config.as_deref().and_then(config_map::pool),
         kept_sources: config.as_deref().and_then(config_map::sources),
         senders: ctx.client_pods.of(&namespace),
-        issuer: issuer(ctx, &fleet, &uid).await?,
+        issuer: issuer(ctx, &documents, &uid).await?,
         kept_nat64: config
             .as_deref()
             .map(config_map::nat64_prefixes)
             .unwrap_or_default(),
         pods,
         cells,
-        valid_pool: pool
-            .as_deref()
-            .and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok()),
+        moved,
+        valid_pool,
         pool,
         defaults,
         namespace_labels: ctx
@@ -124,22 +141,58 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
         kept_secrets: key.as_deref().and_then(secret::secrets),
         key: key.as_deref().and_then(secret::key),
+        edition,
     })
 }
 
 /// The issuer as it was read last, or as an operator before this one has read it.
-async fn issuer(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<document::Issuer>, Error> {
+async fn issuer(ctx: &Context, documents: &str, policy_uid: &str) -> Result<Option<document::Issuer>, Error> {
     if let Some(issuer) = ctx.issuers.last() {
         return Ok(Some(issuer));
     }
-    let config = own_clients(ctx, fleet, policy_uid).await?;
+    let config = own_clients(ctx, documents, policy_uid).await?;
     Ok(config.as_deref().and_then(clients::issuer))
 }
 
 /// The live ConfigMap of a fleet's client pods.
-async fn own_clients(ctx: &Context, fleet: &str, policy_uid: &str) -> Result<Option<Arc<ConfigMap>>, Error> {
-    let config = current::<ConfigMap>(ctx, &names::clients_name(fleet)).await?;
+async fn own_clients(
+    ctx: &Context,
+    documents: &str,
+    policy_uid: &str,
+) -> Result<Option<Arc<ConfigMap>>, Error> {
+    let config = current::<ConfigMap>(ctx, &names::clients_name(documents)).await?;
     Ok(config.filter(|config| belongs(config.as_ref(), policy_uid)))
+}
+
+/// The edition that a fleet's documents are to have: the one that its pods mount, or the next where somebody has made that
+/// immutable.
+fn edition(ctx: &Context, fleet: &str, policy_uid: &str) -> u32 {
+    let deployments = owned::<Deployment>(ctx, policy_uid);
+    let mounted = deployments.iter().flat_map(|deployment| mounted(deployment));
+    let configs = owned::<ConfigMap>(ctx, policy_uid);
+    let kept: Vec<(u32, bool)> = configs
+        .iter()
+        .filter_map(|config| {
+            Some((
+                edition_of(fleet, &config.name_any())?,
+                config.immutable == Some(true),
+            ))
+        })
+        .collect();
+    let numbers = kept.iter().map(|(number, _)| *number);
+    let latest = mounted
+        .filter_map(|name| edition_of(fleet, name))
+        .chain(numbers)
+        .max()
+        .unwrap_or(0);
+    latest.saturating_add(u32::from(kept.contains(&(latest, true))))
+}
+
+/// What was accepted last stands in the edition before, until there is this one.
+fn edition_before(ctx: &Context, fleet: &str, policy_uid: &str, edition: u32) -> Option<Arc<ConfigMap>> {
+    let before = documents_name(fleet, edition.checked_sub(1)?);
+    let mut configs = owned::<ConfigMap>(ctx, policy_uid).into_iter();
+    configs.find(|config| config.name_any() == before)
 }
 
 fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
@@ -166,7 +219,7 @@ impl Observed {
     /// namespace that has no labels.
     #[must_use]
     pub fn validate(&self, policy: &EgressPolicy) -> Option<Validated> {
-        Some(validate::validate(&Facts {
+        let mut validated = validate::validate(&Facts {
             policy,
             pool: self.pool_fact(policy),
             namespace_labels: self.namespace_labels.as_ref()?,
@@ -174,7 +227,11 @@ impl Observed {
             fleet: !self.pods.is_empty() || !self.cells.is_empty(),
             floor: &self.floor,
             now: self.now,
-        }))
+        });
+        if let Some(valid) = &mut validated.valid {
+            valid.id.edition = self.edition;
+        }
+        Some(validated)
     }
 
     /// The report key: the one there is, or a new one.
@@ -315,11 +372,12 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         asked: answered.asked,
         follows: policy_uid.is_some_and(|policy_uid| ctx.reports.follows(&uid, policy_uid)),
         started: status.start_time.map(|time| time.0),
+        misplaced: None,
     })
 }
 
 fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
-    let mut cells: Vec<CellView> = crate::cluster::prune::owned::<Deployment>(ctx, policy_uid)
+    let mut cells: Vec<CellView> = owned::<Deployment>(ctx, policy_uid)
         .iter()
         .map(|deployment| CellView {
             name: deployment

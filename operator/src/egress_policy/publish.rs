@@ -6,8 +6,10 @@
 use egressway_core::wire::names;
 use egressway_crds::{EgressPolicy, EgressPolicyStatus};
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::condition::{Kind, find};
@@ -15,6 +17,7 @@ use super::observe::Observed;
 use super::status::{self, Facts};
 use super::validate::Validated;
 use super::{Error, object_key};
+use crate::cluster::contested::Contested;
 use crate::context::Context;
 use crate::desired::Hashes;
 use crate::desired::secrets::Resolution;
@@ -36,6 +39,8 @@ pub struct Outcome<'a> {
     pub secrets: Option<&'a Resolution>,
     /// Not all client pods fit into their ConfigMap.
     pub clients_left_out: bool,
+    /// What of the objects somebody else sets otherwise.
+    pub contested: &'a [Contested],
     /// Why the objects could not be applied.
     pub failure: Option<&'a Error>,
 }
@@ -70,6 +75,11 @@ pub async fn publish(
         failure: outcome
             .failure
             .map(|error| (error.reason(), words(ctx, policy, error))),
+        contested: outcome
+            .contested
+            .iter()
+            .map(|contested| contested.text(&ctx.settings.fleet_namespace))
+            .collect(),
         programmed_since: ctx.reports.wanted_since(&policy.uid().unwrap_or_default()),
         now: Timestamp::from_second(observed.now.as_second()).unwrap_or(observed.now),
     };
@@ -127,18 +137,26 @@ pub async fn write(ctx: &Context, policy: &EgressPolicy, next: &EgressPolicyStat
 /// The status with the conditions of other programs, which are theirs.
 fn with_foreign(next: &EgressPolicyStatus, live: Option<&EgressPolicyStatus>) -> EgressPolicyStatus {
     let mut next = next.clone();
-    let live = live.into_iter().flat_map(|live| &live.conditions);
-    let foreign = live.filter(|condition| Kind::ALL.iter().all(|kind| kind.as_str() != condition.type_));
-    next.conditions.extend(foreign.cloned());
+    let live = live.into_iter().flat_map(|live| foreign(&live.conditions));
+    next.conditions.extend(live.cloned());
     next
 }
 
+/// The conditions of other programs.
+pub fn foreign(conditions: &[Condition]) -> impl Iterator<Item = &Condition> {
+    let is_ours = |condition: &Condition| Kind::ALL.iter().any(|kind| kind.as_str() == condition.type_);
+    conditions.iter().filter(move |condition| !is_ours(condition))
+}
+
 /// What makes `live` into `next`: a field that `next` lacks is named with nothing in it.
-fn replacing(live: Option<&EgressPolicyStatus>, next: &EgressPolicyStatus) -> Value {
-    let json = |status| match serde_json::to_value(status) {
-        Ok(Value::Object(fields)) => fields,
-        Ok(_) | Err(_) => Map::new(),
-    };
+#[must_use]
+pub fn replacing<S: Serialize>(live: Option<&S>, next: &S) -> Value {
+    fn json<S: Serialize>(status: &S) -> Map<String, Value> {
+        match serde_json::to_value(status) {
+            Ok(Value::Object(fields)) => fields,
+            Ok(_) | Err(_) => Map::new(),
+        }
+    }
     let mut fields = json(next);
     for gone in live
         .map(json)

@@ -52,6 +52,17 @@ pub struct PodView {
     pub follows: bool,
     /// When it started.
     pub started: Option<Timestamp>,
+    /// Its node is none of its cell's any more.
+    pub misplaced: Option<Misplaced>,
+}
+
+/// What becomes of a pod whose node is none of its cell's any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misplaced {
+    /// Another takes its place on a node of the cell, and then it goes.
+    Moves,
+    /// The cell has no node that could take another.
+    Stays,
 }
 
 /// One Deployment.
@@ -92,6 +103,8 @@ pub struct Facts<'a> {
     pub proxy_url: Option<String>,
     /// Why the last apply failed.
     pub failure: Option<(Reason, String)>,
+    /// Fields of the fleet's objects that somebody else sets: which, who, and what to do.
+    pub contested: Vec<String>,
     /// Since when the pods should have what they should have.
     pub programmed_since: Option<Timestamp>,
     /// The clock.
@@ -116,15 +129,23 @@ impl PodView {
         !self.terminating
     }
 
-    /// Whether clients get answers from it.
+    /// Whether clients get answers from it, as far as anybody can tell: one that answers nobody serves nobody.
     #[must_use]
     pub fn serves(&self) -> bool {
         self.counts()
             && self.ready
+            && !self.unreachable
             && self
                 .report
                 .as_ref()
                 .is_none_or(|report| report.phase == Phase::Serving)
+    }
+
+    /// Whether it served, and has not been heard of since: its node is gone, or cut off.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        let served = self.report.as_ref().map(|report| report.phase) == Some(Phase::Serving);
+        self.running && self.unreachable && self.trouble.is_none() && served
     }
 
     /// Why a pod that could serve does not, if it is kept from it on purpose.

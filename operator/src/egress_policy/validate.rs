@@ -187,7 +187,7 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         Ok(document) => document,
         Err((reason, message)) => return keep(facts, reason, message, kept(valid_pool)),
     };
-    let message = format!("generation {} is in force", document.generation);
+    let message = format!("generation {} is accepted", document.generation);
     let valid = ValidPolicy {
         id: identity(facts),
         suspended: document.content.suspended,
@@ -351,6 +351,7 @@ fn identity(facts: &Facts<'_>) -> Identity {
         name: policy.name_any(),
         uid: policy.uid().unwrap_or_default(),
         pool,
+        edition: 0,
     }
 }
 

@@ -158,9 +158,16 @@ fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
                     .iter()
                     .all(|(key, value)| node.labels().get(key) == Some(value))
             };
+            // A node that has lost the cell's labels keeps its pods, and they count for no cell.
+            let stands = |pod: &Pod| {
+                let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+                let node = facts.nodes.iter().find(|node| Some(&*node.name_any()) == name);
+                node.is_none_or(|node| fits(&node))
+            };
             let ready = |pod: &&Arc<Pod>| {
                 let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
                 pod.labels().get(names::CELL_LABEL) == Some(&cell.name)
+                    && stands(pod)
                     && conditions
                         .into_iter()
                         .flatten()

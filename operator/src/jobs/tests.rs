@@ -150,3 +150,62 @@ async fn where_the_fleet_namespace_is_gone_there_is_nothing_to_delete() {
         }
     }
 }
+
+/// Between our reading and our writing another controller takes its own finalizer off: a list made before must not bring it
+/// back.
+#[tokio::test(start_paused = true)]
+async fn a_finalizer_that_goes_meanwhile_does_not_come_back() {
+    let policy = |version: u32, finalizers: Value| {
+        json!({"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy",
+            "metadata": {"name": "p", "namespace": "n", "uid": "u", "resourceVersion": version.to_string(), "finalizers": finalizers},
+            "spec": {"rules": []}})
+    };
+    let live = Arc::new(Mutex::new((
+        1,
+        json!([names::FINALIZER, "backup.example/kept", "other.example/goes"]),
+    )));
+    let server = Arc::clone(&live);
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let server = Arc::clone(&server);
+        async move {
+            use http_body_util::BodyExt as _;
+            let (head, body) = request.into_parts();
+            let body: Value =
+                serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap_or_default();
+            let mut live = server.lock().unwrap();
+            let (code, answer) = if head.uri.path().ends_with("/status") {
+                (404, Value::Null)
+            } else if head.method == Method::PATCH {
+                let (meant, version) = (&body["metadata"], live.0.to_string());
+                if meant["resourceVersion"] == version {
+                    *live = (live.0 + 1, meant["finalizers"].clone());
+                    (200, policy(live.0, live.1.clone()))
+                } else {
+                    (409, Value::Null)
+                }
+            } else {
+                let read = policy(live.0, live.1.clone());
+                if live.0 == 1 {
+                    *live = (2, json!([names::FINALIZER, "backup.example/kept"]));
+                }
+                (200, read)
+            };
+            let answer = if code == 200 {
+                answer
+            } else {
+                json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "message": "no", "code": code})
+            };
+            let response = Response::builder()
+                .status(code)
+                .body(Body::from(answer.to_string().into_bytes()));
+            Ok::<_, std::convert::Infallible>(response.unwrap())
+        }
+    });
+    let listed: EgressPolicy = serde_json::from_value(policy(
+        1,
+        json!([names::FINALIZER, "backup.example/kept", "other.example/goes"]),
+    ))
+    .unwrap();
+    released(&Client::new(service, "system"), listed).await.unwrap();
+    assert_eq!(live.lock().unwrap().1, json!(["backup.example/kept"]));
+}

@@ -5,14 +5,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod children;
 mod client_pods;
 mod deletion;
+mod edits;
 mod fail_closed;
 mod faults;
 mod finalizer;
 mod heals;
 mod honest;
 mod life;
+mod placement;
 mod pools;
 mod refused;
 mod retries;
@@ -176,7 +179,8 @@ fn hash(world: &World) -> String {
 
 /// `secrets.json` as the fleet's pods would see it.
 fn fleet_secrets(world: &World) -> Option<Secrets> {
-    let secret = world.get(&world.path(&format!("{FLEETS}/secrets"), "webhooks-"))?;
+    let fleet = names::fleet_name("payments", "webhooks");
+    let secret = world.get(&format!("/api/v1/namespaces/{FLEETS}/secrets/{fleet}"))?;
     let data: ByteString = serde_json::from_value(secret["data"].get("secrets.json")?.clone()).unwrap();
     Some(serde_json::from_slice(&data.0).unwrap())
 }

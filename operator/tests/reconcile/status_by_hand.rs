@@ -78,3 +78,55 @@ async fn what_somebody_wrote_into_a_status_goes_and_conditions_of_others_stay() 
     assert_eq!(*live.lock().unwrap(), expected);
     assert_eq!(*writes.lock().unwrap(), 1, "and then it is settled");
 }
+
+#[tokio::test]
+async fn what_somebody_wrote_into_a_pools_status_goes_too() {
+    let address = |ip: &str| json!({"ip": ip, "family": "IPv4", "cell": "a", "state": "Verified"});
+    let foreign = json!({"type": "audit.example/Reviewed", "status": "True", "reason": "Seen", "message": "",
+        "lastTransitionTime": "2027-01-01T00:00:00Z"});
+    let edited = json!({"policies": 7, "egressIPs": [address("192.31.196.66")], "conditions": [foreign]});
+    let live = Arc::new(Mutex::new(edited));
+    let server = Arc::clone(&live);
+    let object = |status: &Value| {
+        let mut pool = pool();
+        pool["metadata"]["uid"] = json!("u");
+        pool["metadata"]["resourceVersion"] = json!("1");
+        pool["status"] = status.clone();
+        pool
+    };
+    let world = World::answered_by(move |head, body| {
+        if head.uri.path() != format!("{POOL}/status") {
+            return json!({"kind": "Event", "apiVersion": "events.k8s.io/v1", "metadata": {}, "eventTime": null});
+        }
+        let mut live = server.lock().unwrap();
+        patch(
+            &mut live,
+            head.headers["content-type"].to_str().unwrap(),
+            &body["status"],
+        );
+        object(&live)
+    });
+    let before = serde_json::from_value(object(&live.lock().unwrap())).unwrap();
+    egressway_operator::egress_pool::reconcile(Arc::new(before), Arc::clone(&world.ctx))
+        .await
+        .unwrap();
+    let live = live.lock().unwrap();
+    let ips: Vec<&str> = live["egressIPs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["ip"].as_str().unwrap())
+        .collect();
+    assert_eq!(ips, ["192.31.196.10", "192.31.196.20"]);
+    assert_eq!(live["policies"], 0);
+    let kinds: Vec<&str> = live["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| c["type"].as_str().unwrap())
+        .collect();
+    assert!(
+        kinds.contains(&"audit.example/Reviewed") && kinds.contains(&"Ready"),
+        "{kinds:?}"
+    );
+}

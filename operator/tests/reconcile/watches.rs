@@ -6,8 +6,11 @@ use std::sync::Mutex;
 
 use bytes::Bytes;
 use egressway_operator::cluster::caches::{Caches, Writers, caches};
+use egressway_operator::cluster::client_pods::ClientPods;
+use egressway_operator::cluster::health::Health;
 use egressway_operator::context::Wakes;
 use egressway_operator::egress_policy::retry::Class;
+use egressway_operator::metrics::Metrics;
 use futures::stream;
 use http::{Request, Response};
 use http_body_util::combinators::UnsyncBoxBody;
@@ -16,6 +19,8 @@ use hyper::body::Frame;
 use kube::Client;
 use kube::client::Body;
 use kube_runtime::reflector::ObjectRef;
+use prometheus_client::registry::Registry;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::*;
@@ -40,6 +45,10 @@ enum Answer {
 struct Script {
     answers: BTreeMap<&'static str, VecDeque<Answer>>,
     asked: Vec<String>,
+    /// What everything is answered with, for a while.
+    outage: Option<Answer>,
+    /// Open streams end.
+    cut: Arc<Notify>,
 }
 
 type Answered = Result<Response<UnsyncBoxBody<Bytes, io::Error>>, io::Error>;
@@ -50,15 +59,23 @@ fn respond(status: u16, text: String) -> Answered {
     Ok(response.body(body.boxed_unsync()).unwrap())
 }
 
-fn streamed(events: Vec<Value>, last: Option<io::Error>, open: bool) -> Answered {
+fn refused(code: u16) -> Answered {
+    let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "Expired", "code": code});
+    respond(code, status.to_string())
+}
+
+/// Where it stays open it ends once `open` is notified.
+fn streamed(events: Vec<Value>, last: Option<io::Error>, open: Option<Arc<Notify>>) -> Answered {
     let lines = events
         .into_iter()
         .map(|event| Ok(Frame::data(Bytes::from(format!("{event}\n")))));
     let lines: Vec<Result<Frame<Bytes>, io::Error>> = lines.chain(last.map(Err)).collect();
-    let more = if open {
-        stream::pending().left_stream()
-    } else {
-        stream::empty().right_stream()
+    let more = match open {
+        Some(cut) => {
+            let cut = async move { cut.notified_owned().await };
+            stream::once(cut).filter_map(async |()| None).boxed()
+        }
+        None => stream::empty().boxed(),
     };
     let body = StreamBody::new(stream::iter(lines).chain(more));
     Ok(Response::new(body.boxed_unsync()))
@@ -71,6 +88,11 @@ fn list(version: u32, items: &[Value]) -> String {
 
 impl Script {
     fn answer(&mut self, path: &str, query: &str) -> Answered {
+        match &self.outage {
+            Some(Answer::Refused(code)) => return refused(*code),
+            Some(_) => return Err(io::ErrorKind::ConnectionRefused.into()),
+            None => {}
+        }
         let watches = query.contains("watch=true");
         let found = self.answers.iter_mut().find(|(kind, _)| path.ends_with(*kind));
         let answer = found.and_then(|(_, answers)| {
@@ -82,16 +104,13 @@ impl Script {
                 assert!(!watches, "a list is due: {:?}", self.asked);
                 respond(200, list(version, &items))
             }
-            Some(Answer::Ends(events)) => streamed(events, None, false),
+            Some(Answer::Ends(events)) => streamed(events, None, None),
             Some(Answer::Breaks(events)) => {
-                streamed(events, Some(io::ErrorKind::ConnectionReset.into()), false)
+                streamed(events, Some(io::ErrorKind::ConnectionReset.into()), None)
             }
-            Some(Answer::Refused(code)) => {
-                let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "Expired", "code": code});
-                respond(code, status.to_string())
-            }
+            Some(Answer::Refused(code)) => refused(code),
             Some(Answer::Dropped) => Err(io::ErrorKind::ConnectionRefused.into()),
-            None if watches => streamed(Vec::new(), None, true),
+            None if watches => streamed(Vec::new(), None, Some(Arc::clone(&self.cut))),
             None => respond(200, list(1, &[])),
         }
     }
@@ -101,6 +120,8 @@ impl Script {
 struct Watched {
     caches: Caches,
     wakes: Arc<Wakes>,
+    client_pods: Arc<ClientPods>,
+    health: Arc<Health>,
     script: Arc<Mutex<Script>>,
     _tasks: JoinSet<()>,
 }
@@ -109,6 +130,8 @@ fn watched<const N: usize>(answers: [(&'static str, Vec<Answer>); N]) -> Watched
     let script = Script {
         answers: answers.map(|(kind, answers)| (kind, answers.into())).into(),
         asked: Vec::new(),
+        outage: None,
+        cut: Arc::default(),
     };
     let script = Arc::new(Mutex::new(script));
     let server = Arc::clone(&script);
@@ -123,10 +146,17 @@ fn watched<const N: usize>(answers: [(&'static str, Vec<Answer>); N]) -> Watched
     let (caches, writers): (Caches, Writers) = caches();
     let wakes = Arc::new(Wakes::new(&caches));
     let mut tasks = JoinSet::new();
-    writers.watch(&Client::new(service, "system"), FLEETS, &wakes, &mut tasks);
+    let metrics = Metrics::register(&mut Registry::default());
+    let health = Arc::new(Health::new(metrics, Arc::clone(&wakes)));
+    let client = Client::new(service, "system");
+    writers.watch(&client, FLEETS, &wakes, &health, &mut tasks);
+    let client_pods = Arc::new(ClientPods::default());
+    tasks.spawn(Arc::clone(&client_pods).watch(client, Arc::clone(&health)));
     Watched {
         caches,
         wakes,
+        client_pods,
+        health,
         script,
         _tasks: tasks,
     }
@@ -385,4 +415,81 @@ async fn a_fleet_namespace_that_is_back_is_tried_at_once() {
         !failures.waits("payments/webhooks"),
         "what failed while it was gone says nothing"
     );
+}
+
+/// The pods of clients are watched as all else is: a version that is gone is no end.
+#[tokio::test(start_paused = true)]
+async fn client_pods_are_listed_anew_when_their_version_is_gone() {
+    let pod = |name: &str, ip: &str| {
+        json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "payments", "uid": name, "resourceVersion": "1"},
+            "spec": {}, "status": {"phase": "Running", "podIPs": [{"ip": ip}], "startTime": "2027-01-01T00:00:00Z"}})
+    };
+    for code in [410, 504] {
+        let pods = vec![
+            Answer::List(10, vec![pod("old", "10.244.3.1")]),
+            Answer::Refused(code),
+            Answer::List(20, vec![pod("new", "10.244.3.2")]),
+        ];
+        let watched = watched([("/api/v1/pods", pods)]);
+        let names = || -> Vec<String> {
+            let pods = watched.client_pods.of("payments");
+            pods.iter().map(|pod| pod.pod.name.clone()).collect()
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while names() != ["new"] {
+            assert!(
+                Instant::now() < deadline,
+                "{code}: {:?} after {:?}",
+                names(),
+                watched.script.lock().unwrap().asked
+            );
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Everything is refused for a minute, as by an API server with another signing key, or is not answered at all.
+#[tokio::test(start_paused = true)]
+async fn watches_that_fail_show_and_work_goes_on_right_after() {
+    for (outage, words) in [
+        (Answer::Refused(401), "401"),
+        (Answer::Refused(404), "404"),
+        (Answer::Refused(503), "cannot for the moment"),
+        (Answer::Dropped, "no answer"),
+    ] {
+        let watched = watched([(
+            "/egresspolicies",
+            vec![Answer::List(10, vec![stored(policy(), 2)])],
+        )]);
+        watched
+            .until("the list", |caches| caches.policies.len() == 1)
+            .await;
+        watched.settled().await;
+        assert_eq!(watched.health.unready(), None);
+        let failures = &watched.wakes.failures;
+        failures.more("payments/webhooks", Class::Refused, 0);
+        watched.script.lock().unwrap().outage = Some(outage.clone());
+        watched.script.lock().unwrap().cut.notify_waiters();
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        let trouble = watched.health.unready().unwrap_or_default();
+        assert!(
+            trouble.contains(words) && trouble.contains("egresspolicies"),
+            "{outage:?}: {trouble}"
+        );
+        watched.settled().await;
+        watched.script.lock().unwrap().outage = None;
+        let over = Instant::now();
+        assert_eq!(
+            next(&watched.wakes.policies).await,
+            policy_ref("payments", "webhooks")
+        );
+        assert!(
+            over.elapsed() < Duration::from_secs(5),
+            "{outage:?}: {:?}",
+            over.elapsed()
+        );
+        assert!(!watched.wakes.failures.waits("payments/webhooks"), "{outage:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(watched.health.unready(), None, "{outage:?}");
+    }
 }

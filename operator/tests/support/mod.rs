@@ -1,9 +1,9 @@
 //! An API server in memory: it records calls, answers server-side apply, and fails where it is told to.
 //!
-//! It merges as far as the operator's own objects need (maps by key, lists whole; what a manager applies no more goes),
-//! and counts resource versions, so that "nothing was written" and "the same objects in the end" can be asked of it. The
-//! operator on it is in `world.rs`.
+//! It counts resource versions, so that "nothing was written" and "the same objects in the end" can be asked of it. What it
+//! does to objects is in `objects.rs`, the operator on it in `world.rs`.
 
+mod objects;
 mod world;
 
 use std::collections::BTreeMap;
@@ -15,9 +15,6 @@ pub(crate) use world::World;
 
 /// Where fleets run in these tests.
 pub(crate) const FLEETS: &str = "fleets";
-
-/// Most bytes of a ConfigMap's values.
-const CONFIG_MAP_BYTES_MAX: usize = 1024 * 1024;
 
 /// What happens to one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +61,10 @@ pub(crate) struct State {
     pub(crate) fail: Option<(At, Fault)>,
     /// The path whose calls are refused, and how; each time in other words, as servers that name ports and counts do.
     pub(crate) refused: Option<(String, u16)>,
+    /// What admission makes of every write of a kind: where, and what.
+    pub(crate) webhook: Option<(&'static str, &'static str, Value)>,
+    /// No object is made that was not there, not even for a try.
+    pub(crate) refuses_new: bool,
     /// The path whose reads are never answered.
     pub(crate) silent: Option<String>,
     version: u64,
@@ -73,6 +74,7 @@ pub(crate) struct State {
 
 impl State {
     fn put(&mut self, path: &str, mut object: Value) {
+        objects::fill_in(&mut object);
         self.version += 1;
         let old = self.objects.get(path);
         let moved = old.is_none_or(|old| old["spec"] != object["spec"]);
@@ -120,11 +122,16 @@ impl State {
     }
 
     fn done(&mut self, head: &Parts, body: &[u8]) -> Outcome {
+        let body: Value = serde_json::from_slice(body).unwrap_or_default();
         let (path, query) = (head.uri.path(), head.uri.query().unwrap_or_default());
         match head.method {
             Method::GET if self.is_list(path) => self.list(path, query),
             Method::GET => self.objects.get(path).map_or_else(not_found, ok),
-            Method::POST => Outcome::Answer(StatusCode::CREATED, serde_json::from_slice(body).unwrap()),
+            Method::POST if self.refuses_new => failure(422, "not here"),
+            Method::POST => Outcome::Answer(StatusCode::CREATED, body),
+            Method::DELETE if !self.is_meant(path, &body["preconditions"]) => {
+                failure(409, "the object has changed")
+            }
             Method::DELETE => match self.objects.remove(path) {
                 Some(_) => {
                     self.applied.retain(|(applied, _), _| applied != path);
@@ -134,11 +141,7 @@ impl State {
             },
             Method::PATCH => {
                 let applies = head.headers["content-type"] == "application/apply-patch+yaml";
-                self.patch(
-                    path,
-                    applies.then_some(query),
-                    &serde_json::from_slice(body).unwrap(),
-                )
+                self.patch(path, applies.then_some(query), &body)
             }
             _ => failure(405, "no such method"),
         }
@@ -176,6 +179,15 @@ impl State {
         ok(&json!({"kind": "List", "apiVersion": "v1", "metadata": {}, "items": items}))
     }
 
+    /// Whether these are of the object that is there.
+    fn is_meant(&self, path: &str, preconditions: &Value) -> bool {
+        let there = &self.objects.get(path).cloned().unwrap_or_default()["metadata"];
+        ["uid", "resourceVersion"].into_iter().all(|field| {
+            let meant = &preconditions[field];
+            meant.is_null() || there.is_null() || *meant == there[field]
+        })
+    }
+
     /// `apply` is the query of a server-side apply.
     fn patch(&mut self, path: &str, apply: Option<&str>, body: &Value) -> Outcome {
         let (target, status) = match path.strip_suffix("/status") {
@@ -184,12 +196,17 @@ impl State {
         };
         let policy = target.contains("/egressp");
         let before = self.objects.get(target).cloned();
-        if before.is_none() && policy {
+        if before.is_none() && (policy || apply.is_none()) {
             return not_found();
+        }
+        if !self.is_meant(target, &body["metadata"]) {
+            return failure(409, "the object has changed");
         }
         let mut object = before.clone().unwrap_or_else(|| json!({}));
         if status {
-            merge_patch(&mut object["status"], &body["status"]);
+            objects::merge_patch(&mut object["status"], &body["status"]);
+        } else if apply.is_none() {
+            objects::merge_patch(&mut object, body);
         } else {
             let mut body = body.clone();
             if policy && body["metadata"]["finalizers"].is_array() {
@@ -204,13 +221,17 @@ impl State {
             if let Some(query) = apply {
                 let of_manager = (path.to_owned(), query.to_owned());
                 if let Some(last) = self.applied.insert(of_manager, body.clone()) {
-                    take_back(&mut object, &last, &body);
+                    objects::take_back(&mut object, &last, &body, "");
                 }
             }
-            merge(&mut object, &body);
+            objects::apply(&mut object, &body, "");
         }
-        if too_large(&object) {
-            return failure(422, "data: Too long: may not be more than 1048576 bytes");
+        objects::fill_in(&mut object);
+        if !status && let Some((kind, field, value)) = &self.webhook {
+            objects::rewrite(&mut object, kind, field, value);
+        }
+        if let Some(message) = objects::refusal(before.as_ref(), &object) {
+            return failure(422, &message);
         }
         if before.as_ref() != Some(&object) {
             self.put(target, object);
@@ -222,57 +243,6 @@ impl State {
             self.objects.remove(target);
         }
         ok(&object)
-    }
-}
-
-fn too_large(object: &Value) -> bool {
-    let values = object["data"].as_object().into_iter().flatten();
-    let bytes: usize = values.map(|(_, value)| value.as_str().map_or(0, str::len)).sum();
-    object["kind"] == "ConfigMap" && bytes > CONFIG_MAP_BYTES_MAX
-}
-
-/// Takes away what was applied last and is applied no more.
-fn take_back(from: &mut Value, last: &Value, now: &Value) {
-    let (Some(from), Some(last)) = (from.as_object_mut(), last.as_object()) else {
-        return;
-    };
-    for (key, last) in last {
-        match (now.get(key), from.get_mut(key)) {
-            (None, _) => drop(from.remove(key)),
-            (Some(now), Some(from)) => take_back(from, last, now),
-            (Some(_), None) => {}
-        }
-    }
-}
-
-/// Server-side apply with force: maps by key, everything else whole.
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
-}
-
-/// RFC 7386: maps by key, a null takes a key away, everything else whole.
-fn merge_patch(into: &mut Value, from: &Value) {
-    match from {
-        Value::Object(from) => {
-            if !into.is_object() {
-                *into = json!({});
-            }
-            for (key, value) in from {
-                if value.is_null() {
-                    into.as_object_mut().unwrap().remove(key);
-                } else {
-                    merge_patch(&mut into[key], value);
-                }
-            }
-        }
-        from => *into = from.clone(),
     }
 }
 

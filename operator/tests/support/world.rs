@@ -5,10 +5,11 @@ use std::convert::Infallible;
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use egressway_operator::cluster::apply::Memory;
+use egressway_core::wire::names;
 use egressway_operator::cluster::caches::{Caches, Writers, caches};
 use egressway_operator::cluster::client_pods::{ClientPods, PodSeen};
 use egressway_operator::cluster::issuer::Issuers;
+use egressway_operator::cluster::memory::Memory;
 use egressway_operator::context::{Context, Settings, Wakes};
 use egressway_operator::events::Events;
 use egressway_operator::metrics::Metrics;
@@ -26,7 +27,7 @@ use prometheus_client::registry::Registry;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{FLEETS, Outcome, State};
+use super::{FLEETS, Outcome, State, objects};
 
 /// The server, the operator's context on it, and the caches' writing ends.
 pub(crate) struct World {
@@ -223,6 +224,17 @@ impl World {
         }
     }
 
+    /// Whether the server takes this in an object's place, as somebody's edit; then it stands there.
+    pub(crate) fn takes(&self, path: &str, object: Value) -> bool {
+        let mut state = self.api.lock().unwrap();
+        let before = state.objects.get(path).cloned();
+        let taken = before.as_ref() != Some(&object) && objects::refusal(before.as_ref(), &object).is_none();
+        if taken {
+            state.put(path, object);
+        }
+        taken
+    }
+
     /// An object.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.api.lock().unwrap().objects.get(path).cloned()
@@ -273,7 +285,15 @@ impl News<'_> {
         if !self.first && !self.changed.iter().any(|path| is(path)) {
             return None;
         }
-        let objects = self.objects.iter().filter(|(path, _)| is(path));
+        // Watches of what the operator owns see labelled objects only.
+        let owned = |path: &str, object: &Value| {
+            !path.contains(&format!("/namespaces/{FLEETS}/"))
+                || object["metadata"]["labels"][names::MANAGED_BY_LABEL] == names::MANAGED_BY
+        };
+        let objects = self
+            .objects
+            .iter()
+            .filter(|(path, object)| is(path) && owned(path, object));
         Some(
             objects
                 .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())

@@ -7,44 +7,49 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::Arc;
-use std::time::Duration;
 
 use egressway_core::wire::names;
-use futures::{StreamExt as _, pin_mut};
 use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::ServiceCIDR;
 use kube::core::PartialObjectMeta;
 use kube::{Api, Client, Resource, ResourceExt as _};
-use kube_runtime::WatchStreamExt as _;
 use kube_runtime::reflector::Lookup;
 use kube_runtime::reflector::store::Writer;
-use kube_runtime::watcher::{self, Event, watcher};
+use kube_runtime::watcher::{self, Event};
 use serde::de::DeserializeOwned;
 use tokio::task::JoinSet;
 
 use super::pod_seen::PodSeen;
 use super::{Owned, Policy, Pool, Writers};
-use crate::context::Wakes;
-
-/// Before a list that is made anew because its version is none any more: long enough that a server which says so of
-/// every list is not asked all the time.
-const RELIST: Duration = Duration::from_secs(2);
+use crate::cluster::health::{Health, Watch};
+use crate::cluster::watching::follow;
+use crate::context::{Wakes, policy_of};
 
 impl Writers {
     /// Starts every watch as a task of `tasks`.
-    pub fn watch(self, client: &Client, fleet_namespace: &str, wakes: &Arc<Wakes>, tasks: &mut JoinSet<()>) {
+    pub fn watch(
+        self,
+        client: &Client,
+        fleet_namespace: &str,
+        wakes: &Arc<Wakes>,
+        health: &Arc<Health>,
+        tasks: &mut JoinSet<()>,
+    ) {
         let all = watcher::Config::default;
         let of_fleets = Watching {
             client,
             fleet_namespace,
             wakes,
+            health,
         };
+        let client = |watch| health.client(client, watch);
 
         let w = Arc::clone(wakes);
         of_fleets.spawn(
             tasks,
-            Api::<Policy>::all(client.clone()),
+            Watch::Policies,
+            Api::<Policy>::all(client(Watch::Policies)),
             all(),
             self.policies,
             move |event| {
@@ -56,7 +61,8 @@ impl Writers {
         let (w, mut pools) = (Arc::clone(wakes), Seen::default());
         of_fleets.spawn(
             tasks,
-            Api::<Pool>::all(client.clone()),
+            Watch::Pools,
+            Api::<Pool>::all(client(Watch::Pools)),
             all(),
             self.pools,
             move |event| {
@@ -70,24 +76,32 @@ impl Writers {
             },
         );
         let (w, fleets) = (Arc::clone(wakes), fleet_namespace.to_owned());
-        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client.clone());
-        of_fleets.spawn(tasks, namespaces, all(), self.namespaces, move |event| {
-            // It is back, or gone: what could not be written can be, or need not be any more.
-            match event {
-                Event::Apply(namespace) | Event::InitApply(namespace) => {
-                    w.namespace_changed(&namespace.name_any());
-                    if namespace.name_any() == fleets && namespace.metadata.deletion_timestamp.is_none() {
-                        w.fleet_namespace_is_there();
+        let namespaces = Api::<PartialObjectMeta<Namespace>>::all(client(Watch::Namespaces));
+        of_fleets.spawn(
+            tasks,
+            Watch::Namespaces,
+            namespaces,
+            all(),
+            self.namespaces,
+            move |event| {
+                // It is back, or gone: what could not be written can be, or need not be any more.
+                match event {
+                    Event::Apply(namespace) | Event::InitApply(namespace) => {
+                        w.namespace_changed(&namespace.name_any());
+                        if namespace.name_any() == fleets && namespace.metadata.deletion_timestamp.is_none() {
+                            w.fleet_namespace_is_there();
+                        }
                     }
+                    Event::Delete(namespace) if namespace.name_any() == fleets => w.everything(),
+                    Event::Delete(_) | Event::Init | Event::InitDone => {}
                 }
-                Event::Delete(namespace) if namespace.name_any() == fleets => w.everything(),
-                Event::Delete(_) | Event::Init | Event::InitDone => {}
-            }
-        });
+            },
+        );
         let (w, mut nodes) = (Arc::clone(wakes), Seen::default());
         of_fleets.spawn(
             tasks,
-            Api::<Node>::all(client.clone()),
+            Watch::Nodes,
+            Api::<Node>::all(client(Watch::Nodes)),
             all(),
             self.nodes,
             move |event| {
@@ -102,34 +116,62 @@ impl Writers {
             },
         );
         let (w, mut pods) = (Arc::clone(wakes), Seen::default());
-        let of_fleet = Api::<Pod>::namespaced(client.clone(), fleet_namespace);
-        of_fleets.spawn(tasks, of_fleet, ours(), self.pods, move |event| {
+        let of_fleet = Api::<Pod>::namespaced(client(Watch::Pods), fleet_namespace);
+        of_fleets.spawn(tasks, Watch::Pods, of_fleet, ours(), self.pods, move |event| {
             if let Some((pod, true)) = pods.look(event, PodSeen::of) {
                 w.owned_changed(pod);
                 w.pods.notify_one();
             }
         });
 
-        of_fleets.owned(tasks, self.deployments);
-        of_fleets.owned(tasks, self.services);
-        of_fleets.owned(tasks, self.config_maps);
-        of_fleets.owned(tasks, self.secrets);
-        of_fleets.owned(tasks, self.service_accounts);
-        of_fleets.owned(tasks, self.network_policies);
-        of_fleets.owned(tasks, self.disruption_budgets);
+        of_fleets.owned(tasks, Watch::Deployments, self.deployments);
+        of_fleets.owned(tasks, Watch::Services, self.services);
+        of_fleets.owned(tasks, Watch::ConfigMaps, self.config_maps);
+        of_fleets.owned(tasks, Watch::Secrets, self.secrets);
+        of_fleets.owned(tasks, Watch::ServiceAccounts, self.service_accounts);
+        of_fleets.owned(tasks, Watch::NetworkPolicies, self.network_policies);
+        of_fleets.owned(tasks, Watch::DisruptionBudgets, self.disruption_budgets);
 
         // Every floor contains what these say.
-        let cidrs = Api::<ServiceCIDR>::all(client.clone());
-        of_fleets.spawn(tasks, cidrs, all(), self.service_cidrs, everyone(wakes));
-        let slices = Api::<EndpointSlice>::namespaced(client.clone(), "default");
+        let cidrs = Api::<ServiceCIDR>::all(client(Watch::ServiceCidrs));
+        of_fleets.spawn(
+            tasks,
+            Watch::ServiceCidrs,
+            cidrs,
+            all(),
+            self.service_cidrs,
+            everyone(wakes),
+        );
+        let slices = Api::<EndpointSlice>::namespaced(client(Watch::ApiEndpoints), "default");
         let of_api = all().labels("kubernetes.io/service-name=kubernetes");
-        of_fleets.spawn(tasks, slices, of_api, self.api_endpoints, everyone(wakes));
-        let api = Api::<Service>::namespaced(client.clone(), "default");
+        of_fleets.spawn(
+            tasks,
+            Watch::ApiEndpoints,
+            slices,
+            of_api,
+            self.api_endpoints,
+            everyone(wakes),
+        );
+        let api = Api::<Service>::namespaced(client(Watch::ApiService), "default");
         let of_api = all().fields("metadata.name=kubernetes");
-        of_fleets.spawn(tasks, api, of_api, self.api_services, everyone(wakes));
-        let dns = Api::<Service>::namespaced(client.clone(), "kube-system");
+        of_fleets.spawn(
+            tasks,
+            Watch::ApiService,
+            api,
+            of_api,
+            self.api_services,
+            everyone(wakes),
+        );
+        let dns = Api::<Service>::namespaced(client(Watch::DnsService), "kube-system");
         let of_dns = all().labels("k8s-app=kube-dns");
-        of_fleets.spawn(tasks, dns, of_dns, self.dns_services, everyone(wakes));
+        of_fleets.spawn(
+            tasks,
+            Watch::DnsService,
+            dns,
+            of_dns,
+            self.dns_services,
+            everyone(wakes),
+        );
     }
 }
 
@@ -138,6 +180,7 @@ struct Watching<'a> {
     client: &'a Client,
     fleet_namespace: &'a str,
     wakes: &'a Arc<Wakes>,
+    health: &'a Arc<Health>,
 }
 
 impl Watching<'_> {
@@ -145,9 +188,10 @@ impl Watching<'_> {
     fn spawn<K>(
         &self,
         tasks: &mut JoinSet<()>,
+        watch: Watch,
         api: Api<K>,
         config: watcher::Config,
-        writer: Writer<K>,
+        mut writer: Writer<K>,
         mut on: impl FnMut(&Event<K>) + Send + 'static,
     ) where
         K: Resource
@@ -160,18 +204,23 @@ impl Watching<'_> {
             + 'static,
         <K as Resource>::DynamicType: Default + Eq + Hash + Clone + Send + Sync,
     {
-        let wakes = Arc::clone(self.wakes);
-        tasks.spawn(reflect(api, config, writer, move |event| {
-            on(event);
-            if matches!(event, Event::InitDone) {
-                wakes.everything();
-                wakes.pods.notify_one();
-            }
-        }));
+        let (wakes, health) = (Arc::clone(self.wakes), Arc::clone(self.health));
+        tasks.spawn(async move {
+            follow(api, config, watch, &health, |event| {
+                let event = slim(event);
+                writer.apply_watcher_event(&event);
+                on(&event);
+                if matches!(event, Event::InitDone) {
+                    wakes.everything();
+                    wakes.pods.notify_one();
+                }
+            })
+            .await;
+        });
     }
 
     /// Watches an owned kind in the fleet namespace and wakes the policy on the object's labels.
-    fn owned<K>(&self, tasks: &mut JoinSet<()>, writer: Writer<K>)
+    fn owned<K>(&self, tasks: &mut JoinSet<()>, watch: Watch, writer: Writer<K>)
     where
         K: Owned
             + Resource<Scope = k8s_openapi::NamespaceResourceScope>
@@ -181,13 +230,42 @@ impl Watching<'_> {
             + Sync
             + 'static,
     {
-        let wakes = Arc::clone(self.wakes);
-        let api = Api::<K>::namespaced(self.client.clone(), self.fleet_namespace);
-        self.spawn(tasks, api, ours(), writer, move |event| {
-            if let Some(object) = object(event) {
-                wakes.owned_changed(object);
+        let (wakes, mut owners) = (Arc::clone(self.wakes), Owners::default());
+        let client = self.health.client(self.client, watch);
+        let api = Api::<K>::namespaced(client, self.fleet_namespace);
+        self.spawn(tasks, watch, api, ours(), writer, move |event| {
+            for (namespace, name) in owners.of(event) {
+                wakes.policy(&namespace, &name);
             }
         });
+    }
+}
+
+/// The policy on each object's labels, by the object's UID: labels that somebody edits off it wake nobody by themselves.
+#[derive(Default)]
+struct Owners(HashMap<Option<String>, (String, String)>);
+
+impl Owners {
+    /// The policies that an event concerns: that of the labels as they are, and as they were.
+    fn of<K: Resource>(&mut self, event: &Event<K>) -> Vec<(String, String)> {
+        let (object, stays) = match event {
+            Event::Init => {
+                self.0.clear();
+                return Vec::new();
+            }
+            Event::InitDone => return Vec::new(),
+            Event::Apply(object) | Event::InitApply(object) => (object, true),
+            Event::Delete(object) => (object, false),
+        };
+        let uid = object.meta().uid.clone();
+        let (now, before) = (policy_of(object), self.0.get(&uid).cloned());
+        match (&now, stays) {
+            (_, false) => drop(self.0.remove(&uid)),
+            (Some(now), true) if before.is_none() => drop(self.0.insert(uid, now.clone())),
+            (_, true) => {}
+        }
+        let other = before.filter(|before| Some(before) != now.as_ref());
+        now.into_iter().chain(other).collect()
     }
 }
 
@@ -230,6 +308,14 @@ impl<V: PartialEq> Seen<V> {
     }
 }
 
+/// Without who manages which field: nobody reads that, and it is most of an object.
+fn slim<K: Resource>(mut event: Event<K>) -> Event<K> {
+    if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &mut event {
+        object.meta_mut().managed_fields = None;
+    }
+    event
+}
+
 /// The object of an event, alive or gone. During a list that is made anew the copy is not swapped yet, so its end wakes
 /// everything.
 fn object<K>(event: &Event<K>) -> Option<&K> {
@@ -248,55 +334,4 @@ fn ours() -> watcher::Config {
 fn everyone<K>(wakes: &Arc<Wakes>) -> impl FnMut(&Event<K>) + Send + 'static {
     let wakes = Arc::clone(wakes);
     move |_| wakes.everything()
-}
-
-async fn reflect<K>(
-    api: Api<K>,
-    config: watcher::Config,
-    mut writer: Writer<K>,
-    mut on: impl FnMut(&Event<K>),
-) where
-    K: Resource
-        + Lookup<DynamicType = <K as Resource>::DynamicType>
-        + Clone
-        + DeserializeOwned
-        + Debug
-        + Send
-        + 'static,
-    <K as Resource>::DynamicType: Default + Eq + Hash + Clone,
-{
-    let kind = <K as Resource>::kind(&Default::default()).into_owned();
-    loop {
-        let events = watcher(api.clone(), config.clone())
-            .default_backoff()
-            .modify(|object| {
-                // Nobody reads them and they are most of an object.
-                object.meta_mut().managed_fields = None;
-            });
-        pin_mut!(events);
-        while let Some(event) = events.next().await {
-            match event {
-                Ok(event) => {
-                    writer.apply_watcher_event(&event);
-                    on(&event);
-                }
-                Err(error) => {
-                    tracing::warn!(%kind, error = &error as &dyn std::error::Error, "watch failed");
-                    if is_outdated(&error) {
-                        break;
-                    }
-                }
-            }
-        }
-        tokio::time::sleep(RELIST).await;
-    }
-}
-
-/// Whether no watch can go on from the version that it has, which the watcher would try for ever: 410 says that the
-/// version is gone, 504 that it lies ahead of a server that was restored from a backup.
-fn is_outdated(error: &watcher::Error) -> bool {
-    let watcher::Error::WatchStartFailed(kube::Error::Api(status)) = error else {
-        return false;
-    };
-    matches!(status.code, 410 | 504)
 }

@@ -12,6 +12,7 @@ fn id() -> Identity {
         name: "webhooks".to_owned(),
         uid: "uid-1".to_owned(),
         pool: "edge".to_owned(),
+        edition: 0,
     }
 }
 

@@ -35,6 +35,7 @@ struct World {
     cells: Vec<CellView>,
     secrets: Resolution,
     failure: Option<(Reason, String)>,
+    contested: Vec<String>,
     now: i64,
 }
 
@@ -95,6 +96,7 @@ fn pod(name: &str, cell: &str, hash: &str, seen: Vec<Seen>) -> PodView {
         asked: true,
         follows: true,
         started: None,
+        misplaced: None,
     }
 }
 
@@ -125,6 +127,7 @@ fn identity() -> Identity {
         name: "webhooks".to_owned(),
         uid: "uid-1".to_owned(),
         pool: "edge".to_owned(),
+        edition: 0,
     }
 }
 
@@ -162,6 +165,7 @@ fn settled() -> World {
         cells: vec![cell("a", 1)],
         secrets: Resolution::default(),
         failure: None,
+        contested: Vec::new(),
         now: T0,
     }
 }
@@ -179,6 +183,7 @@ impl World {
             cells: &self.cells,
             proxy_url: Some("http://proxy:4750".to_owned()),
             failure: self.failure.clone(),
+            contested: self.contested.clone(),
             programmed_since: Some(Timestamp::from_second(T0).unwrap()),
             now: Timestamp::from_second(self.now).unwrap(),
         })

@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 
 use self::words::{name, pods};
 use super::addresses::Addresses;
-use super::{Facts, Held, PodView, in_force, in_sync};
+use super::{Facts, Held, Misplaced, PodView, in_force, in_sync};
 use crate::desired::clients::PODS_MAX;
 use crate::egress_policy::condition::{Kind, Reason, Verdict};
 use crate::egress_pool::validate::CellState;
@@ -173,6 +173,12 @@ fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
 
 fn no_pods(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     let verdict = |reason, message: String| Verdict::new(Kind::Ready, false, reason, message);
+    // Kubernetes may well send clients there; what they get nobody here can tell.
+    if counted(facts).any(|pod| pod.ready && pod.is_lost())
+        && let Some(message) = silent(facts)
+    {
+        return verdict(Reason::PodsUnreachable, message);
+    }
     if counted(facts).any(|pod| {
         pod.report
             .as_ref()
@@ -221,8 +227,10 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     let (mut rolling, mut draining) = (Vec::new(), Vec::new());
     for cell in facts.cells.iter().filter(|cell| !cell.settled) {
         let waited_for = counted(facts).filter(|pod| pod.cell == cell.name && !pod.ready);
-        let held: Vec<Option<Held>> = waited_for.map(PodView::held).collect();
-        if cell.rolls || held.is_empty() || held.contains(&None) {
+        let (lost, waited_for): (Vec<_>, Vec<_>) = waited_for.partition(|pod| pod.is_lost());
+        let held: Vec<Option<Held>> = waited_for.into_iter().map(PodView::held).collect();
+        let nobody = held.is_empty() && lost.is_empty();
+        if cell.rolls || nobody || held.contains(&None) {
             rolling.push(cell.name.as_str());
         } else if held.contains(&Some(Held::Draining)) {
             draining.push(cell.name.as_str());
@@ -284,11 +292,22 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
             true,
             Reason::CellDown,
             format!(
-                "no pod of cell {} serves{}",
+                "no pod of cell {} serves{}{}",
                 name(down.into_iter()),
-                because(facts)
+                because(facts),
+                silent(facts).map_or_else(String::new, |why| format!("; {why}"))
             ),
         );
+    }
+    if let Some(message) = misplaced(facts) {
+        return verdict(true, Reason::PodsMisplaced, message);
+    }
+    if let Some(message) = silent(facts) {
+        return verdict(true, Reason::PodsUnreachable, message);
+    }
+    if !facts.contested.is_empty() {
+        let all = facts.contested.iter().map(String::as_str);
+        return verdict(true, Reason::FieldsContested, name(all));
     }
     if facts.clients_left_out {
         // Without their number: it changes with every pod.
@@ -324,6 +343,44 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         Reason::AsExpected,
         "the fleet is as it should be".to_owned(),
     )
+}
+
+/// Pods on nodes that are none of their cells' any more: they may leave by another NAT.
+fn misplaced(facts: &Facts<'_>) -> Option<String> {
+    let text = |pod: &PodView| {
+        let node = pod.node.as_deref().unwrap_or("unknown");
+        let next = match pod.misplaced? {
+            Misplaced::Moves => "it is replaced",
+            Misplaced::Stays => "no other node that takes pods has them: label one",
+        };
+        Some(format!(
+            "pod {} runs on node {node}, which has not the labels of cell {} any more: {next}",
+            pod.name, pod.cell
+        ))
+    };
+    let all: Vec<String> = counted(facts).filter_map(text).collect();
+    (!all.is_empty()).then(|| name(all.iter().map(String::as_str)))
+}
+
+/// Pods that have served and are not heard of any more.
+fn silent(facts: &Facts<'_>) -> Option<String> {
+    let lost = counted(facts).filter(|pod| pod.is_lost());
+    let all: Vec<String> = lost
+        .map(|pod| {
+            format!(
+                "pod {} on node {}",
+                pod.name,
+                pod.node.as_deref().unwrap_or("unknown")
+            )
+        })
+        .collect();
+    (!all.is_empty()).then(|| {
+        let next = "look at the node, and for a network policy between the operator and the fleets";
+        format!(
+            "no answer on port {REPORT_PORT} from {}: {next}",
+            name(all.iter().map(String::as_str))
+        )
+    })
 }
 
 /// Behind what is missing: why, if somebody says so.

@@ -249,3 +249,23 @@ fn the_same_facts_give_the_same_status() {
     pool.status = Some(first.clone());
     assert_eq!(status(&pool, &[]), first);
 }
+
+#[test]
+fn a_pod_on_a_node_that_lost_its_labels_counts_for_no_cell() {
+    let pool = two_cells();
+    let mut stray = (*pod("a", "True")).clone();
+    stray.spec = serde_json::from_value(json!({"containers": [], "nodeName": "elsewhere"})).unwrap();
+    let mut home = stray.clone();
+    home.spec.as_mut().unwrap().node_name = Some("a".to_owned());
+    for (pod, ready) in [(stray, 0), (home, 1)] {
+        let status = next(&Facts {
+            pool: &pool,
+            valid: validate(&pool),
+            policies: &[],
+            nodes: &[node("a"), node("b"), node("elsewhere")],
+            pods: &[Arc::new(pod)],
+            now: NOW.parse().unwrap(),
+        });
+        assert_eq!((&*status.cells[0].name, status.cells[0].ready_pods), ("a", ready));
+    }
+}

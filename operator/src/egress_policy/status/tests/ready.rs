@@ -129,3 +129,99 @@ fn degraded_tells_a_dead_cell_from_a_missing_pod() {
     let status = world.next();
     check(&status, Kind::Degraded, "True", Reason::ReducedCapacity, &[]);
 }
+
+/// A node dies, another cell serves, and no ACL has changed.
+#[test]
+fn a_crashed_node_degrades_and_neither_unreadies_nor_rolls_out() {
+    let mut world = settled();
+    world.pool = two_cells(&json!({}));
+    world.cells = vec![cell("a", 1), cell("b", 1)];
+    world.joined_by("p2", "b");
+    let silent: Change = |w| w.pods[1].unreachable = true;
+    // What Kubernetes says after 40 s.
+    let given_up: Change = |w| {
+        w.pods[1].ready = false;
+        w.cells[1].settled = false;
+    };
+    for change in [silent, given_up] {
+        change(&mut world);
+        let status = world.next();
+        check(&status, Kind::Ready, "True", Reason::Serving, &["1 pod serves"]);
+        check(&status, Kind::Progressing, "False", Reason::Complete, &[]);
+        let words = ["cell b", "p2", "node-of-p2", "4752"];
+        check(&status, Kind::Degraded, "True", Reason::CellDown, &words);
+    }
+    // The same beside a pod of the same cell.
+    world.joined_by("p3", "b");
+    world.cells[1].wanted = 2;
+    check(
+        &world.next(),
+        Kind::Degraded,
+        "True",
+        Reason::PodsUnreachable,
+        &["p2", "node-of-p2"],
+    );
+    // An ACL that changes now has not reached it, and that is said; those that serve have it.
+    for pod in [0, 2] {
+        world.pods[pod].report.as_mut().unwrap().policies[0].hash = "sha256:new".to_owned();
+    }
+    world.hashes.policy = "sha256:new".to_owned();
+    let status = world.next();
+    check(
+        &status,
+        Kind::Programmed,
+        "False",
+        Reason::Propagating,
+        &["1 of 3"],
+    );
+    check(&status, Kind::Ready, "True", Reason::Serving, &["2 pods serve"]);
+}
+
+#[test]
+fn where_no_pod_answers_nobody_is_told_that_clients_are_served() {
+    let mut world = settled();
+    world.pods[0].unreachable = true;
+    check(
+        &world.next(),
+        Kind::Ready,
+        "False",
+        Reason::PodsUnreachable,
+        &["p1", "4752", "network policy"],
+    );
+}
+
+#[test]
+fn what_others_set_and_pods_out_of_place_degrade() {
+    use crate::egress_policy::status::Misplaced;
+    let rows: [(Change, _, _, &[&str]); 4] = [
+        (
+            |w| w.contested = vec!["Deployment d: painter sets image".to_owned()],
+            "True",
+            Reason::FieldsContested,
+            &["painter sets image"],
+        ),
+        (
+            |w| w.pods[0].misplaced = Some(Misplaced::Stays),
+            "True",
+            Reason::PodsMisplaced,
+            &["p1", "node-of-p1", "cell a", "label one"],
+        ),
+        (
+            |w| w.pods[0].misplaced = Some(Misplaced::Moves),
+            "True",
+            Reason::PodsMisplaced,
+            &["it is replaced"],
+        ),
+        (
+            |w| {
+                w.pods[0].misplaced = None;
+                w.contested.clear();
+            },
+            "False",
+            Reason::AsExpected,
+            &[],
+        ),
+    ];
+    let mut world = settled();
+    steps(&mut world, Kind::Degraded, &rows);
+}
