@@ -31,9 +31,10 @@ second_opinion() {
   ! enforced || die "second-opinion: first lab down, then lab up --no-network-policies"
   command -v ipset >/dev/null || die "second-opinion: needs the Debian package ipset"
   "$LAB/build.sh" kube-router >/dev/null
+  sed "s#$FORWARDER#$CONTROL4:6443#" "$RUN/pki/admin.kubeconfig" >"$RUN/pki/kube-router.kubeconfig"
   for name in $(node_names); do
     spawn "kube-router-$name" "$name" "$CACHE/kube-router" --node "$name" --services "$SERVICES" \
-      --kubeconfig "$RUN/pki/kube-controller-manager.kubeconfig"
+      --kubeconfig "$RUN/pki/kube-router.kubeconfig"
   done
 }
 
