@@ -16,7 +16,7 @@ use super::cache::{Answer, Cache, Epoch, Learned, Look};
 use super::look_up::LookUp;
 use super::metrics::DnsMetrics;
 use super::question::{Family, Question};
-use super::source::Source;
+use super::source::{LOOK_AGAIN, Source};
 use super::turns::{Ticket, Turns};
 use super::{Failure, LOOKUP_TIMEOUT, ResolveError};
 
@@ -181,11 +181,34 @@ impl Dns {
                 learned = look_up.run() => learned,
                 () = other_list => continue,
             };
+            let is_good = match &learned {
+                Learned::Found { .. } | Learned::Partial { .. } => true,
+                Learned::Missing { .. } | Learned::Failed(_) => false,
+            };
+            if !is_good && self.list_changes(servers.generation, deadline).await {
+                continue;
+            }
             let epoch = Epoch {
                 generation: servers.generation,
                 recoveries: self.source.recoveries.count(),
             };
             return (learned, epoch);
+        }
+    }
+
+    /// Whether another list than this one counts by now, or will in a moment: what the old servers lack, and whom nobody
+    /// reaches any more, are its news.
+    async fn list_changes(&self, generation: u64, deadline: Instant) -> bool {
+        loop {
+            let now = Instant::now();
+            let is_changing = self.source.is_changing(now);
+            if self.source.generation(now) != generation {
+                return true;
+            }
+            if !is_changing || now >= deadline {
+                return false;
+            }
+            sleep(LOOK_AGAIN).await;
         }
     }
 

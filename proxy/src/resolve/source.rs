@@ -28,7 +28,7 @@ const BYTES_MAX: u64 = 64 * 1024;
 /// Between looks at the file.
 const LOOK: Duration = Duration::from_secs(1);
 /// Between looks while it changes.
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// How long a file has to be left alone: an editor or a DHCP client writes it in one go.
 const QUIET: Duration = Duration::from_millis(300);
 
@@ -138,6 +138,15 @@ impl Source {
     pub(super) fn generation(&self, now: Instant) -> u64 {
         self.look(now);
         self.servers.load().generation
+    }
+
+    /// Whether the file says something else by now that does not count yet.
+    pub(super) fn is_changing(&self, now: Instant) -> bool {
+        let Some(file) = &self.file else { return false };
+        file.look_at.store(0, Ordering::Relaxed);
+        self.look(now);
+        let seen = file.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.changed.is_some()
     }
 
     fn look(&self, now: Instant) {

@@ -173,3 +173,26 @@ async fn options_of_the_list_are_heeded() {
     let expected = ["192.175.48.1", "192.175.48.2", "192.175.48.1", "192.175.48.2"];
     assert_eq!(answers, expected);
 }
+
+#[tokio::test]
+async fn the_first_look_up_after_a_change_does_not_fail_by_the_old_servers() {
+    let gone = {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.local_addr().unwrap()
+    };
+    let ignorant = NameServer::start(|_, _| name_server::NXDOMAIN).await;
+    let good = server("192.175.48.1").await;
+    for old in [gone, ignorant.address] {
+        let listed = Listed::new(&line(old));
+        let resolver = Resolver::from_file(listed.file());
+        assert!(resolve(&resolver, "before.example").await.0.is_err());
+        listed.replace(&line(good.address));
+        let (found, took) = resolve(&resolver, "after.example").await;
+        assert_eq!(found.unwrap(), ["192.175.48.1"], "{old}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
+        assert_eq!(
+            resolve(&resolver, "before.example").await.0.unwrap(),
+            ["192.175.48.1"]
+        );
+    }
+}
