@@ -127,7 +127,7 @@ fn within(path: &str, value: &Value, found: &mut Vec<Edit>) {
 
 /// A map with nothing but texts in it, and no object of the API with fields of its own: one for keys of anybody's choice.
 fn is_of_texts(map: &Map<String, Value>) -> bool {
-    let fields = ["name", "path", "fieldPath", "type", "key", "cidr"];
+    let fields = ["name", "path", "fieldPath", "type", "key", "cidr", "protocol"];
     !map.is_empty()
         && map.values().all(Value::is_string)
         && fields.iter().all(|field| !map.contains_key(*field))
