@@ -25,6 +25,7 @@ mod hangup;
 mod input;
 mod key_pair;
 pub mod limits;
+mod linger;
 pub mod listen;
 pub mod log_filter;
 pub mod metrics;

@@ -38,6 +38,7 @@ use tracing::warn;
 
 use self::connection::Connection;
 use self::id::Ids;
+use self::listener::Source;
 use self::pool::Pool;
 use self::terms::Makers;
 use crate::access_log::AccessLog;
@@ -165,8 +166,8 @@ impl Server {
         self.live.tunnels()
     }
 
-    /// Serves until everything has ended after `stop` (no new requests) or `kill` (everything is cut), on this
-    /// listener and on all others of this server.
+    /// Serves until everything has ended after `stop` (nothing new, and what is idle ends) or `kill` (everything is cut), on
+    /// this listener and on all others of this server.
     ///
     /// The listener stays open after `stop`, so that late clients read a refusal instead of a reset.
     pub async fn serve(
@@ -193,7 +194,8 @@ impl Server {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection = Connection::new(stream, peer, stop.clone(), kill.clone());
+                    let source = Source::peer(peer, self.state.lets_in());
+                    let connection = Connection::new(stream, source, stop.clone(), kill.clone());
                     self.take(connection);
                 }
                 Err(error) => {

@@ -55,9 +55,10 @@ pub enum Drain {
     /// Nothing drains.
     #[default]
     Idle,
-    /// Not ready any more, but still serving: nodes go on routing new connections here until they have heard.
+    /// Not ready any more, but still serving: nodes go on routing new connections here until they have heard. Each answer
+    /// ends its connection, so that the client's next one leads elsewhere.
     Announced,
-    /// New requests are refused.
+    /// New connections are refused; those from before bring what they have under way.
     Refusing,
 }
 
@@ -155,10 +156,11 @@ impl State {
     /// # Errors
     /// The phase that refuses.
     pub fn admits(&self) -> Result<(), Phase> {
-        if self.number.load(Ordering::Acquire) & REFUSING != 0 {
-            return Err(Phase::Draining);
+        if self.lets_in() {
+            self.lets_out()
+        } else {
+            Err(Phase::Draining)
         }
-        self.lets_out()
     }
 
     /// What this pod does with a request that it has let in, or has yet to let in from a connection that was made before
@@ -172,6 +174,12 @@ impl State {
             QUARANTINED => Err(Phase::Quarantined),
             _ => Err(Phase::Starting),
         }
+    }
+
+    /// Whether this pod serves connections that are made now: not once a drain refuses.
+    #[must_use]
+    pub fn lets_in(&self) -> bool {
+        self.number.load(Ordering::Acquire) & REFUSING == 0
     }
 
     /// Whether clients had better go elsewhere with their next request: from the announcement of a drain on.

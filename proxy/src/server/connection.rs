@@ -5,7 +5,6 @@
 
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -26,21 +25,21 @@ use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use super::timer::Timer;
 use crate::auth::{Certified, Credential, MalformedCredential};
+use crate::linger;
 use crate::state::InForce;
 use crate::stream::Stream;
 use crate::tunnel::live::{Meter, Open};
 use crate::tunnel::{self, Cuts, Means, Side};
 
-/// Most time that a refusal takes to be written and read: the client may be slow, the answer is short.
+/// Most time that a refusal takes to be written: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Bytes read away behind a refusal, so that closing does not reset the connection before the client has read it.
-const FAREWELL_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes of a head read at once; nearly every head fits.
 const READ_BYTES: usize = 4 * 1024;
-/// After a drain began, how long a connection without any request may still bring its first: the client opened it
-/// before it could know, and reads a refusal instead of an end without a word.
-pub(super) const DRAIN_GRACE: Duration = Duration::from_secs(1);
+/// Once a drain refuses, an idle connection is closed when it has been silent for so long. A client writes in the very
+/// moment of an end that it has not heard of yet, or it does not: whoever uses a connection at all uses it within this, and
+/// is answered with the end of the connection; most have been silent since the drain was announced.
+const DRAIN_SILENCE: Duration = Duration::from_secs(3);
 
 /// One client connection.
 #[derive(Debug)]
@@ -53,6 +52,8 @@ pub(super) struct Connection {
     pub(super) stop: CancellationToken,
     pub(super) kill: CancellationToken,
     pub(super) timer: Timer,
+    /// It ends because nothing came over it for too long.
+    idle: bool,
 }
 
 /// What follows a forwarded request.
@@ -151,18 +152,19 @@ fn unboxed<T>(content: Box<T>) -> T {
 impl Connection {
     pub(super) fn new(
         stream: TcpStream,
-        peer: SocketAddr,
+        source: Source,
         stop: CancellationToken,
         kill: CancellationToken,
     ) -> Self {
         Self {
             stream: stream.into(),
             buffer: BytesMut::new(),
-            source: Source::peer(peer),
+            source,
             certified: None,
             stop,
             kill,
             timer: Timer::default(),
+            idle: false,
         }
     }
 
@@ -197,7 +199,14 @@ impl Connection {
             let is_head = asks.starts_with(b"HEAD ");
             let head = match read.and_then(|bytes| bytes.map(Head::parse).transpose()) {
                 Ok(Some(head)) => head,
-                Ok(None) => return None,
+                Ok(None) => {
+                    // A request that crosses the end on its way is read away: its sender sees an end before any answer, and
+                    // no reset.
+                    if self.idle {
+                        self.close().await;
+                    }
+                    return None;
+                }
                 Err(fault) => {
                     let mut request = Request::new(server, self.source);
                     // Its answer has no body (RFC 9110, 9.3.2), whatever is wrong with it.
@@ -254,10 +263,10 @@ impl Connection {
     /// The bytes of the next head; `None` when the client is done, or idle while the pod drains.
     async fn head(&mut self, server: &Server, opening: bool) -> Result<Option<Bytes>, Fault> {
         let limits = server.limits_in_force();
-        let (patience, grace) = if opening {
-            (limits.head_time, DRAIN_GRACE)
+        let patience = if opening {
+            limits.head_time
         } else {
-            (limits.keep_alive, Duration::ZERO)
+            limits.keep_alive
         };
         let begun = Instant::now();
         let mut deadline = begun + limits.head_time;
@@ -269,12 +278,19 @@ impl Connection {
                 biased;
                 read = self.timer.until(begun + patience, first) => read,
                 // An idle connection of a draining pod: the client opens another, to another pod.
-                () = after(&self.stop, grace) => return Ok(None),
+                () = silent(&self.stop, begun) => {
+                    self.idle = true;
+                    return Ok(None);
+                }
             };
             match read {
                 Some(Ok(1..)) => {}
                 None if opening => return Err(Fault::HeadTimeout),
-                Some(Ok(0) | Err(_)) | None => return Ok(None),
+                None => {
+                    self.idle = true;
+                    return Ok(None);
+                }
+                Some(Ok(0) | Err(_)) => return Ok(None),
             }
             if !opening {
                 deadline = Instant::now() + limits.head_time;
@@ -298,11 +314,15 @@ impl Connection {
     }
 
     /// Says why, logs it, and closes.
-    pub(super) async fn refuse(mut self, server: &Server, request: Request, reason: Reason) {
+    pub(super) async fn refuse(self, server: &Server, request: Request, reason: Reason) {
+        self.refuse_within(server, request, reason, linger::TIME).await;
+    }
+
+    async fn refuse_within(mut self, server: &Server, request: Request, reason: Reason, time: Duration) {
         let bytes = request.refusal(server, &reason);
         request.refused(server, &reason);
         let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
-        self.close().await;
+        linger::close(&mut self.stream, time).await;
     }
 
     /// Refuses before anything was read: the pod has as many connections as it takes.
@@ -311,25 +331,15 @@ impl Connection {
         if !may_speak_plainly(server) {
             return request.refused(server, &Fault::TooManyConnections.into());
         }
-        self.refuse(server, request, Fault::TooManyConnections.into())
+        // There are few places for it.
+        self.refuse_within(server, request, Fault::TooManyConnections.into(), FAREWELL)
             .await;
     }
 
     /// Closes so that the client reads what was written: a reset would take it away.
     pub(super) async fn close(&mut self) {
-        let farewell = async {
-            self.stream.shutdown().await?;
-            let mut left = FAREWELL_BYTES_MAX;
-            while left > 0 {
-                self.buffer.clear();
-                match self.stream.read_buf(&mut self.buffer).await? {
-                    0 => break,
-                    count => left = left.saturating_sub(count),
-                }
-            }
-            std::io::Result::Ok(())
-        };
-        let _ = timeout(FAREWELL, farewell).await;
+        self.buffer = BytesMut::new();
+        linger::close(&mut self.stream, linger::TIME).await;
     }
 }
 
@@ -363,8 +373,14 @@ const fn malformed_credential(malformed: MalformedCredential) -> Fault {
     })
 }
 
+/// Completes once the token was cancelled and nothing has come for long enough.
+async fn silent(stop: &CancellationToken, since: Instant) {
+    stop.cancelled().await;
+    tokio::time::sleep_until(since + DRAIN_SILENCE).await;
+}
+
 /// Completes some time after the token was cancelled.
-pub(super) async fn after(stop: &CancellationToken, grace: Duration) {
+async fn after(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(grace).await;
 }

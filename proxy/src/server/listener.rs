@@ -3,17 +3,15 @@
 //! Either mode is taken from the documents in force when the connection is made. A connection that fails here gets no
 //! reply, since nobody knows what it speaks; its line in the log says why. Never plain where the policy says TLS.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use egressway_core::acl::{Policy, cidr};
 use tokio::time::{Instant, timeout_at};
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 use super::Server;
-use super::connection::{Connection, DRAIN_GRACE, after};
+use super::connection::Connection;
 use super::reason::Unopened;
 use super::request::Request;
 use crate::auth::{Certified, Presented};
@@ -27,6 +25,8 @@ pub(super) struct Source {
     pub(super) client: SocketAddr,
     /// The load balancer, where its word was taken.
     pub(super) balancer: Option<SocketAddr>,
+    /// It was let in before the pod began to refuse, and is served to its end.
+    pub(super) welcome: bool,
 }
 
 impl Connection {
@@ -46,18 +46,19 @@ impl Connection {
         };
         if believes(policy, self.source.client) {
             let read = proxy_protocol::read(&mut tcp);
-            match until(deadline, &self.stop, read).await {
-                Some(Ok(client)) => {
+            match timeout_at(deadline, read).await {
+                Ok(Ok(client)) => {
                     self.source = Source {
                         client: client.unwrap_or(self.source.client),
                         balancer: Some(self.source.client),
+                        ..self.source
                     };
                 }
-                Some(Err(error)) => {
+                Ok(Err(error)) => {
                     let detail = error.to_string();
                     return unopened(server, self.source, Unopened::ProxyProtocol, Some(detail));
                 }
-                None => return unopened(server, self.source, Unopened::Timeout, None),
+                Err(_) => return unopened(server, self.source, Unopened::Timeout, None),
             }
         }
         let config = match in_force.secrets.of(policy).listener() {
@@ -74,28 +75,29 @@ impl Connection {
             None => return unopened(server, self.source, Unopened::TlsUnavailable, None),
         };
         let accepted = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
-        match until(deadline, &self.stop, accepted).await {
-            Some(Ok(tls)) => {
+        match timeout_at(deadline, accepted).await {
+            Ok(Ok(tls)) => {
                 let chain = tls.get_ref().1.peer_certificates();
                 self.certified = Presented::of(chain).map(|presented| Box::new(Certified::new(presented)));
                 self.stream = tls.into();
                 Some(self)
             }
-            Some(Err(error)) => {
+            Ok(Err(error)) => {
                 let detail = error.to_string();
                 unopened(server, self.source, Unopened::TlsHandshake, Some(detail))
             }
-            None => unopened(server, self.source, Unopened::Timeout, None),
+            Err(_) => unopened(server, self.source, Unopened::Timeout, None),
         }
     }
 }
 
 impl Source {
     /// A peer that speaks for itself.
-    pub(super) fn peer(client: SocketAddr) -> Self {
+    pub(super) fn peer(client: SocketAddr, welcome: bool) -> Self {
         Self {
             client,
             balancer: None,
+            welcome,
         }
     }
 }
@@ -106,15 +108,6 @@ fn believes(policy: &Policy, peer: SocketAddr) -> bool {
     let mut listed = policy.listener().proxy_protocol.iter();
     // Compiling the policy has checked the ranges; there are one or two.
     listed.any(|net| cidr::parse(net).is_ok_and(|net| net.contains(&ip)))
-}
-
-/// What a future comes to in time, and before the pod drains.
-async fn until<F: Future>(deadline: Instant, stop: &CancellationToken, future: F) -> Option<F::Output> {
-    tokio::select! {
-        biased;
-        done = timeout_at(deadline, future) => done.ok(),
-        () = after(stop, DRAIN_GRACE) => None,
-    }
 }
 
 fn unopened(server: &Server, source: Source, why: Unopened, detail: Option<String>) -> Option<Connection> {

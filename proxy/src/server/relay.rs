@@ -179,6 +179,8 @@ impl Exchange<'_> {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => *state = Upload::Done,
                 Poll::Ready(Err(Broken::Receiver)) => *state = Upload::Abandoned,
+                // It has its answer, and says that the rest does not come.
+                Poll::Ready(Err(Broken::Sender)) if answer.is_final() => *state = Upload::Abandoned,
                 Poll::Ready(Err(Broken::Malformed(fault))) if answer.is_untouched() => {
                     return Poll::Ready(Event::Refused(fault));
                 }
@@ -192,6 +194,7 @@ impl Exchange<'_> {
             name: &self.server.name,
             upgrade: self.upgrade,
             bytes_max: self.response_bytes_max,
+            leaving: self.server.state.is_leaving(),
         };
         let sent = *state == Upload::Done;
         answer

@@ -29,6 +29,8 @@ pub(super) struct Request {
     pub(super) client: SocketAddr,
     /// The load balancer that named the client.
     balancer: Option<SocketAddr>,
+    /// Its connection was let in before the pod began to refuse.
+    pub(super) welcome: bool,
     started: Instant,
     /// The documents that decide about it, all of them of one moment: those in force when it began, and later ones from
     /// the decision on that was made by them.
@@ -81,6 +83,7 @@ impl Request {
             id: server.ids.next(),
             client: source.client,
             balancer: source.balancer,
+            welcome: source.welcome,
             started: Instant::now(),
             limits: server.limits_of(&documents),
             documents,

@@ -234,7 +234,13 @@ impl Server {
         request: &mut Request,
         certified: Option<&mut Certified>,
     ) -> Result<Identity, Reason> {
-        self.state.admits().map_err(Fault::from)?;
+        // A client cannot know that a drain goes on while it writes: what it may have kept open for this request is served.
+        let admitted = if request.welcome {
+            self.state.lets_out()
+        } else {
+            self.state.admits()
+        };
+        admitted.map_err(Fault::from)?;
         self.within_rates(request)?;
         let identity = self.identified(request, certified).await?;
         request.recognised(&identity)?;

@@ -1,7 +1,8 @@
 //! How a pod leaves: announce, refuse, wait, cut; here as a sequence on a paused clock. As an app it is in `app.rs`, as
-//! a process in `process.rs`.
+//! a process in `process.rs`, under load in `kept.rs`.
 
 mod app;
+mod kept;
 mod process;
 
 use std::sync::Arc;

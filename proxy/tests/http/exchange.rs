@@ -2,11 +2,11 @@
 //! Who is waited for how long is in `silence.rs`, upgrades are in `upgrades.rs`, megabytes in `large.rs`.
 
 use egressway_proxy::server::Limits;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::{
-    OK, allow, exchange, in_force, open, open_with, origin, quiet, read_all, read_exact, read_head, status,
-    under_way, untouched,
+    OK, allow, dial, exchange, in_force, open, open_with, origin, quiet, read_all, read_exact, read_head,
+    status, under_way, untouched,
 };
 
 #[tokio::test]
@@ -231,4 +231,71 @@ async fn an_answer_past_the_limit_is_refused_or_broken_off() {
     proxy
         .logged(&["\"egress.reason\":\"response_too_large\"", "allow"])
         .await;
+}
+
+/// The origin answers at once and reads the rest; the client sends everything before it reads a word.
+#[tokio::test]
+async fn a_client_that_sends_on_behind_an_early_answer_reads_its_status() {
+    const BODY: usize = 16 * 1024 * 1024;
+    let early = b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno";
+    let (proxy, origin) = (open().await, origin().await);
+    let authority = origin.local_addr().unwrap().to_string();
+    let serving = tokio::spawn(async move {
+        let mut connections = tokio::task::JoinSet::new();
+        while let Ok((mut server, _)) = origin.accept().await {
+            connections.spawn(async move {
+                read_head(&mut server).await;
+                server.write_all(early).await.unwrap();
+                let mut rest = vec![0; 64 * 1024];
+                while server.read(&mut rest).await.is_ok_and(|count| count > 0) {}
+            });
+        }
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let (address, authority) = (proxy.address, authority.clone());
+        clients.spawn(async move {
+            let mut client = dial(address).await;
+            let head =
+                format!("POST http://{authority}/ HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
+            client.write_all(head.as_bytes()).await.unwrap();
+            let piece = vec![b'x'; 64 * 1024];
+            for _ in 0..BODY / piece.len() {
+                client.write_all(&piece).await.expect("the status is lost");
+            }
+            read_head(&mut client).await
+        });
+    }
+    for head in clients.join_all().await {
+        assert_eq!(status(&head), 413, "{head}");
+    }
+    serving.abort();
+    // The same of a refusal of the proxy's own.
+    let mut client = dial(proxy.address).await;
+    let head = format!("POST http://nowhere.example/ HTTP/1.1\r\nHost: a\r\nContent-Length: {BODY}\r\n\r\n");
+    client.write_all(head.as_bytes()).await.unwrap();
+    let piece = vec![b'x'; 64 * 1024];
+    for _ in 0..BODY / piece.len() {
+        client.write_all(&piece).await.expect("the refusal is lost");
+    }
+    assert_eq!(status(&read_head(&mut client).await), 502);
+}
+
+/// Who has its answer and ends its half of the connection reads the answer to its end.
+#[tokio::test]
+async fn a_client_that_ends_its_body_behind_an_early_answer_reads_it_whole() {
+    let (proxy, origin) = (open().await, origin().await);
+    let request = "POST http://ORIGIN/ HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf";
+    let (mut client, mut server) = under_way(&proxy, &origin, request).await;
+    read_head(&mut server).await;
+    server
+        .write_all(b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 4\r\n\r\nno")
+        .await
+        .unwrap();
+    assert_eq!(status(&read_head(&mut client).await), 413);
+    assert_eq!(read_exact(&mut client, 2).await, b"no");
+    client.shutdown().await.unwrap();
+    assert!(quiet(&client).await);
+    server.write_all(b"pe").await.unwrap();
+    assert_eq!(read_all(&mut client).await, (b"pe".to_vec(), true));
 }

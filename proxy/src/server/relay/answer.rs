@@ -34,6 +34,8 @@ pub(super) struct Rules<'a> {
     pub(super) upgrade: bool,
     /// Most bytes of its body.
     pub(super) bytes_max: Option<u64>,
+    /// The pod leaves: the client is told to bring its next request elsewhere.
+    pub(super) leaving: bool,
 }
 
 /// How an answer ends.
@@ -224,7 +226,8 @@ impl Answer {
         self.early = !sent;
         self.delimited = body != Framing::Close;
         // Answered before the request's body has ended: nobody will read the rest of it.
-        self.closes = rules.request.closes || self.early || (chunks && encoding == Encoding::Raw);
+        self.closes =
+            rules.request.closes || rules.leaving || self.early || (chunks && encoding == Encoding::Raw);
         let out = self.flow.begin(body, encoding, rules.bytes_max);
         print_start(out, &head);
         if !print_fields(out, &head, rules.name) {

@@ -11,7 +11,7 @@ use crate::http::{body, get};
 use crate::mount::Mount;
 
 /// A field of the first line that has it; all lines are JSON.
-async fn said(process: &Process, field: &str) -> Value {
+pub(super) async fn said(process: &Process, field: &str) -> Value {
     process.says(&format!("\"{field}\":")).await;
     let said = process.stderr();
     let mut lines = said
