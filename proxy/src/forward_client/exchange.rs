@@ -1,4 +1,5 @@
-//! One connection of the client: one head, then either a tunnel or one body and one answer.
+//! One connection of the client: one head, then one body and one answer; or, once the proxy has granted it, a tunnel or
+//! another protocol. What is not granted is an answer like any other, and nothing more leaves over its connection.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use super::Shared;
 use super::head::{Kind, with_credential};
 use super::upstream::Wire;
 use crate::limits::Limits;
+use crate::linger;
 use crate::server::body::{Decoder, Step};
-use crate::server::head::{EmptyLines, Head, Scan, Section};
+use crate::server::head::{EmptyLines, Framing, Head, ResponseHead, Scan, Section};
 use crate::server::reason::{Fault, Reason};
 use crate::server::reply::{Refusal, WithBody};
 
@@ -24,10 +26,10 @@ const HEAD_BYTES_MAX: usize = 32 * 1024;
 const HEAD_TIME: Duration = Duration::from_secs(60);
 /// Bytes read at once.
 const READ_BYTES: usize = 16 * 1024;
-/// Most time that an answer of our own takes to be written and read.
+/// Longest head of an answer, as the real proxy takes it from origins.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Most time that an answer of our own takes to be written.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// Bytes read away behind such an answer, so that closing does not reset it away.
-const FAREWELL_BYTES_MAX: usize = 256 * 1024;
 /// Name in `Proxy-Status`.
 const NAME: &str = "egressway-forward";
 
@@ -66,7 +68,7 @@ pub(super) async fn serve(shared: &Shared, mut client: TcpStream) {
         }
     };
     let outcome = match kind {
-        Kind::Tunnel => tunnel(&mut client, &mut upstream, &sent, &buffer).await,
+        Kind::Tunnel | Kind::Upgrade => switch(client, &mut upstream, kind, &head, &sent, buffer).await,
         Kind::Request => request(client, upstream, &sent, buffer, Decoder::new(head.framing)).await,
     };
     if let Err(error) = outcome {
@@ -92,17 +94,76 @@ async fn read_head(client: &mut TcpStream, buffer: &mut BytesMut) -> Result<Opti
     }
 }
 
-/// Bytes both ways, each end passed on.
-async fn tunnel(
+/// The head up; bytes both ways once the proxy has granted what it asks for, else its answer down, and the end.
+async fn switch(
+    mut client: TcpStream,
+    upstream: &mut Box<dyn Wire>,
+    kind: Kind,
+    head: &Head,
+    sent: &[u8],
+    mut early: BytesMut,
+) -> std::io::Result<()> {
+    upstream.write_all(sent).await?;
+    if kind == Kind::Tunnel {
+        // Whoever sends before it was granted means the tunnel.
+        upstream.write_all(&early.split()).await?;
+    }
+    upstream.flush().await?;
+    let mut input = BytesMut::new();
+    loop {
+        let (raw, answer) = answer_head(&mut client, upstream, &mut input, &mut early).await?;
+        client.write_all(&raw).await?;
+        if kind.is_granted(answer.status) {
+            client.write_all(&input).await?;
+            upstream.write_all(&early).await?;
+            upstream.flush().await?;
+            return tokio::io::copy_bidirectional(&mut client, upstream)
+                .await
+                .map(|_| ());
+        }
+        if !answer.status.is_informational() {
+            // What the client sends now is its next request, or was meant for what it did not get.
+            let passed = match answer.body(&head.method) {
+                Framing::Close => {
+                    client.write_all(&input).await?;
+                    tokio::io::copy(upstream, &mut client).await.map(|_| ())
+                }
+                framing => body(upstream, &mut client, input, Decoder::new(framing)).await,
+            };
+            linger::close(&mut client, linger::TIME).await;
+            return passed;
+        }
+    }
+}
+
+/// The next head of an answer, as it came and parsed. What the client sends meanwhile waits in `early`.
+async fn answer_head(
     client: &mut TcpStream,
     upstream: &mut Box<dyn Wire>,
-    head: &[u8],
-    early: &[u8],
-) -> std::io::Result<()> {
-    upstream.write_all(head).await?;
-    upstream.write_all(early).await?;
-    upstream.flush().await?;
-    tokio::io::copy_bidirectional(client, upstream).await.map(|_| ())
+    input: &mut BytesMut,
+    early: &mut BytesMut,
+) -> std::io::Result<(Bytes, ResponseHead)> {
+    let malformed =
+        |fault: Fault| std::io::Error::new(ErrorKind::InvalidData, Reason::Fault(fault).sentence());
+    let (mut scan, mut finished) = (Scan::default(), false);
+    loop {
+        let end = scan.advance(input, Section::Response, ANSWER_BYTES_MAX);
+        if let Some(end) = end.map_err(malformed)? {
+            let raw = input.split_to(end).freeze();
+            let head = ResponseHead::parse(&raw).map_err(malformed)?;
+            return Ok((raw, head));
+        }
+        input.reserve(READ_BYTES);
+        early.reserve(READ_BYTES);
+        let hears = !finished && early.len() < HEAD_BYTES_MAX;
+        tokio::select! {
+            read = upstream.read_buf(input) => if read? == 0 {
+                return Err(ErrorKind::UnexpectedEof.into());
+            },
+            // One that has gone waits for no answer; one that has said all may.
+            read = client.read_buf(early), if hears => finished = read? == 0,
+        }
+    }
 }
 
 /// The head and its body up; whatever the proxy answers down, until it closes. The answer may come before the body has
@@ -133,7 +194,7 @@ async fn request(
             },
         }
     };
-    let _ = timeout(FAREWELL, read_away(&mut from_client)).await;
+    linger::close(&mut from_client.unsplit(to_client), linger::TIME).await;
     outcome
 }
 
@@ -202,22 +263,6 @@ async fn fail(client: TcpStream, code: &str, what: &str) {
 
 /// Closes so that the client reads what was written.
 async fn farewell(mut client: TcpStream, reply: &[u8]) {
-    let said = async {
-        client.write_all(reply).await?;
-        client.shutdown().await?;
-        read_away(&mut client).await
-    };
-    let _ = timeout(FAREWELL, said).await;
-}
-
-/// Closing over unread bytes would reset the connection, and take from the client what was just written.
-async fn read_away(client: &mut (impl AsyncRead + Unpin)) -> std::io::Result<()> {
-    let (mut left, mut rest) = (FAREWELL_BYTES_MAX, [0; 1024]);
-    while left > 0 {
-        match client.read(&mut rest).await? {
-            0 => break,
-            count => left = left.saturating_sub(count),
-        }
-    }
-    Ok(())
+    let _ = timeout(FAREWELL, client.write_all(reply)).await;
+    linger::close(&mut client, linger::TIME).await;
 }

@@ -1,18 +1,33 @@
 //! A client's head with the credential in it. Pure.
 
-use crate::server::head::{Head, tokens};
+use http::{Method, StatusCode};
+
+use crate::server::head::{Framing, Head, tokens};
 
 /// How the exchange behind a head ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Everything behind the head belongs to a tunnel, or to whatever protocol is asked for.
+    /// CONNECT: once it is granted, everything behind the head belongs to the tunnel.
     Tunnel,
+    /// Another protocol is asked for: the same once it is granted, and a request like any other if it is not.
+    Upgrade,
     /// One request and one answer, and then the connection's end.
     Request,
 }
 
-/// The head as it is sent on: without the client's own credential, with ours, and for a request with the wish that the
-/// connection ends behind it.
+impl Kind {
+    /// Whether an answer with this status grants what was asked for.
+    pub(super) fn is_granted(self, status: StatusCode) -> bool {
+        match self {
+            Self::Tunnel => status.is_success(),
+            Self::Upgrade => status == StatusCode::SWITCHING_PROTOCOLS,
+            Self::Request => false,
+        }
+    }
+}
+
+/// The head as it is sent on: without the client's own credential, with ours, and for anything but CONNECT with the wish
+/// that the connection ends behind it, which says nothing about the protocol that follows a 101.
 pub(super) fn with_credential(head: &Head, raw: &[u8], credential: &str) -> (Kind, Vec<u8>) {
     let named = |name: &'static str| {
         let fields = head.fields.iter();
@@ -23,8 +38,10 @@ pub(super) fn with_credential(head: &Head, raw: &[u8], credential: &str) -> (Kin
         .filter(|token| !token.eq_ignore_ascii_case(b"keep-alive") && !token.eq_ignore_ascii_case(b"close"))
         .collect();
     let upgrades = kept.iter().any(|token| token.eq_ignore_ascii_case(b"upgrade"));
-    let kind = if head.method == http::Method::CONNECT || upgrades {
+    let kind = if head.method == Method::CONNECT {
         Kind::Tunnel
+    } else if upgrades && matches!(head.framing, Framing::None | Framing::Length(0)) {
+        Kind::Upgrade
     } else {
         Kind::Request
     };
@@ -44,12 +61,12 @@ pub(super) fn with_credential(head: &Head, raw: &[u8], credential: &str) -> (Kin
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         let ours = is("proxy-authorization");
         let of_connection = is("connection") || is("proxy-connection") || is("keep-alive");
-        let dropped = ours || (of_connection && kind == Kind::Request);
+        let dropped = ours || (of_connection && kind != Kind::Tunnel);
         if !dropped {
             field(name, value);
         }
     }
-    if kind == Kind::Request {
+    if kind != Kind::Tunnel {
         let mut value = b"close".to_vec();
         for token in kept {
             value.extend_from_slice(b", ");
@@ -82,8 +99,13 @@ mod tests {
             ),
             (
                 "GET http://a/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-                Kind::Tunnel,
-                "GET http://a/ HTTP/1.1\r\nProxy-Authorization: C\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+                Kind::Upgrade,
+                "GET http://a/ HTTP/1.1\r\nProxy-Authorization: C\r\nHost: a\r\nUpgrade: websocket\r\nConnection: close, Upgrade\r\n\r\n",
+            ),
+            (
+                "POST http://a/ HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: x\r\nContent-Length: 3\r\n\r\n",
+                Kind::Request,
+                "POST http://a/ HTTP/1.1\r\nProxy-Authorization: C\r\nHost: a\r\nUpgrade: x\r\nContent-Length: 3\r\nConnection: close, Upgrade\r\n\r\n",
             ),
             (
                 "POST http://a/ HTTP/1.0\r\nContent-Length: 3\r\n\r\n",
@@ -97,6 +119,21 @@ mod tests {
                 (found, String::from_utf8(sent).unwrap().as_str()),
                 (kind, expected)
             );
+        }
+    }
+
+    #[test]
+    fn an_answer_grants_what_was_asked_for_and_nothing_else() {
+        for (status, tunnel, upgrade) in [
+            (101, false, true),
+            (200, true, false),
+            (204, true, false),
+            (403, false, false),
+            (426, false, false),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let granted = [Kind::Tunnel, Kind::Upgrade, Kind::Request].map(|kind| kind.is_granted(status));
+            assert_eq!(granted, [tunnel, upgrade, false], "{status}");
         }
     }
 }

@@ -147,3 +147,79 @@ fn forward_listens_on_loopback_unless_told_otherwise() {
     ]);
     assert!(output.status.code() == Some(1) && text(&output.stderr).contains("/nowhere"));
 }
+
+#[tokio::test]
+async fn what_forward_asked_for_and_did_not_get_is_an_answer_and_the_end() {
+    let upstream = origin().await;
+    let dir = tempfile::tempdir().unwrap();
+    let token = dir.path().join("token");
+    fs::write(&token, "one").unwrap();
+    let proxy = format!("http://localhost:{}", upstream.local_addr().unwrap().port());
+    let process = Process::start(binary().args([
+        "forward",
+        "--listen",
+        "127.0.0.1:0",
+        "--proxy",
+        &proxy,
+        "--token-file",
+        token.to_str().unwrap(),
+    ]));
+    let line = process.says("egressway-proxy forward: ").await;
+    let own: SocketAddr = line.split_whitespace().nth(2).unwrap().parse().unwrap();
+    let upgrade =
+        "GET http://a.example/ HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let next = b"GET http://b.example/ HTTP/1.1\r\nHost: b\r\n\r\n";
+    // None of them ends its connection, so that the client would use it again.
+    for (request, answer) in [
+        (upgrade, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (
+            upgrade,
+            "HTTP/1.1 426 Upgrade Required\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        ),
+        (
+            upgrade,
+            "HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
+        ),
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 2\r\n\r\nno",
+        ),
+        (
+            "CONNECT a.example:443 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
+        ),
+    ] {
+        let mut client = dial(own).await;
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut server = accept(&upstream).await;
+        let head = read_head(&mut server).await;
+        assert!(head.contains("Proxy-Authorization: Basic "), "{head}");
+        server.write_all(answer.as_bytes()).await.unwrap();
+        let got = read_exact(&mut client, answer.len()).await;
+        assert_eq!(text(&got), answer);
+        client.write_all(next).await.unwrap();
+        assert_eq!(read_all(&mut client).await.0, b"", "{answer}");
+        assert_eq!(
+            read_all(&mut server).await.0,
+            b"",
+            "sent without a credential: {answer}"
+        );
+    }
+    // What is granted is the client's, both ways, early bytes included.
+    let mut client = dial(own).await;
+    client.write_all(upgrade.as_bytes()).await.unwrap();
+    client.write_all(b"early").await.unwrap();
+    let mut server = accept(&upstream).await;
+    read_head(&mut server).await;
+    server
+        .write_all(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello",
+        )
+        .await
+        .unwrap();
+    assert_eq!(read_exact(&mut server, 5).await, b"early");
+    assert_eq!(status(&read_head(&mut client).await), 101);
+    assert_eq!(read_exact(&mut client, 5).await, b"hello");
+    client.write_all(b"more").await.unwrap();
+    assert_eq!(read_exact(&mut server, 4).await, b"more");
+}
