@@ -118,10 +118,7 @@ impl Direction {
     ) -> Poll<Result<(), Broken>> {
         let turn_ends = self.bytes + TURN_BYTES_MAX;
         loop {
-            if !may_move() {
-                return Poll::Pending;
-            }
-            if ready!(self.poll_deliver(cx, to)).is_err() {
+            if ready!(self.poll_deliver(cx, to, may_move)).is_err() {
                 return Poll::Ready(Err(Broken::Receiver));
             }
             if self.unflushed {
@@ -192,8 +189,16 @@ impl Direction {
     }
 
     /// Writes what is kept until nothing is.
-    fn poll_deliver(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+    fn poll_deliver(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        may_move: &impl Fn() -> bool,
+    ) -> Poll<io::Result<()>> {
         loop {
+            if !may_move() {
+                return Poll::Pending;
+            }
             match &mut self.kept {
                 Kept::Nothing => return Poll::Ready(Ok(())),
                 Kept::Memory(bytes) => {

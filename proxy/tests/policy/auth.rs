@@ -95,6 +95,47 @@ async fn a_password_opens_and_its_absence_is_a_challenge() {
 }
 
 #[tokio::test]
+async fn beside_clients_by_pod_a_credential_is_asked_for_wherever_it_could_change_the_verdict() {
+    let mut world = by_password()
+        .client("sender", true, None)
+        .pod("sender-1", "127.0.0.1", &["sender"]);
+    // Names are for everybody, addresses for the client with the password.
+    world.content.rules[1].clients = vec!["legacy".to_owned()];
+    let proxy = start(world.in_force(), Limits::default()).await;
+    let (origin, target) = origin_and_target().await;
+    for (field, expected, code) in [
+        (String::new(), 407, "credentials_missing"),
+        (basic("u", "wrong"), 407, "credentials_invalid"),
+    ] {
+        let (_, head) = connect(proxy.address, &target, &field).await;
+        assert!(
+            status(&head) == expected && head.contains(code) && head.contains("Proxy-Authenticate: Basic "),
+            "{field}: {head}"
+        );
+    }
+    assert!(untouched(&origin).await);
+    let (_, head) = connect(proxy.address, &target, &basic("u", "s3cret")).await;
+    assert_eq!(status(&head), 200, "{head}");
+    accept(&origin).await;
+    // What no credential opens is refused for what it is, with one or without.
+    for field in [String::new(), basic("u", "wrong"), basic("u", "s3cret")] {
+        let (_, head) = connect(proxy.address, "192.175.48.1:443", &field).await;
+        assert!(
+            status(&head) == 403 && head.contains("no_rule_matches") && !head.contains("Proxy-Authenticate"),
+            "{field}: {head}"
+        );
+    }
+    // Whom the table leaves out is a stranger, and may have a password.
+    world.pods.clear();
+    proxy.state.set_in_force(world.in_force());
+    let (_, head) = connect(proxy.address, &target, "").await;
+    assert!(
+        status(&head) == 407 && head.contains("credentials_missing"),
+        "{head}"
+    );
+}
+
+#[tokio::test]
 async fn a_forwarded_request_is_asked_for_its_credential_each_time_and_the_origin_never_sees_it() {
     let proxy = start(by_password().in_force(), Limits::default()).await;
     let (origin, target) = origin_and_target().await;
