@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -82,5 +83,28 @@ func TestThroughAProxy(t *testing.T) {
 				t.Errorf("the refusal's headers are lost: %v", r.Headers)
 			}
 		})
+	}
+}
+
+// Clients that take turns keep a connection each, and no other.
+func TestClientsKeepAConnectionEach(t *testing.T) {
+	var lock sync.Mutex
+	connections := map[string]int{}
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		lock.Lock()
+		defer lock.Unlock()
+		connections[r.RemoteAddr]++
+	}))
+	defer server.Close()
+	if err := loop([]string{"--proxy", "none", "-keep", "-clients", "3", "-count", "9", "-gap", "1ms", server.URL}); err != nil {
+		t.Fatal(err)
+	}
+	if len(connections) != 3 {
+		t.Errorf("%d connections for 3 clients: %v", len(connections), connections)
+	}
+	for address, count := range connections {
+		if count != 3 {
+			t.Errorf("%d requests over %s", count, address)
+		}
 	}
 }

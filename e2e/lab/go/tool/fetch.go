@@ -55,7 +55,8 @@ func fetch(args []string) error {
 }
 
 // loop makes requests at a fixed gap and prints a JSON line for each; failures do not end it. Each request has a
-// connection of its own, unless --keep.
+// connection of its own, unless --keep. With --clients they are those of so many clients in turn, each with a kept
+// connection of its own, as the pods of an application have.
 func loop(args []string) error {
 	var c client
 	flags := flag.NewFlagSet("loop", flag.ContinueOnError)
@@ -63,21 +64,25 @@ func loop(args []string) error {
 	count := flags.Int("count", 10, "how many requests")
 	seconds := flags.Float64("seconds", 0, "go on for so long instead of counting")
 	gap := flags.Duration("gap", 100*time.Millisecond, "pause after each request")
-	keep := flags.Bool("keep", false, "all over one kept connection")
+	keep := flags.Bool("keep", false, "over kept connections")
+	clients := flags.Int("clients", 1, "with --keep: how many clients take turns, each with its own connection")
 	rate := flags.Float64("rate", 0, "so many a second instead of the gap, whether those before have ended or not")
 	untilEOF := flags.Bool("until-eof", false, "go on until standard input ends instead of counting")
 	rest, err := parse(flags, args, "URL")
 	if err != nil {
 		return err
 	}
-	var kept *http.Transport
+	kept := []*http.Transport{nil}
 	if *keep {
 		request, err := http.NewRequest(http.MethodGet, rest[0], nil)
 		if err != nil {
 			return err
 		}
-		if kept, err = c.transport(request); err != nil {
-			return err
+		kept = make([]*http.Transport, max(*clients, 1))
+		for i := range kept {
+			if kept[i], err = c.transport(request); err != nil {
+				return err
+			}
 		}
 	}
 	start := time.Now()
@@ -98,8 +103,8 @@ func loop(args []string) error {
 			}
 		}
 	}
-	one := func() result {
-		r := c.do(rest[0], kept)
+	one := func(i int) result {
+		r := c.do(rest[0], kept[i%len(kept)])
 		r.Headers = nil
 		return r
 	}
@@ -108,7 +113,7 @@ func loop(args []string) error {
 	}
 	out := json.NewEncoder(os.Stdout)
 	for i := 0; more(i); i++ {
-		if err := out.Encode(one()); err != nil {
+		if err := out.Encode(one(i)); err != nil {
 			return err
 		}
 		time.Sleep(*gap)
@@ -118,7 +123,7 @@ func loop(args []string) error {
 
 // paced starts a request every interval, so that a stall of the other side does not thin out the load that it is judged
 // by. Lines are written ten times a second: one write for each would cost more than the request.
-func paced(one func() result, more func(int) bool, start time.Time, interval time.Duration) error {
+func paced(one func(int) result, more func(int) bool, start time.Time, interval time.Duration) error {
 	results := make(chan result, 1000)
 	written := make(chan error, 1)
 	go func() {
@@ -144,7 +149,7 @@ func paced(one func() result, more func(int) bool, start time.Time, interval tim
 	var running sync.WaitGroup
 	for i := 0; more(i); i++ {
 		time.Sleep(time.Until(start.Add(time.Duration(i) * interval)))
-		running.Go(func() { results <- one() })
+		running.Go(func() { results <- one(i) })
 	}
 	running.Wait()
 	close(results)
