@@ -13,5 +13,6 @@ left=$(k get all,configmaps,secrets,networkpolicies,poddisruptionbudgets,service
 left=$(k get clusterroles,clusterrolebindings -l app.kubernetes.io/part-of=egressway -o name)
 [ -z "$left" ] || { echo "left behind: $left"; exit 1; }
 k delete egresspolicies --all -A --timeout=30s >/dev/null
+# The chart's admission policy is gone with the chart: nothing denies this.
 k delete egresspools --all --timeout=30s >/dev/null
 echo "uninstalled: $policies policies kept and then deleted, nothing left behind"

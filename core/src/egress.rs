@@ -33,19 +33,60 @@ pub struct Terms {
     pub quorum: usize,
     /// Whether the pool declares addresses at all; without, every address that a quorum saw is fine (discovery).
     pub declared: bool,
-    /// The addresses promised now.
-    pub promised: Vec<IpNet>,
+    /// The addresses promised, at whatever time.
+    pub promised: Vec<Promise>,
     /// What follows from an address outside of them.
     pub on_mismatch: OnMismatch,
     /// Whether there is anybody to ask.
     pub observed: bool,
 }
 
-impl Terms {
-    /// Whether traffic may leave from `ip`.
+/// A range that is promised for a time; bounds are in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The range.
+    pub net: IpNet,
+    /// Not before.
+    pub not_before: Option<u64>,
+    /// Not from then on.
+    pub not_after: Option<u64>,
+}
+
+impl Promise {
+    /// Whether traffic may leave from it at `now`.
     #[must_use]
-    pub fn promises(&self, ip: IpAddr) -> bool {
-        !self.declared || self.promised.iter().any(|net| net.contains(&ip))
+    pub fn in_force(&self, now: u64) -> bool {
+        self.not_before.is_none_or(|time| time <= now) && self.not_after.is_none_or(|time| now < time)
+    }
+}
+
+impl From<IpNet> for Promise {
+    /// For ever.
+    fn from(net: IpNet) -> Self {
+        Self {
+            net,
+            not_before: None,
+            not_after: None,
+        }
+    }
+}
+
+impl Terms {
+    /// Whether traffic may leave from `ip` at `now`.
+    #[must_use]
+    pub fn promises(&self, ip: IpAddr, now: u64) -> bool {
+        let mut promised = self.promised.iter();
+        !self.declared || promised.any(|promise| promise.in_force(now) && promise.net.contains(&ip))
+    }
+
+    /// The next moment at which a promise begins or ends.
+    #[must_use]
+    pub fn next_change(&self, now: u64) -> Option<u64> {
+        let bounds = self
+            .promised
+            .iter()
+            .flat_map(|promise| [promise.not_before, promise.not_after]);
+        bounds.flatten().filter(|time| *time > now).min()
     }
 }
 
@@ -114,11 +155,11 @@ impl Ledger {
             .collect()
     }
 
-    /// What a pod does with new requests, given what it did before.
+    /// What a pod does with new requests at `now`, given what it did before.
     ///
     /// Silence changes nothing: observers that die take no serving pod down and let no quarantined pod out.
     #[must_use]
-    pub fn phase(&self, before: Phase, terms: &Terms) -> Phase {
+    pub fn phase(&self, before: Phase, terms: &Terms, now: u64) -> Phase {
         if before == Phase::Draining || terms.on_mismatch != OnMismatch::Quarantine || !terms.observed {
             return if before == Phase::Draining {
                 Phase::Draining
@@ -131,7 +172,7 @@ impl Ledger {
         if confirmed.peek().is_none() {
             return before;
         }
-        if confirmed.all(|seen| terms.promises(seen.ip)) {
+        if confirmed.all(|seen| terms.promises(seen.ip, now)) {
             Phase::Serving
         } else {
             Phase::Quarantined
@@ -161,12 +202,13 @@ mod tests {
         Terms {
             quorum: 2,
             declared: true,
-            promised: vec!["192.31.196.10/32".parse().unwrap()],
+            promised: vec!["192.31.196.10/32".parse::<IpNet>().unwrap().into()],
             on_mismatch: OnMismatch::Quarantine,
             observed: true,
         }
     }
 
+    const NOW: u64 = 1_800_000_000;
     const GOOD: &str = "192.31.196.10";
     const BAD: &str = "192.31.196.110";
 
@@ -177,7 +219,7 @@ mod tests {
             .iter()
             .map(|answers| {
                 ledger.record(round(answers), 0);
-                phase = ledger.phase(phase, &terms);
+                phase = ledger.phase(phase, &terms, NOW);
                 phase
             })
             .collect();
@@ -216,7 +258,7 @@ mod tests {
     fn one_liar_changes_no_phase_but_is_seen() {
         let mut ledger = Ledger::default();
         ledger.record(round(&[("one", GOOD), ("two", GOOD), ("three", BAD)]), 7);
-        assert_eq!(ledger.phase(Phase::Starting, &terms()), Phase::Serving);
+        assert_eq!(ledger.phase(Phase::Starting, &terms(), NOW), Phase::Serving);
         let liar = ledger
             .seen(2)
             .into_iter()
@@ -305,7 +347,8 @@ mod tests {
                 &Terms {
                     observed: false,
                     ..terms()
-                }
+                },
+                NOW
             ),
             Phase::Serving
         );
@@ -315,7 +358,8 @@ mod tests {
                 &Terms {
                     on_mismatch: OnMismatch::Warn,
                     ..terms()
-                }
+                },
+                NOW
             ),
             Phase::Serving
         );
@@ -330,6 +374,31 @@ mod tests {
             promised: vec![],
             ..terms()
         };
-        assert_eq!(ledger.phase(Phase::Starting, &discovery), Phase::Serving);
+        assert_eq!(ledger.phase(Phase::Starting, &discovery, NOW), Phase::Serving);
+    }
+
+    /// Nobody has to be there at that moment but the pod itself.
+    #[test]
+    fn a_promise_begins_and_ends_by_the_clock() {
+        let mut terms = terms();
+        terms.promised.push(Promise {
+            net: "192.31.196.110/32".parse().unwrap(),
+            not_before: Some(NOW),
+            not_after: Some(NOW + 100),
+        });
+        let mut ledger = Ledger::default();
+        ledger.record(round(&[("one", BAD), ("two", BAD)]), NOW);
+        let phase = |now| ledger.phase(Phase::Serving, &terms, now);
+        assert_eq!(
+            [NOW - 1, NOW, NOW + 99, NOW + 100].map(phase),
+            [
+                Phase::Quarantined,
+                Phase::Serving,
+                Phase::Serving,
+                Phase::Quarantined
+            ]
+        );
+        let next = [0, NOW, NOW + 99, NOW + 100].map(|now| terms.next_change(now));
+        assert_eq!(next, [Some(NOW), Some(NOW + 100), Some(NOW + 100), None]);
     }
 }

@@ -58,6 +58,51 @@ fn every_row_decides_as_written() {
     assert!(rows > 60, "the table is there: {rows}");
 }
 
+/// A rule that fails by method or path alone is named: "no rule" would send its author looking for the host.
+#[test]
+fn the_rule_that_only_method_or_path_keeps_away_is_named() {
+    let content = r#"{"rules":[
+        {"name":"hooks","action":"Allow","hosts":["a.example"],"ports":[{"port":80}],"http":{"methods":["POST"],"pathPrefixes":["/hooks/"]}},
+        {"name":"others","action":"Allow","hosts":["b.example"],"ports":[{"port":80}]}]}"#;
+    let content: Content = serde_json::from_str(content).unwrap();
+    let document = Policies {
+        version: VERSION,
+        policies: vec![PolicyDocument::seal("ns", "name", 1, content)],
+    };
+    let policy = Arc::clone(&compile::policies(&document).unwrap()[0]);
+    let wall = Arc::new(Wall {
+        floor: compile::floor(
+            &FloorDocument {
+                version: VERSION,
+                ..FloorDocument::default()
+            },
+            &[],
+        )
+        .unwrap(),
+        caps: compile::caps(&serde_json::from_str("{}").unwrap()).unwrap(),
+    });
+    for (target, http, near) in [
+        ("a.example:80", Some(("GET", "/hooks/x")), true),
+        ("a.example:80", Some(("POST", "/other")), true),
+        ("a.example:80", None, true),
+        ("a.example:81", Some(("POST", "/hooks/x")), false),
+        ("c.example:80", Some(("POST", "/hooks/x")), false),
+        ("b.example:81", None, false),
+    ] {
+        let mut ask = Ask::tunnel(Target::parse(target).unwrap());
+        if let Some((method, path)) = http {
+            ask = ask.http(method, path);
+        }
+        let deny = policy.permit(&wall, ask).unwrap_err();
+        assert_eq!(deny.code(), "no_rule_matches");
+        assert_eq!(
+            deny.to_string().contains("rule hooks"),
+            near,
+            "{target} {http:?}: {deny}"
+        );
+    }
+}
+
 fn decide(policy: &Arc<Policy>, wall: &Arc<Wall>, case: &str) -> String {
     let (mut caller, mut http, mut address) = (Caller::UNKNOWN, None, None);
     let mut target = None;

@@ -46,6 +46,18 @@ fn floor_and_pool_load_and_print_as_they_were() {
     assert_eq!(to_json(&pool), golden("pool.json"));
 }
 
+/// A promise has dates since, and is spelled as it was where it has none.
+#[test]
+fn dates_of_promises_load_and_print() {
+    let text = golden("pool.json").replace(
+        r#""promised":[""#,
+        r#""promised":[{"cidr":"192.31.196.11/32","notBefore":7,"notAfter":9},""#,
+    );
+    let pool: Pool = serde_json::from_str(&text).unwrap();
+    assert_eq!(pool.cells[0].promised[0].not_before, Some(7));
+    assert_eq!(to_json(&pool), text);
+}
+
 #[test]
 fn what_came_later_loads_and_prints_as_it_was() {
     let clients: Clients = serde_json::from_str(&golden("clients.json")).unwrap();

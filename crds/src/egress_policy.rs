@@ -32,7 +32,10 @@ pub use self::status::{ConfigStatus, EgressIp, EgressPolicyStatus, PodStatus, Un
     derive = "PartialEq",
     doc = "An EgressPolicy runs a fleet of egress proxies on a pool and says which destinations they let through.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name may have at most 63 characters: it stands in labels"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.config) || !has(oldSelf.spec.poolRef) || (has(self.spec.poolRef) && self.spec.poolRef.name == oldSelf.spec.poolRef.name)")
+        .message("spec.poolRef is immutable once the policy was accepted, because another pool means other egress IPs: create a second policy and move clients over"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Pool", type_ = "string", json_path = ".spec.poolRef.name"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".spec.mode"),
     printcolumn(name = "Egress-IPs", type_ = "string", json_path = ".status.egressIPSummary"),
@@ -43,12 +46,11 @@ pub use self::status::{ConfigStatus, EgressIp, EgressPolicyStatus, PodStatus, Un
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(oldSelf.poolRef) || (has(self.poolRef) && self.poolRef.name == oldSelf.poolRef.name)")
-    .message("poolRef is immutable, because another pool means other egress IPs: create a second policy and move clients over"))]
 #[x_kube(validation = Rule::new("!has(self.clients) || (has(self.listener) && has(self.listener.tls)) || self.clients.all(client, !has(client.auth) || !has(client.auth.certificate))")
     .message("a client with auth.certificate needs listener.tls: only a TLS listener sees certificates"))]
 pub struct EgressPolicySpec {
-    /// The pool whose nodes and addresses the fleet uses. Absent: the default pool, written here once.
+    /// The pool whose nodes and addresses the fleet uses; it can be changed until the policy was accepted once. Absent: the
+    /// default pool that permits the namespace, written here once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool_ref: Option<PoolRef>,
     /// The fleet of proxies.

@@ -31,6 +31,7 @@ use crate::fields::{self, Resources};
     doc = "An EgressPool declares node pools behind NAT gateways, the addresses promised to customers, and which namespaces may use them.",
     validation = Rule::new("self.metadata.name.size() <= 63").message("the name may have at most 63 characters: it stands in labels"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.reason"),
     printcolumn(name = "Egress-IPs", type_ = "string", json_path = ".status.egressIPSummary"),
     printcolumn(name = "Verified", type_ = "string", json_path = ".status.conditions[?(@.type==\"EgressIPsVerified\")].reason"),
     printcolumn(name = "Policies", type_ = "integer", json_path = ".status.policies"),

@@ -13,6 +13,7 @@ mod lifecycle;
 mod lockdown;
 mod network_policies;
 mod observers;
+mod pools;
 mod presets;
 mod report;
 mod rollout;
@@ -147,6 +148,12 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Lab,
             stand: Beside(BATCH),
             run: |c| Box::pin(input::bad_edit_keeps_last_good(c)),
+        },
+        Case {
+            name: "a_pool_in_use_is_protected_and_takes_nothing_away",
+            needs: Needs::Lab,
+            stand: Beside(BATCH),
+            run: |c| Box::pin(pools::in_use_is_protected(c)),
         },
         Case {
             name: "allow_deny_suspend_as_written",

@@ -8,8 +8,10 @@ pub mod config_map;
 pub mod deployment;
 pub mod disruption_budget;
 pub mod document;
+pub mod kept;
 pub mod labels;
 pub mod network_policy;
+pub mod room;
 pub mod secret;
 pub mod secrets;
 pub mod service;
@@ -18,15 +20,14 @@ pub mod service_account;
 use std::collections::BTreeMap;
 
 use egressway_core::wire::{self, names};
-use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use self::room::{Fit, Fitted};
 use self::secrets::Resolution;
 use crate::context::Settings;
-use crate::egress_policy::validate::ValidPolicy;
 use crate::egress_pool::validate::CellState;
 
 /// The policy that a fleet belongs to.
@@ -86,25 +87,30 @@ pub fn edition_of(fleet: &str, config_map: &str) -> Option<u32> {
     }
 }
 
-/// Everything that a fleet consists of.
+/// What a fleet's pods mount and nobody must wait for: it depends on no Secret, and goes first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Documents {
+    /// Policies, floor and pool; `None` where they have no room.
+    pub config_map: Option<ConfigMap>,
+    /// The client pods, where there is anything to say about them.
+    pub clients: Option<ConfigMap>,
+    /// Digests of the documents.
+    pub hashes: Hashes,
+}
+
+/// Everything else that a fleet consists of.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Desired {
     /// Without token: the pods hold no credential of the API.
     pub service_account: ServiceAccount,
     /// The key of the report, and what the proxies need of the tenant's Secrets.
     pub secret: Secret,
-    /// Policies, floor and pool.
-    pub config_map: ConfigMap,
-    /// The client pods, where there is anything to say about them.
-    pub clients: Option<ConfigMap>,
     /// Where clients connect.
     pub service: Service,
     /// Who may talk to the pods, and where they may go.
     pub network_policy: NetworkPolicy,
     /// What there is per cell; `None` leaves what exists as it is.
     pub cells: Option<Vec<Cell>>,
-    /// Digests of the documents.
-    pub hashes: Hashes,
 }
 
 /// What there is once per cell.
@@ -143,53 +149,68 @@ impl Hashes {
     }
 }
 
-/// What a fleet is built from besides the policy.
+/// What the documents of a fleet are made from besides the policy.
 #[derive(Clone, Debug)]
 pub struct Inputs<'a> {
     /// The cluster's own ranges.
     pub floor: &'a wire::document::Floor,
+    /// The floor as it stands in the ConfigMap: its NAT64 prefixes for when there is no pool, its ranges for when those of
+    /// now have no room.
+    pub kept_floor: Option<&'a wire::document::Floor>,
     /// The pool's document as it stands in the ConfigMap, for when there is no pool to make one from.
     pub kept_pool: Option<&'a wire::document::Pool>,
     /// What the policy's clients are told apart by.
     pub sources: &'a clients::Sources,
     /// Its client pods.
     pub clients: Option<&'a wire::document::Clients>,
-    /// NAT64 prefixes of the floor as it stands in the ConfigMap, for the same case.
-    pub kept_nat64: &'a [String],
+    /// Digest of the secrets that the pods should have; empty where there are none.
+    pub secrets: String,
+    /// From the command line.
+    pub settings: &'a Settings,
+}
+
+/// The documents of a policy's fleet, as far as they have room.
+#[must_use]
+pub fn documents(fitted: &Fitted, inputs: &Inputs<'_>) -> Documents {
+    let Fitted {
+        policy,
+        floor,
+        pool,
+        fit,
+    } = fitted;
+    let hashes = Hashes {
+        policy: policy.document.hash.clone(),
+        floor: wire::document::digest(floor),
+        pool: wire::document::digest(pool),
+        clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
+        selectors: wire::document::digest(inputs.sources),
+        secrets: inputs.secrets.clone(),
+    };
+    let config_map = config_map::config_map(policy, inputs.sources, floor, pool, inputs.settings);
+    Documents {
+        config_map: (!matches!(fit, Fit::No(_))).then_some(config_map),
+        clients: inputs
+            .clients
+            .map(|clients| clients::config_map(&policy.id, clients, &hashes.selectors, inputs.settings)),
+        hashes,
+    }
+}
+
+/// What the rest of a fleet is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct Rest<'a> {
     /// What the proxies need of the tenant's Secrets.
     pub secrets: &'a Resolution,
     /// The key of the report.
     pub key: &'a str,
     /// Marks of cells whose pods had to move, see [`deployment::MOVED`].
     pub moved: &'a BTreeMap<String, String>,
-    /// From the command line.
-    pub settings: &'a Settings,
-    /// The time that promises are resolved at.
-    pub now: Timestamp,
 }
 
-/// The fleet of a policy.
+/// The rest of a policy's fleet.
 #[must_use]
-pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
-    let (id, settings) = (&policy.id, inputs.settings);
-    let pool = match (&policy.shape, inputs.kept_pool) {
-        (Some(shape), _) => document::pool(&shape.pool, inputs.now),
-        (None, Some(kept)) => kept.clone(),
-        (None, None) => document::no_pool(&id.pool),
-    };
-    let nat64_prefixes = policy
-        .shape
-        .as_ref()
-        .map_or(inputs.kept_nat64, |shape| &shape.pool.nat64_prefixes);
-    let floor = floor(inputs.floor, nat64_prefixes);
-    let hashes = Hashes {
-        policy: policy.document.hash.clone(),
-        floor: wire::document::digest(&floor),
-        pool: wire::document::digest(&pool),
-        clients: inputs.clients.map(wire::document::digest).unwrap_or_default(),
-        selectors: wire::document::digest(inputs.sources),
-        secrets: inputs.secrets.hash(),
-    };
+pub fn desired(fitted: &Fitted, rest: &Rest<'_>, settings: &Settings) -> Desired {
+    let (policy, id) = (&fitted.policy, &fitted.policy.id);
     let cells = policy.shape.as_ref().and_then(|shape| {
         let fleet = shape.fleet.as_ref()?;
         let cells = shape
@@ -199,28 +220,23 @@ pub fn desired(policy: &ValidPolicy, inputs: &Inputs<'_>) -> Desired {
             .filter(|cell| cell.state != CellState::Disabled);
         let cells = cells.map(|cell| Cell {
             name: cell.name.clone(),
-            deployment: deployment::deployment(id, cell, fleet, inputs, settings),
+            deployment: deployment::deployment(id, cell, fleet, rest, settings),
             disruption_budget: disruption_budget::disruption_budget(id, &cell.name, settings),
         });
         Some(cells.collect())
     });
     Desired {
         service_account: service_account::service_account(id, settings),
-        secret: secret::secret(id, inputs.key, inputs.secrets.document.as_ref(), settings),
-        config_map: config_map::config_map(policy, inputs.sources, &floor, &pool, settings),
-        clients: inputs
-            .clients
-            .map(|clients| clients::config_map(id, clients, &hashes.selectors, settings)),
+        secret: secret::secret(id, rest.key, rest.secrets.document.as_ref(), settings),
         service: service::service(id, settings),
         network_policy: network_policy::network_policy(
             id,
             &policy.document.content,
-            &pool.caps,
-            &floor,
+            &fitted.pool.caps,
+            &fitted.floor,
             settings,
         ),
         cells,
-        hashes,
     }
 }
 

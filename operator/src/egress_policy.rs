@@ -4,8 +4,11 @@
 //! Errors are the API server's; they are retried with a delay of their own per object.
 
 pub mod apply;
+pub mod cells;
 pub mod condition;
+mod default_pool;
 pub mod finalize;
+mod make;
 pub mod observe;
 pub mod placement;
 pub mod publish;
@@ -27,16 +30,13 @@ use kube::runtime::controller::Action;
 use serde_json::json;
 
 use self::condition::Reason;
-use self::observe::Observed;
 use self::publish::Outcome;
 use self::retry::Class;
-use self::status::CellView;
-use self::validate::{PoolFact, ValidPolicy};
 use crate::cluster::caches::Policy;
 use crate::cluster::tenant_secrets;
 use crate::context::Context;
-use crate::desired::secrets::{self, Resolution, needs};
-use crate::desired::{Cell, Desired, Inputs, clients, config_map, desired};
+use crate::desired::config_map;
+use crate::desired::secrets::Resolution;
 
 /// Everything is looked at again after so long, whatever the watches say.
 const RESYNC: Duration = Duration::from_secs(600);
@@ -268,96 +268,39 @@ async fn run(policy: &EgressPolicy, ctx: &Context) -> Result<Action, Error> {
         return Ok(Action::await_change());
     }
     let mut observed = observe::observe(ctx, policy).await?;
-    if policy.spec.pool_ref.is_none()
-        && let PoolFact::Found(pool) = observed.pool_fact(policy)
-    {
+    if let Some(pool) = observed.binds() {
         // The answer comes back as a change of the policy, and with it the next run.
-        return set_pool(policy, ctx, &pool.name_any())
+        return set_pool(policy, ctx, &pool)
             .await
             .map(|()| Action::requeue(RESYNC));
     }
-    let Some(validated) = observed.validate(policy) else {
+    let Some(mut validated) = observed.validate(policy) else {
         return Ok(Action::requeue(NAMESPACE_AGAIN));
     };
-    let mut hashes = None;
-    let (mut failure, mut contested) = (None, Vec::new());
-    let mut left_out = false;
-    let mut secrets = None;
-    if let Some(valid) = &validated.valid {
-        let key = observed.key()?;
-        let sources = observed.sources(policy, &validated);
-        let clients = clients::rendered(&valid.id, &sources, &observed.senders, observed.issuer.as_ref());
-        left_out = clients.as_ref().is_some_and(|clients| clients.left_out);
-        let resolution = resolve(ctx, valid, &observed).await;
-        let inputs = Inputs {
-            floor: &observed.floor,
-            kept_pool: observed.kept_pool.as_ref(),
-            sources: &sources,
-            clients: clients.as_ref().map(|clients| &clients.document),
-            kept_nat64: &observed.kept_nat64,
-            secrets: &resolution,
-            key: &key,
-            moved: &observed.moved,
-            settings: &ctx.settings,
-            now: observed.now,
-        };
-        let wanted = desired(valid, &inputs);
-        hashes = Some(wanted.hashes.clone());
-        let cells = under_way(&wanted);
-        let applied = Box::pin(apply::apply(ctx, &valid.id, wanted)).await;
-        (failure, contested) = (Error::of_all(applied.errors), applied.contested);
-        contested.extend(rewritten::rewritten(ctx, &valid.id.uid));
-        observed.applied(ctx, &valid.id.uid, &cells, |cell| valid.id.cell(cell));
-        secrets = Some(resolution);
+    let mut made = make::Made::default();
+    if let Some(valid) = validated.valid.clone() {
+        // Boxed, as are its parts: a run holds much at a time, and threads have small stacks.
+        (validated, made) = Box::pin(make::make(policy, ctx, &mut observed, validated, &valid)).await;
     }
-    let mut again = secrets.as_ref().map_or(RESYNC, look_again);
-    if !contested.is_empty() {
+    let mut again = made.secrets.as_ref().map_or(RESYNC, look_again);
+    if !made.contested.is_empty() {
         again = again.min(CONTESTED_AGAIN);
     }
     let outcome = Outcome {
         validated: &validated,
-        hashes: hashes.as_ref(),
-        secrets: secrets.as_ref(),
-        clients_left_out: left_out,
-        contested: &contested,
-        failure: failure.as_ref(),
+        hashes: made.hashes.as_ref(),
+        secrets: made.secrets.as_ref(),
+        clients_left_out: made.left_out,
+        contested: &made.contested,
+        failure: made.failure.as_ref(),
     };
     publish::publish(ctx, policy, &observed, &outcome).await?;
-    match failure {
+    match made.failure {
         Some(error) => Err(error),
         None => Ok(Action::requeue(
             observed.next_look(ctx, policy).unwrap_or(RESYNC).min(again),
         )),
     }
-}
-
-/// The cells as they are right after they were written: pods come and go, and none is there yet.
-fn under_way(wanted: &Desired) -> Vec<CellView> {
-    let cells = wanted.cells.iter().flatten();
-    let view = |cell: &Cell| CellView {
-        name: cell.name.clone(),
-        wanted: cell
-            .deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(0),
-        settled: false,
-        rolls: true,
-        refused: None,
-    };
-    cells.map(view).collect()
-}
-
-/// What the proxies need of the tenant's Secrets, as those are now.
-async fn resolve(ctx: &Context, valid: &ValidPolicy, observed: &Observed) -> Resolution {
-    let (id, needs) = (&valid.id, needs::needs(&valid.document.content));
-    let names = needs.keys().cloned().collect();
-    let reads = tenant_secrets::read(&ctx.client, &id.namespace, names).await;
-    let kept = observed.kept_secrets.as_ref();
-    let resolution = secrets::resolve(id, &needs, &reads, kept, &ctx.settings);
-    ctx.metrics.certificates(&id.uid, &resolution.expiries);
-    resolution
 }
 
 /// When the Secrets are looked at again.

@@ -84,9 +84,25 @@ async fn run(guard: &Pool, ctx: &Context) -> Result<Action, Error> {
         let empty = Vec::new();
         let before = pool.status.as_ref().map_or(&empty, |status| &status.conditions);
         ctx.events.moved(pool, before, &next.conditions).await;
+        let cells = status::moved(pool.status.as_ref(), &next);
+        ctx.events.tell(pool, cells).await;
     }
     ctx.wakes.failures.reset(&name);
-    Ok(Action::requeue(RESYNC))
+    Ok(Action::requeue(next_look(&facts)))
+}
+
+/// When time alone changes a pool's status: a promise begins or ends.
+fn next_look(facts: &status::Facts<'_>) -> Duration {
+    let change = facts
+        .valid
+        .as_ref()
+        .ok()
+        .and_then(|valid| valid.next_change(facts.now));
+    let left = change.and_then(|time| Duration::try_from(time.duration_since(facts.now)).ok());
+    // A look at the very moment would come too early where status counts in whole seconds.
+    left.map_or(RESYNC, |left| {
+        left.saturating_add(Duration::from_secs(1)).min(RESYNC)
+    })
 }
 
 /// How long to wait after an error.

@@ -271,6 +271,7 @@ mod tests {
             keys: String::new(),
         };
         let expiry = |second: &i64| Expiry {
+            not_before: Timestamp::UNIX_EPOCH,
             secret: String::new(),
             place: place.clone(),
             not_after: Timestamp::from_second(*second).unwrap(),

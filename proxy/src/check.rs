@@ -211,7 +211,7 @@ fn explain(
     let mut explained = Explained::new(policy, wall, asked);
     match permitted {
         Err(deny) => {
-            if let (Deny::NoRuleMatches, Some(http)) = (&deny, &asked.http) {
+            if let (Deny::NoRuleMatches { .. }, Some(http)) = (&deny, &asked.http) {
                 explained.destination = policy
                     .unmatched(&asked.target, http.port_was_written, false)
                     .to_string();

@@ -48,6 +48,9 @@ pub struct EgressIp {
     roots: Arc<Roots>,
 }
 
+/// Longest time without a look at the clock while a promise is about to begin or end.
+const CLOCK_AGAIN: Duration = Duration::from_secs(60);
+
 impl EgressIp {
     /// Asks nobody yet.
     #[must_use]
@@ -134,16 +137,14 @@ impl EgressIp {
                 self.judge(plan);
             }
             let due = plan.terms.observed.then(|| started + self.pause(plan));
-            let alarm = async {
-                match due {
-                    Some(due) => sleep_until(due).await,
-                    None => pending().await,
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return None,
+                    () = moved(documents, in_force) => return Some(()),
+                    () = at(due) => break,
+                    // A promise begins or ends, and what was seen last means something else from now on.
+                    () = at(turn(plan)) => self.judge(plan),
                 }
-            };
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = moved(documents, in_force) => return Some(()),
-                () = alarm => {}
             }
             if self.roots.current().version != roots.version {
                 return Some(());
@@ -194,7 +195,7 @@ impl EgressIp {
 
     /// Tells everybody what the ledger makes of it.
     fn judge(&mut self, plan: &Plan) {
-        let next = self.ledger.phase(self.phase, &plan.terms);
+        let next = self.ledger.phase(self.phase, &plan.terms, unix_now());
         let seen = self.ledger.seen(plan.terms.quorum);
         if next != self.phase {
             let confirmed: Vec<_> = seen
@@ -237,6 +238,21 @@ async fn moved(documents: &mut watch::Receiver<Arc<InForce>>, in_force: &InForce
         .is_err()
     {
         pending::<()>().await;
+    }
+}
+
+/// When to look at the promises again: at the next change, by the wall clock, which may be set meanwhile.
+fn turn(plan: &Plan) -> Option<Instant> {
+    let now = unix_now();
+    let left = plan.terms.next_change(now)?.saturating_sub(now);
+    let left = Duration::from_secs(left).min(CLOCK_AGAIN);
+    Some(Instant::now() + left)
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 

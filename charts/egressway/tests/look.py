@@ -102,6 +102,19 @@ def least():
     return True
 
 
+def protects_pools():
+    """One policy over deletions of pools alone, bound to deny, and its message says how to go on."""
+    (policy,), (binding,) = kinds("ValidatingAdmissionPolicy"), kinds("ValidatingAdmissionPolicyBinding")
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    (validation,) = policy["spec"]["validations"]
+    return (
+        rule == {"apiGroups": ["egressway.dev"], "apiVersions": ["*"], "resources": ["egresspools"], "operations": ["DELETE"]}
+        and binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+        and "oldObject.status.policies == 0" in validation["expression"]
+        and all("egressway.dev/allow-deletion" in validation[key] for key in ("expression", "messageExpression"))
+    )
+
+
 def names_fit():
     """Every name is a label as Services have it (RFC 1035), 63 characters with what controllers add; roles fit their bindings."""
     ours = [d for d in docs if d["kind"] != "CustomResourceDefinition"]
@@ -173,7 +186,10 @@ def basics(crds, pool, policy, cleanup, monitors):
             d["metadata"].get("namespace")
             for d in docs
             if d["kind"]
-            not in ("ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace")
+            not in (
+                "ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace",
+                "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+            )
         ),
     }
     for name, held in checks.items():

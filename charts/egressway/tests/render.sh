@@ -52,6 +52,8 @@ holds "monitors without the API make none" "not kinds('ServiceMonitor') and not 
 holds "kinds are kept" "all(keep(d) for d in kinds('CustomResourceDefinition'))"
 holds "kinds are not kept" "not any(keep(d) for d in kinds('CustomResourceDefinition'))" --set crds.keep=false
 holds "no namespace" "not kinds('Namespace')" --set fleetNamespace.create=false
+holds "pools in use are protected" "protects_pools()"
+holds "pools in use are not protected" "not kinds('ValidatingAdmissionPolicy') and not kinds('ValidatingAdmissionPolicyBinding')" --set admission.protectPools=false
 holds "another fleet namespace everywhere" "'egressway-fleets' not in text and '--fleet-namespace=out' in args()" \
   --set fleetNamespace.name=out
 holds "no user roles" "not any('aggregate' in str(d) for d in kinds('ClusterRole'))" --set rbac.aggregate=false
@@ -108,7 +110,7 @@ holds "hooks run where the operator may, with its labels and annotations" \
 holds "the default container is ours" "text.count('default-container') == 1 and 'default-container: operator' in text" \
   --set 'operator.podAnnotations.kubectl\.kubernetes\.io/default-container=x,cleanup.enabled=false,defaultPool.create=false'
 
-for section in operator proxy fleetNamespace crds defaultPool rbac networkPolicy metrics cleanup; do
+for section in operator proxy fleetNamespace crds defaultPool admission rbac networkPolicy metrics cleanup; do
   refused "no $section at all" "missing property '$section'" --set "$section=null"
 done
 refused "no image" "missing property 'image'" --set operator.image=null

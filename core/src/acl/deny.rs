@@ -8,8 +8,11 @@ use std::sync::Arc;
 /// The reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deny {
-    /// No Allow rule matches the target.
-    NoRuleMatches,
+    /// No Allow rule matches the request.
+    NoRuleMatches {
+        /// One that would, but for its methods or paths.
+        near: Option<Arc<str>>,
+    },
     /// A Deny rule matches the target.
     DeniedByRule {
         /// The rule.
@@ -17,6 +20,8 @@ pub enum Deny {
     },
     /// `spec.suspend` is true.
     PolicySuspended,
+    /// The pool permits the policy no more, or nobody knows what was accepted.
+    PolicyClosed,
     /// The pool's caps do not open the host or port.
     DeniedByPool,
     /// A rule compares paths, and this one is read differently by different servers.
@@ -41,13 +46,20 @@ pub enum Deny {
 }
 
 impl Deny {
+    /// No Allow rule comes near.
+    #[must_use]
+    pub const fn no_rule() -> Self {
+        Self::NoRuleMatches { near: None }
+    }
+
     /// The stable code: metric label, log field, `X-Egressway-Reason`.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::NoRuleMatches => "no_rule_matches",
+            Self::NoRuleMatches { .. } => "no_rule_matches",
             Self::DeniedByRule { .. } => "denied_by_rule",
             Self::PolicySuspended => "policy_suspended",
+            Self::PolicyClosed => "policy_closed",
             Self::DeniedByPool => "denied_by_pool",
             Self::PathAmbiguous => "path_ambiguous",
             Self::ClientUnknown => "client_unknown",
@@ -64,9 +76,10 @@ impl Deny {
     #[must_use]
     pub const fn proxy_status(&self) -> &'static str {
         match self {
-            Self::NoRuleMatches
+            Self::NoRuleMatches { .. }
             | Self::DeniedByRule { .. }
             | Self::PolicySuspended
+            | Self::PolicyClosed
             | Self::DeniedByPool
             | Self::PathAmbiguous
             | Self::ClientUnknown
@@ -90,8 +103,9 @@ impl Deny {
     pub const fn rule_name(&self) -> Option<&Arc<str>> {
         match self {
             Self::DeniedByRule { rule } | Self::AddressDeniedByRule { rule } => Some(rule),
-            Self::NoRuleMatches
+            Self::NoRuleMatches { .. }
             | Self::PolicySuspended
+            | Self::PolicyClosed
             | Self::DeniedByPool
             | Self::PathAmbiguous
             | Self::ClientUnknown
@@ -105,14 +119,15 @@ impl Deny {
 
     /// One of each, for tests and docs.
     #[must_use]
-    pub fn examples() -> [Self; 12] {
+    pub fn examples() -> [Self; 13] {
         let rule: Arc<str> = Arc::from("example");
         [
-            Self::NoRuleMatches,
+            Self::no_rule(),
             Self::DeniedByRule {
                 rule: Arc::clone(&rule),
             },
             Self::PolicySuspended,
+            Self::PolicyClosed,
             Self::DeniedByPool,
             Self::PathAmbiguous,
             Self::ClientUnknown,
@@ -130,9 +145,14 @@ impl Deny {
 impl fmt::Display for Deny {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRuleMatches => write!(f, "matches no Allow rule"),
+            Self::NoRuleMatches { near: None } => write!(f, "matches no Allow rule"),
+            Self::NoRuleMatches { near: Some(rule) } => write!(
+                f,
+                "matches no Allow rule; rule {rule} is for its host and port, by other methods or paths"
+            ),
             Self::DeniedByRule { rule } => write!(f, "denied by rule {rule}"),
             Self::PolicySuspended => write!(f, "the policy is suspended"),
+            Self::PolicyClosed => write!(f, "the policy is not accepted any more"),
             Self::DeniedByPool => write!(f, "is outside of what the pool opens"),
             Self::PathAmbiguous => write!(
                 f,

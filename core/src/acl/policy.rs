@@ -9,7 +9,7 @@ use super::permit::{Internal, Passed, Permit};
 use super::rule::{Fit, Rule};
 use super::{Deny, Host, Target, VettedAddr, Wall};
 use crate::wire::document::{
-    Action, Client, ClientAuth, Content, Limits, Listener, Mode, Revoke, Timeouts, When,
+    Action, Client, ClientAuth, Closed, Content, Limits, Listener, Mode, Revoke, Timeouts, When,
 };
 
 /// One policy, compiled: ready to decide.
@@ -68,7 +68,16 @@ impl Policy {
     /// Whether every new request is refused.
     #[must_use]
     pub fn suspended(&self) -> bool {
-        self.content.suspended
+        self.content.lets_nothing_through()
+    }
+
+    /// Whether it lets anything new through at all.
+    fn is_open(&self) -> Result<(), Deny> {
+        match (self.content.closed, self.content.suspended) {
+            (Some(Closed::Unaccepted), _) => Err(Deny::PolicyClosed),
+            (Some(Closed::Suspended), _) | (None, true) => Err(Deny::PolicySuspended),
+            (None, false) => Ok(()),
+        }
     }
 
     /// How the listener speaks with clients.
@@ -145,9 +154,7 @@ impl Policy {
     /// # Errors
     /// The reason for the refusal, with the rule where one refused.
     pub fn permit(self: &Arc<Self>, wall: &Arc<Wall>, ask: Ask<'_>) -> Result<Permit, Deny> {
-        if self.content.suspended {
-            return Err(Deny::PolicySuspended);
-        }
+        self.is_open()?;
         self.admits(wall, ask.caller)?;
         let caller = match wall.caps.client_auth {
             ClientAuth::Optional => ask.caller,
@@ -206,7 +213,7 @@ impl Policy {
             );
             match permit {
                 Ok(permit) if originates(&permit) => return Ok((permit, true)),
-                Err(Deny::NoRuleMatches) if wall.caps.check_port(HTTP).is_err() => {
+                Err(Deny::NoRuleMatches { .. }) if wall.caps.check_port(HTTP).is_err() => {
                     no_rule_for_tls = self.unmatched(&ask.target, false, asks_tls).port() == HTTPS;
                 }
                 Ok(_) | Err(_) => {}
@@ -219,7 +226,7 @@ impl Policy {
         };
         match self.permit(wall, Ask { target, ..ask }) {
             // That a pool closes port 80 says nothing to whoever meant 443.
-            Err(Deny::DeniedByPool) if no_rule_for_tls => Err(Deny::NoRuleMatches),
+            Err(Deny::DeniedByPool) if no_rule_for_tls => Err(Deny::no_rule()),
             permit => permit.map(|permit| {
                 let tls = originates(&permit);
                 (permit, tls)
@@ -253,7 +260,9 @@ impl Policy {
         let permitted = self
             .permit(wall, ask.clone())
             .is_ok_and(|permit| permit.vet(ip).is_ok());
-        permitted || (self.content.revoke_tunnels == Revoke::OnClose && within(wall, &ask.target, ip))
+        let keeps =
+            self.content.revoke_tunnels == Revoke::OnClose && self.content.closed != Some(Closed::Unaccepted);
+        permitted || (keeps && within(wall, &ask.target, ip))
     }
 
     fn permit_name(&self, wall: &Wall, name: &str, ask: &Ask<'_>) -> Result<(Passed, Internal), Deny> {
@@ -297,7 +306,7 @@ impl Policy {
         });
         match decided {
             Ok(passed @ Passed::ByRule(_)) if internal => Ok((passed, Internal::Exactly(ip))),
-            Ok(_) | Err(Deny::NoRuleMatches) if internal => Err(Deny::AddressInternal),
+            Ok(_) | Err(Deny::NoRuleMatches { .. }) if internal => Err(Deny::AddressInternal),
             decided => Ok((decided?, Internal::Closed)),
         }
     }
@@ -323,12 +332,16 @@ impl Policy {
         let mode = wall.caps.mode(self.content.mode);
         let mut allowed: Option<u32> = None;
         let mut denied = None;
+        let mut near: Option<&Rule> = None;
         for (exactness, id) in matches {
             let Some(rule) = self.rule(id) else { continue };
             match (
                 rule.action,
                 rule.fits(ask.target.port(), ask.caller, ask.http.as_ref()),
             ) {
+                (Action::Allow, Fit::No) if rule.misses_by_http(ask.target.port(), ask.caller) => {
+                    near = near.or(Some(rule));
+                }
                 (_, Fit::No) => {}
                 (Action::Deny, Fit::Yes | Fit::Ambiguous) => {
                     let rule = Arc::clone(&rule.name);
@@ -347,7 +360,9 @@ impl Policy {
             // Another rule lets it through however the path is read.
             (None | Some(Deny::PathAmbiguous), Some(id)) => return Ok(Passed::ByRule(id)),
             (Some(deny), _) => deny,
-            (None, None) => Deny::NoRuleMatches,
+            (None, None) => Deny::NoRuleMatches {
+                near: near.map(|rule| Arc::clone(&rule.name)),
+            },
         };
         match mode {
             Mode::Enforce => Err(denied),

@@ -51,6 +51,12 @@ pub(super) enum Fit {
 }
 
 impl Rule {
+    /// Of a rule that does not fit: whether only its methods and paths keep it from that.
+    pub(super) fn misses_by_http(&self, port: u16, caller: Caller) -> bool {
+        let for_caller = self.clients.is_none_or(|clients| clients.meets(caller));
+        self.http.is_some() && for_caller && self.ports.contains(port)
+    }
+
     /// Everything but host and address.
     pub(super) fn fits(&self, port: u16, caller: Caller, http: Option<&HttpAsk<'_>>) -> Fit {
         let for_caller = self.clients.is_none_or(|clients| clients.meets(caller));

@@ -65,6 +65,7 @@ pub fn draft(spec: &PolicySpec, namespace: &str, place: Place) -> (Content, Prob
     let limits = spec.limits.clone().unwrap_or_default();
     let content = Content {
         suspended: spec.suspend.unwrap_or(false),
+        closed: None,
         mode: choose("spec.mode", spec.mode.as_deref(), MODES, p),
         listener: spec.listener.as_ref().map(listener).unwrap_or_default(),
         clients,

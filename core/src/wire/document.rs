@@ -13,7 +13,7 @@ mod settings;
 pub use access::{ClientPod, Clients, Issuer, PasswordDigest, PolicyClients, PolicySecrets, Secret, Secrets};
 pub use floor::Floor;
 pub use pool::{
-    Caps, Cell, ClientAuth, HostCaps, InternalDestination, Observation, Observer, OnMismatch, Pool,
+    Caps, Cell, ClientAuth, HostCaps, InternalDestination, Observation, Observer, OnMismatch, Pool, Promised,
 };
 use serde::{Deserialize, Serialize};
 pub use settings::{
@@ -58,6 +58,9 @@ pub struct Content {
     /// Refuse every new request.
     #[serde(default, skip_serializing_if = "is_false")]
     pub suspended: bool,
+    /// Refuse every new request, whatever the rest says: somebody other than the accepted policy closed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
     /// What the rules do to a request.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mode: Mode,
@@ -78,6 +81,16 @@ pub struct Content {
     /// What happens to open tunnels that a new policy would refuse.
     #[serde(default, skip_serializing_if = "is_default")]
     pub revoke_tunnels: Revoke,
+}
+
+/// Who closed a policy that does not close itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Closed {
+    /// Its owner, by an edit whose rest is refused.
+    Suspended,
+    /// Nobody may use it for now: the pool has withdrawn its permission, what was accepted is lost, or it has no room
+    /// beside what the pool and the cluster demand. What is open is cut, whatever the policy wants.
+    Unaccepted,
 }
 
 /// One rule.
@@ -132,6 +145,14 @@ pub struct PortRange {
     /// Last port, inclusive; absent for a single port.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end_port: Option<u16>,
+}
+
+impl Content {
+    /// Whether every new request is refused, whoever said so.
+    #[must_use]
+    pub const fn lets_nothing_through(&self) -> bool {
+        self.suspended || self.closed.is_some()
+    }
 }
 
 impl Policy {

@@ -77,12 +77,21 @@ pub const ENV_CELL: &str = "EGRESSWAY_CELL";
 
 /// Name of the objects that a policy has once: Service, ConfigMap, Secret, ServiceAccount, NetworkPolicy.
 ///
-/// At most 35 bytes, a DNS label. The digest covers `namespace/name`, and `/` is in neither, so two policies never
-/// share a name by concatenation.
+/// At most 35 bytes, a DNS label that begins with a letter: before Kubernetes 1.36 a Service has no other name (RFC 1035),
+/// while that of a policy may begin with a digit. The digest covers `namespace/name`, and `/` is in neither, so two
+/// policies never share a name by concatenation.
 #[must_use]
 pub fn fleet_name(namespace: &str, policy: &str) -> String {
-    format!("{}-{}", shorten(policy, 24), digest10(&[namespace, policy]))
+    let digest = digest10(&[namespace, policy]);
+    if policy.starts_with(|first: char| first.is_ascii_lowercase()) {
+        format!("{}-{digest}", shorten(policy, 24))
+    } else {
+        format!("{LETTER}{}-{digest}", shorten(policy, 23))
+    }
 }
+
+/// Before a name that begins with a digit.
+const LETTER: &str = "p";
 
 /// Name of the ConfigMap with the client pods of a fleet. At most 43 bytes, and no fleet's own name: those end in ten
 /// characters of a digest.
@@ -157,6 +166,39 @@ mod tests {
             "no doubled hyphen after shortening"
         );
         assert!(fleet_name("n", "a.b").starts_with("a-b-"));
+    }
+
+    /// As every Kubernetes since 1.31 takes them: RFC 1035 for Services, RFC 1123 for the rest.
+    #[test]
+    fn every_name_that_a_policy_may_have_gives_legal_names() {
+        let (first, rest) = ("az09", "az09-.");
+        let mut policies: Vec<String> = ["2fa-hooks", "0", "9.9", "a", "x-", "0-0", "a.b-c.d"]
+            .map(ToOwned::to_owned)
+            .into();
+        for a in first.chars() {
+            for b in rest.chars() {
+                policies.extend(rest.chars().map(|c| format!("{a}{b}{c}{}z", "0".repeat(21))));
+            }
+        }
+        let label = |name: &str| {
+            let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+            name.len() <= 63
+                && name.starts_with(inner)
+                && name.ends_with(inner)
+                && name.chars().all(|c| inner(c) || c == '-')
+        };
+        for policy in policies {
+            let service = fleet_name("payments", &policy);
+            assert!(
+                label(&service)
+                    && service.starts_with(|c: char| c.is_ascii_lowercase())
+                    && service.len() <= 35,
+                "{policy}: {service}"
+            );
+            for other in [clients_name(&service), cell_name("payments", &policy, "1a")] {
+                assert!(label(&other), "{policy}: {other}");
+            }
+        }
     }
 
     #[test]

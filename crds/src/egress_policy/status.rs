@@ -12,6 +12,10 @@ pub struct EgressPolicyStatus {
     /// The generation that this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// What stands out: the reason of the first of Accepted, ResolvedRefs, Ready, EgressIPsVerified, Programmed and
+    /// Degraded that is not as it should be; else that of Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// What clients put into HTTPS_PROXY.
     #[serde(default, rename = "proxyURL", skip_serializing_if = "Option::is_none")]
     pub proxy_url: Option<String>,
@@ -112,7 +116,7 @@ pub struct UnexpectedIp {
     pub pods: Vec<String>,
     /// Observers that saw it.
     pub observers: Vec<String>,
-    /// When it was noticed.
+    /// When it was noticed, to the minute.
     pub since: Time,
     /// When it was seen last, to the minute.
     pub last_seen: Time,
@@ -147,7 +151,7 @@ pub struct PodStatus {
     /// Addresses that a quorum of observers saw this pod leave from.
     #[serde(default, rename = "egressIPs", skip_serializing_if = "Vec::is_empty")]
     pub egress_ips: Vec<String>,
-    /// Pending, Starting, Serving, Quarantined, Draining or Unreachable.
+    /// Pending, Starting, Serving, Refusing, Quarantined, Draining or Unreachable.
     pub phase: String,
     /// Hash of the ACL that the pod enforces.
     #[serde(default, skip_serializing_if = "Option::is_none")]

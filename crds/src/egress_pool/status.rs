@@ -12,6 +12,10 @@ pub struct EgressPoolStatus {
     /// The generation that this status was computed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// What stands out: the reason of the first of Accepted, Ready and EgressIPsVerified that is not as it should be; else
+    /// that of Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How many policies use the pool.
     #[serde(default)]
     pub policies: i32,
@@ -59,6 +63,9 @@ pub struct PoolEgressIp {
 pub struct CellStatus {
     /// Name of the cell.
     pub name: String,
+    /// Active, Draining or Disabled, as the newest spec that was looked at says.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub state: String,
     /// Nodes that the cell's nodeSelector matches.
     pub nodes: i32,
     /// Ready proxy pods in the cell, over all policies.

@@ -5,19 +5,16 @@
 use std::collections::BTreeMap;
 
 use egressway_core::wire::{document, names};
-use egressway_crds::PolicyFleet;
+use egressway_crds::{EgressPoolSpec, PolicyFleet};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::ResourceExt as _;
 
 use super::clients::Sources;
-use super::labels;
+use super::{kept, labels};
 use crate::context::Settings;
 use crate::egress_policy::validate::{Accepted, ValidPolicy};
 
 /// Most bytes of a ConfigMap's values: the API server takes no more.
 pub const BYTES_MAX: usize = 1024 * 1024;
-/// Annotation: `suspended` in the policy's document is not the policy's own doing.
-const WITHDRAWN: &str = "egressway.dev/withdrawn";
 
 /// Key of what the accepted policy's clients are told apart by; of no use to proxies, see [`sources`].
 const SOURCES_KEY: &str = "sources.json";
@@ -38,6 +35,8 @@ pub struct Documents<'a> {
     pub floor: &'a document::Floor,
     /// The pool's document.
     pub pool: &'a document::Pool,
+    /// The rest of the pool's spec, see [`kept`].
+    pub note: Option<&'a EgressPoolSpec>,
 }
 
 impl Documents<'_> {
@@ -49,6 +48,7 @@ impl Documents<'_> {
             (names::POOL_KEY, Some(document::to_json(self.pool))),
             (SOURCES_KEY, Some(document::to_json(self.sources))),
             (FLEET_KEY, self.fleet.map(document::to_json)),
+            (kept::KEY, self.note.map(document::to_json)),
         ];
         let present = data
             .into_iter()
@@ -63,14 +63,17 @@ impl Documents<'_> {
     }
 }
 
-/// The bytes of all values, as the API server counts them.
-#[must_use]
-pub fn bytes(config_map: &ConfigMap) -> usize {
-    config_map.data.as_ref().map_or(0, size)
-}
-
 fn size(data: &BTreeMap<String, String>) -> usize {
     data.values().map(String::len).sum()
+}
+
+/// The document of a policy alone.
+#[must_use]
+pub fn policies(policy: &ValidPolicy) -> document::Policies {
+    document::Policies {
+        version: document::VERSION,
+        policies: vec![policy.document.clone()],
+    }
 }
 
 /// The ConfigMap.
@@ -82,23 +85,16 @@ pub fn config_map(
     pool: &document::Pool,
     settings: &Settings,
 ) -> ConfigMap {
-    let policies = document::Policies {
-        version: document::VERSION,
-        policies: vec![policy.document.clone()],
-    };
+    let policies = policies(policy);
     let documents = Documents {
         policies: &policies,
         fleet: policy.fleet.as_ref(),
         sources,
         floor,
         pool,
+        note: policy.shape.as_ref().map(|shape| &shape.pool.note),
     };
-    let mut metadata = labels::metadata(policy.id.documents(), labels::labels(&policy.id), settings);
-    let withdrawn = policy.withdrawn && !policy.suspended;
-    metadata.annotations = Some(labels::map([(
-        WITHDRAWN,
-        if withdrawn { "true" } else { "false" },
-    )]));
+    let metadata = labels::metadata(policy.id.documents(), labels::labels(&policy.id), settings);
     ConfigMap {
         metadata,
         data: Some(documents.data()),
@@ -118,13 +114,9 @@ pub fn accepted(config_map: &ConfigMap, namespace: &str, name: &str) -> Option<A
     if document::digest(&document.content) != document.hash {
         return None;
     }
-    let withdrawn = config_map
-        .annotations()
-        .get(WITHDRAWN)
-        .is_some_and(|value| value == "true");
-    if withdrawn {
+    if document.content.closed.is_some() {
         let content = document::Content {
-            suspended: false,
+            closed: None,
             ..document.content
         };
         document = document::Policy::seal(namespace, name, document.generation, content);
@@ -149,14 +141,9 @@ pub fn pool(config_map: &ConfigMap) -> Option<document::Pool> {
     serde_json::from_str(config_map.data.as_ref()?.get(names::POOL_KEY)?).ok()
 }
 
-/// The NAT64 prefixes in the floor that a live ConfigMap holds: without the pool they are known from nowhere else, and
+/// The floor that a live ConfigMap holds. Without the pool the NAT64 prefixes in it are known from nowhere else, and
 /// without them an internal address embedded in such a prefix would look like any other.
 #[must_use]
-pub fn nat64_prefixes(config_map: &ConfigMap) -> Vec<String> {
-    let json = config_map
-        .data
-        .as_ref()
-        .and_then(|data| data.get(names::FLOOR_KEY));
-    let floor = json.and_then(|json| serde_json::from_str::<document::Floor>(json).ok());
-    floor.map(|floor| floor.nat64_prefixes).unwrap_or_default()
+pub fn floor(config_map: &ConfigMap) -> Option<document::Floor> {
+    serde_json::from_str(config_map.data.as_ref()?.get(names::FLOOR_KEY)?).ok()
 }

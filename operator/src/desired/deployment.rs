@@ -16,7 +16,7 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::{Identity, Inputs, labels};
+use super::{Identity, Rest, labels};
 use crate::context::Settings;
 use crate::egress_pool::validate::{Fleet, ValidCell};
 
@@ -37,11 +37,11 @@ pub fn deployment(
     id: &Identity,
     cell: &ValidCell,
     fleet: &Fleet,
-    inputs: &Inputs<'_>,
+    rest: &Rest<'_>,
     settings: &Settings,
 ) -> Deployment {
-    let mut annotations = labels::map([(KEY_HASH, &document::digest(&inputs.key))]);
-    let moved = inputs.moved.get(&cell.name);
+    let mut annotations = labels::map([(KEY_HASH, &document::digest(&rest.key))]);
+    let moved = rest.moved.get(&cell.name);
     annotations.extend(moved.map(|mark| (MOVED.to_owned(), mark.clone())));
     let template = PodTemplateSpec {
         metadata: Some(ObjectMeta {

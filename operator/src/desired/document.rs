@@ -1,16 +1,16 @@
-//! The wire documents: an EgressPolicy's spec as content, an EgressPool at a moment as the pool's document.
+//! The wire documents: an EgressPolicy's spec as content, an EgressPool as the pool's document.
 //!
 //! What a spec means is core's to say, for the standalone proxy as well; this only hands it over.
 
 use egressway_core::acl::compile::Problems;
 use egressway_core::manifest::{self, Place};
-use egressway_core::wire::document::{self, Content};
+use egressway_core::wire::document::{self, Content, Promised};
 use egressway_crds::{EgressPolicySpec, EgressPoolSpec};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::egress_pool::validate::{CellState, ValidPool};
+use crate::egress_pool::validate::{CellState, Promise, ValidPool};
 
 /// The content of a policy.
 ///
@@ -39,21 +39,14 @@ fn strict<T: DeserializeOwned>(spec: &impl Serialize) -> Result<T, Problems> {
     })
 }
 
-/// The pool's document at `now`.
+/// The pool's document. Promises go into it with their dates: it says the same at all times.
 #[must_use]
-pub fn pool(pool: &ValidPool, now: Timestamp) -> document::Pool {
-    let cells = pool.cells.iter().map(|cell| {
-        let in_force = cell
-            .promises
-            .iter()
-            .flatten()
-            .filter(|promise| promise.in_force(now));
-        document::Cell {
-            name: cell.name.clone(),
-            promised: in_force.map(|promise| promise.net.to_string()).collect(),
-            declared: cell.promises.is_some(),
-            draining: cell.state == CellState::Draining,
-        }
+pub fn pool(pool: &ValidPool) -> document::Pool {
+    let cells = pool.cells.iter().map(|cell| document::Cell {
+        name: cell.name.clone(),
+        promised: cell.promises.iter().flatten().map(promised).collect(),
+        declared: cell.promises.is_some(),
+        draining: cell.state == CellState::Draining,
     });
     document::Pool {
         version: document::VERSION,
@@ -61,6 +54,16 @@ pub fn pool(pool: &ValidPool, now: Timestamp) -> document::Pool {
         observation: pool.observation.clone(),
         cells: cells.collect(),
         caps: pool.caps.clone(),
+    }
+}
+
+fn promised(promise: &Promise) -> Promised {
+    // Whoever declares a time before 1970 means always.
+    let seconds = |time: Timestamp| u64::try_from(time.as_second()).unwrap_or(0);
+    Promised {
+        cidr: promise.net.to_string(),
+        not_before: promise.not_before.map(seconds),
+        not_after: promise.not_after.map(seconds),
     }
 }
 

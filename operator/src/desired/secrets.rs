@@ -36,14 +36,16 @@ pub enum Read {
     Unreadable(String),
 }
 
-/// When a certificate ends.
+/// When a certificate begins and ends.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expiry {
     /// The Secret.
     pub secret: String,
     /// What it is for.
     pub place: Place,
-    /// When.
+    /// Not valid before.
+    pub not_before: Timestamp,
+    /// Not valid after.
     pub not_after: Timestamp,
 }
 
@@ -102,10 +104,11 @@ pub fn resolve(
             Some(Read::Found(secret)) => {
                 for (what, place) in uses {
                     match material::take(secret, what, &mut taken) {
-                        Ok(Some(not_after)) => resolution.expiries.push(Expiry {
+                        Ok(Some(valid)) => resolution.expiries.push(Expiry {
                             secret: name.clone(),
                             place: place.clone(),
-                            not_after,
+                            not_before: valid.not_before,
+                            not_after: valid.not_after,
                         }),
                         Ok(None) => {}
                         Err(found) => fault(place, found),

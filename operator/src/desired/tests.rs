@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile;
-use egressway_core::wire::document;
-use jiff::Timestamp;
+use egressway_core::wire::document::{self, Closed};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde::Serialize;
 use serde_json::json;
@@ -15,7 +15,7 @@ use serde_json::json;
 use super::clients::Sources;
 use super::deployment::TEMPLATE_HASH;
 use super::secrets::Resolution;
-use super::{Desired, Inputs, config_map, desired, secret};
+use super::{Desired, Documents, Inputs, Rest, config_map, desired, documents, room, secret};
 use crate::context::Settings;
 use crate::egress_policy::validate::tests::{policy, pool};
 use crate::egress_policy::validate::{Accepted, Facts, PoolFact, ValidPolicy, validate};
@@ -52,16 +52,16 @@ fn valid(policy_spec: serde_json::Value, pool_spec: serde_json::Value) -> ValidP
     let outcome = validate(&Facts {
         policy: &policy(policy_spec),
         pool: PoolFact::Found(&pool(pool_spec)),
+        kept: None,
         namespace_labels: &BTreeMap::new(),
         fleet: false,
         accepted: None,
         floor: &floor(),
-        now: Timestamp::UNIX_EPOCH,
     });
     outcome.valid.unwrap_or_else(|| panic!("{}", outcome.message))
 }
 
-fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
+fn render(policy: &ValidPolicy, settings: &Settings) -> (Documents, Desired) {
     let sources = Sources {
         selectors: [("namespace".to_owned(), LabelSelector::default())].into(),
         tokens: true,
@@ -82,22 +82,36 @@ fn render(policy: &ValidPolicy, settings: &Settings) -> Desired {
             }],
         }],
     };
+    let floor = floor();
     let inputs = Inputs {
         sources: &sources,
         clients: Some(&clients),
-        floor: &floor(),
+        floor: &floor,
+        kept_floor: None,
         kept_pool: None,
-        kept_nat64: &[],
-        secrets: &Resolution::default(),
-        key: KEY,
-        moved: &BTreeMap::new(),
+        secrets: String::new(),
         settings,
-        now: "2027-01-01T00:00:00Z".parse().unwrap(),
     };
-    desired(policy, &inputs)
+    let fitted = room::fitted(policy, &inputs);
+    (
+        documents(&fitted, &inputs),
+        desired(
+            &fitted,
+            &Rest {
+                secrets: &Resolution::default(),
+                key: KEY,
+                moved: &BTreeMap::new(),
+            },
+            settings,
+        ),
+    )
 }
 
-fn fleet() -> Desired {
+fn config_map_of(policy: &ValidPolicy) -> ConfigMap {
+    render(policy, &settings()).0.config_map.unwrap()
+}
+
+fn fleet() -> (Documents, Desired) {
     let policy = valid(
         json!({"rules": [
             {"name": "echo", "hosts": ["*.example.test"]},
@@ -120,19 +134,22 @@ fn yaml(object: &impl Serialize) -> String {
 
 #[test]
 fn every_object_of_a_fleet() {
+    let (documents, rest) = fleet();
+    let Documents {
+        config_map,
+        clients,
+        hashes: _,
+    } = documents;
     let Desired {
         service_account,
         secret,
-        config_map,
-        clients,
         service,
         network_policy,
         cells,
-        hashes: _,
-    } = fleet();
+    } = rest;
     insta::assert_snapshot!("service_account", yaml(&service_account));
     insta::assert_snapshot!("secret", yaml(&secret));
-    insta::assert_snapshot!("config_map", yaml(&config_map));
+    insta::assert_snapshot!("config_map", yaml(&config_map.unwrap()));
     insta::assert_snapshot!("clients", yaml(&clients));
     insta::assert_snapshot!("service", yaml(&service));
     insta::assert_snapshot!("network_policy", yaml(&network_policy));
@@ -148,7 +165,7 @@ fn every_object_of_a_fleet() {
 
 #[test]
 fn what_is_rendered_is_what_proxies_compile() {
-    let config_map = fleet().config_map;
+    let config_map = fleet().0.config_map.unwrap();
     let data = config_map.data.unwrap();
     let policies: document::Policies = serde_json::from_str(&data["policies.json"]).unwrap();
     assert_eq!(compile::policies(&policies).unwrap().len(), 1);
@@ -160,11 +177,12 @@ fn what_is_rendered_is_what_proxies_compile() {
         .iter()
         .map(|c| (&*c.name, c.promised.len(), c.declared, c.draining))
         .collect();
-    // What is promised from 2028 on is not promised yet, and a pod of a Draining cell is told so.
+    // What is promised from 2028 on goes with its date, and a pod of a Draining cell is told so.
+    assert_eq!(pool.cells[0].promised[1].not_before, Some(1_830_297_600));
     assert_eq!(
         cells,
         [
-            ("a", 1, true, false),
+            ("a", 2, true, false),
             ("b", 0, false, true),
             ("c", 0, false, false)
         ]
@@ -179,32 +197,34 @@ fn the_same_input_gives_the_same_bytes() {
 #[test]
 fn the_config_map_remembers_what_was_accepted_even_while_the_pool_withdraws() {
     let mut policy = valid(json!({}), json!({}));
-    let accepted = |policy: &ValidPolicy| {
-        config_map::accepted(&render(policy, &settings()).config_map, "payments", "webhooks")
-    };
+    let accepted =
+        |policy: &ValidPolicy| config_map::accepted(&config_map_of(policy), "payments", "webhooks");
     let before = accepted(&policy).unwrap();
     let whole = Accepted {
         document: policy.document.clone(),
         fleet: policy.fleet.clone(),
     };
     assert_eq!(before, whole);
-    let content = document::Content {
-        suspended: true,
+    let sealed = |content| document::Policy::seal("payments", "webhooks", 7, content);
+    policy.document = sealed(document::Content {
+        closed: Some(Closed::Unaccepted),
         ..policy.document.content.clone()
-    };
-    policy.document = document::Policy::seal("payments", "webhooks", 7, content);
-    policy.withdrawn = true;
+    });
     assert_eq!(
         accepted(&policy).unwrap(),
         before,
-        "the suspension was the pool's, not the policy's"
+        "the pool closed it, not the policy"
     );
-    policy.withdrawn = false;
+    policy.document = sealed(document::Content {
+        closed: Some(Closed::Unaccepted),
+        suspended: true,
+        ..policy.document.content.clone()
+    });
     assert!(
         accepted(&policy).unwrap().document.content.suspended,
         "and here it is the policy's own"
     );
-    let mut forged = render(&policy, &settings()).config_map;
+    let mut forged = config_map_of(&policy);
     let data = forged.data.as_mut().unwrap();
     let text = data["policies.json"].replace("*.example.test", "*");
     data.insert("policies.json".to_owned(), text);
@@ -221,8 +241,8 @@ fn only_what_pods_are_made_of_rolls_them() {
         let deployment: &Deployment = &desired.cells.as_ref().unwrap()[0].deployment;
         deployment.metadata.annotations.as_ref().unwrap()[TEMPLATE_HASH].clone()
     };
-    let base = template(&render(&valid(json!({}), json!({})), &settings()));
-    let same = |spec| template(&render(&valid(spec, json!({})), &settings())) == base;
+    let base = template(&render(&valid(json!({}), json!({})), &settings()).1);
+    let same = |spec| template(&render(&valid(spec, json!({})), &settings()).1) == base;
     assert!(
         same(json!({"rules": [{"name": "other", "hosts": ["a.example"]}]})),
         "an ACL restarts nobody"
@@ -238,12 +258,12 @@ fn only_what_pods_are_made_of_rolls_them() {
         proxy_image: "registry.example/proxy:2".to_owned(),
         ..settings()
     };
-    assert_ne!(template(&render(&valid(json!({}), json!({})), &image)), base);
+    assert_ne!(template(&render(&valid(json!({}), json!({})), &image).1), base);
 }
 
 #[test]
 fn a_broken_key_is_no_key() {
-    let live = fleet().secret;
+    let live = fleet().1.secret;
     assert_eq!(secret::key(&live).as_deref(), Some(KEY));
     for broken in [&b""[..], b"short", &[b'g'; 64], &[0xff; 64]] {
         let mut live = live.clone();
@@ -259,7 +279,7 @@ fn internal_destinations_open_the_network_policy_as_far_as_the_floor() {
         {"host": "a.corp.example", "cidrs": ["10.30.1.0/24", "fd00:30::/64"], "ports": [{"port": 8000, "endPort": 8099}]},
     ]});
     let policy = valid(json!({}), json!({"caps": caps}));
-    let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+    let object = serde_json::to_value(render(&policy, &settings()).1.network_policy).unwrap();
     let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
     let added = &object["spec"]["egress"].as_array().unwrap()[2..];
     assert_eq!(
@@ -276,7 +296,7 @@ fn internal_destinations_open_the_network_policy_as_far_as_the_floor() {
 fn the_network_policy_lets_in_whom_the_policy_lets_in() {
     let ingress = |spec: serde_json::Value| {
         let policy = valid(spec, json!({}));
-        let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+        let object = serde_json::to_value(render(&policy, &settings()).1.network_policy).unwrap();
         object["spec"]["ingress"][0]["from"].clone()
     };
     let own = json!({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "payments"}}});
@@ -322,7 +342,7 @@ fn let_out(policy: &serde_json::Value, protocol: &str, ip: &str, port: u64) -> b
 fn the_network_policy_lets_out_to_the_internet_over_tcp_and_to_the_name_servers() {
     let pool = json!({"nat64Prefixes": ["64:ff9b:1::/48", "2620:4f:8000:64::/96"]});
     let policy = valid(json!({}), pool);
-    let object = serde_json::to_value(render(&policy, &settings()).network_policy).unwrap();
+    let object = serde_json::to_value(render(&policy, &settings()).1.network_policy).unwrap();
     for (protocol, ip, port, expected) in [
         ("TCP", "192.175.48.80", 443, true),
         ("TCP", "192.175.48.80", 65535, true),
@@ -370,7 +390,7 @@ fn without_a_name_server_nobody_is_asked_and_without_a_range_nothing_is_opened()
         name_servers: vec![],
         ..settings()
     };
-    let object = serde_json::to_value(render(&policy, &settings).network_policy).unwrap();
+    let object = serde_json::to_value(render(&policy, &settings).1.network_policy).unwrap();
     assert_eq!(
         object["spec"]["egress"].as_array().unwrap().len(),
         1,

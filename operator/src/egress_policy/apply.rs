@@ -4,19 +4,21 @@
 
 use std::collections::BTreeSet;
 
+use egressway_core::wire::names;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 
 use super::Error;
+use super::cells::unschedulable;
 use super::rollout::{self, View};
 use crate::cluster::apply::{Object, current, ensure, kind};
 use crate::cluster::contested::Contested;
 use crate::cluster::prune::{owned, prune};
 use crate::context::Context;
 use crate::desired::deployment::mounted;
-use crate::desired::{Cell, Desired, Identity, config_map, edition_of};
+use crate::desired::{Cell, Desired, Documents, Identity, edition_of};
 
 /// What became of a fleet's objects.
 #[derive(Debug, Default)]
@@ -63,21 +65,19 @@ impl Applied {
     }
 }
 
-/// Applies it. The pods hear of the ConfigMap at once: an ACL change waits for nothing, whatever becomes of the rest; the
-/// client pods are right behind, and heard of together with it.
-pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Applied {
-    // Without `..`: a new object fails to compile here instead of never being applied.
-    let Desired {
-        service_account,
-        secret,
+/// Applies the documents, and has the pods hear of them at once: an ACL change waits for nothing, whatever becomes of the
+/// rest; the client pods are right behind, and heard of together with it.
+pub async fn documents(ctx: &Context, id: &Identity, documents: Documents) -> Applied {
+    let mut applied = Applied::default();
+    let Documents {
         config_map,
         clients,
-        service,
-        network_policy,
-        cells,
         hashes,
-    } = wanted;
-    let mut applied = Applied::default();
+    } = documents;
+    // What has no room stays as it is, and the pods as they are.
+    let Some(config_map) = config_map else {
+        return applied;
+    };
     let fleet = id.fleet();
     let mut keep_config: BTreeSet<String> = [&config_map]
         .into_iter()
@@ -89,17 +89,11 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Applied {
         let before = |name: &&str| edition_of(&fleet, name).is_some_and(|edition| edition != id.edition);
         keep_config.extend(mounted(&deployment).filter(before).map(ToOwned::to_owned));
     }
-    let (account, secret, (config, clients)) = futures::join!(
-        ensure(ctx, service_account),
-        ensure(ctx, secret),
-        Box::pin(documents(ctx, config_map, clients)),
-    );
-    applied
-        .note_needed::<k8s_openapi::api::core::v1::ServiceAccount>(ctx, &fleet, account)
-        .await;
-    applied
-        .note_needed::<k8s_openapi::api::core::v1::Secret>(ctx, &fleet, secret)
-        .await;
+    let config = ensure(ctx, config_map).await;
+    let clients = match clients {
+        Some(clients) => Some(ensure(ctx, clients).await),
+        None => None,
+    };
     if config.is_ok() {
         ctx.reports.want(&id.uid, &hashes);
     }
@@ -110,6 +104,32 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Applied {
         applied.note(clients);
     }
     applied.note_pruned(prune::<ConfigMap>(ctx, &id.uid, &keep_config).await);
+    applied
+}
+
+/// Applies everything. The documents go at once and beside the rest: neither a failure there nor a call that is not
+/// answered stands before a revocation.
+pub async fn apply(ctx: &Context, id: &Identity, documents: Documents, wanted: Desired) -> Applied {
+    // Without `..`: a new object fails to compile here instead of never being applied.
+    let Desired {
+        service_account,
+        secret,
+        service,
+        network_policy,
+        cells,
+    } = wanted;
+    let fleet = id.fleet();
+    let (account, secret, mut applied) = futures::join!(
+        Box::pin(ensure(ctx, service_account)),
+        Box::pin(ensure(ctx, secret)),
+        Box::pin(self::documents(ctx, id, documents)),
+    );
+    applied
+        .note_needed::<k8s_openapi::api::core::v1::ServiceAccount>(ctx, &fleet, account)
+        .await;
+    applied
+        .note_needed::<k8s_openapi::api::core::v1::Secret>(ctx, &fleet, secret)
+        .await;
     applied.note(ensure(ctx, service).await);
     let guarded = ensure(ctx, network_policy).await;
     applied
@@ -137,28 +157,6 @@ pub async fn apply(ctx: &Context, id: &Identity, wanted: Desired) -> Applied {
     applied
 }
 
-type Outcome = Result<Option<Contested>, Error>;
-
-/// The documents that pods mount, and the table of client pods where there is one.
-async fn documents(
-    ctx: &Context,
-    config_map: ConfigMap,
-    clients: Option<ConfigMap>,
-) -> (Outcome, Option<Outcome>) {
-    let bytes = config_map::bytes(&config_map);
-    let config = if bytes > config_map::BYTES_MAX {
-        let name = config_map.name_any();
-        Err(Error::TooLarge { name, bytes })
-    } else {
-        ensure(ctx, config_map).await
-    };
-    let clients = match clients {
-        Some(clients) => Some(ensure(ctx, clients).await),
-        None => None,
-    };
-    (config, clients)
-}
-
 /// Applies the Deployments. Where pods would be replaced, [`rollout`] says which cell's turn it is; a change of the
 /// Deployments' status brings the next run.
 async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>, applied: &mut Applied) {
@@ -167,7 +165,7 @@ async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>, applied: &m
     for deployment in &wanted {
         let name = deployment.name_any();
         match current::<Deployment>(ctx, &name).await {
-            Ok(Some(live)) => views.push(View::new(&live, Some(deployment))),
+            Ok(Some(live)) => views.push(View::new(&live, deployment, lacks_nodes(ctx, id, deployment))),
             Ok(None) => {}
             Err(error) => {
                 applied.errors.push(error);
@@ -175,14 +173,9 @@ async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>, applied: &m
             }
         }
     }
-    let going = owned::<Deployment>(ctx, &id.uid);
-    let going = going
-        .iter()
-        .filter(|live| wanted.iter().all(|other| other.name_any() != live.name_any()));
-    views.extend(going.map(|live| View::new(live, None)));
     // A cell that nobody can look at may be rolling.
     let turn = if unknown.is_empty() {
-        rollout::may_roll(&views)
+        rollout::may_roll(&id.uid, &views)
     } else {
         Vec::new()
     };
@@ -205,4 +198,16 @@ async fn roll(ctx: &Context, id: &Identity, wanted: Vec<Deployment>, applied: &m
             applied.note(ensure(ctx, deployment).await);
         }
     }
+}
+
+/// Whether the scheduler finds no node for some pod of a cell.
+fn lacks_nodes(ctx: &Context, id: &Identity, deployment: &Deployment) -> bool {
+    let cell = deployment.labels().get(names::CELL_LABEL);
+    let of_cell = |pod: &Pod| {
+        pod.labels().get(names::POLICY_UID_LABEL) == Some(&id.uid)
+            && pod.labels().get(names::CELL_LABEL) == cell
+            && pod.metadata.deletion_timestamp.is_none()
+    };
+    let pods = ctx.caches.pods.state_filter(of_cell);
+    pods.iter().any(|pod| unschedulable(pod).is_some())
 }

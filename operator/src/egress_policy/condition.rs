@@ -110,7 +110,7 @@ reasons! {
     PoolNotFound => "PoolNotFound",
     /// No poolRef, and no pool is the default one.
     NoDefaultPool => "NoDefaultPool",
-    /// No poolRef, and several pools say to be the default one.
+    /// No poolRef, and several pools that say to be the default one permit the namespace.
     MultipleDefaultPools => "MultipleDefaultPools",
     /// The pool does not allow the namespace.
     NamespaceNotAllowed => "NamespaceNotAllowed",
@@ -186,7 +186,9 @@ reasons! {
     NotAccepted => "NotAccepted",
     /// Not every pod enforces the ACL.
     NotProgrammed => "NotProgrammed",
-    /// No pod serves.
+    /// Pods are made or start, as they do at every creation.
+    Starting => "Starting",
+    /// No pod serves, and none is about to.
     NoReadyPods => "NoReadyPods",
     /// No node takes the pods.
     Unschedulable => "Unschedulable",
@@ -202,6 +204,8 @@ reasons! {
     Complete => "Complete",
     /// A write failed and is tried again.
     ApplyFailed => "ApplyFailed",
+    /// A node has the labels of several cells.
+    CellsOverlap => "CellsOverlap",
     /// A whole cell serves nobody.
     CellDown => "CellDown",
     /// Traffic leaves from an address that nobody promised.

@@ -15,11 +15,12 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
 
-use super::Error;
-use super::placement;
-use super::status::verdicts::PROPAGATION;
+use super::cells::{cells, unschedulable};
+use super::default_pool::{Choice, choose, default_pools};
+use super::status::verdicts::{PROPAGATION, START_WITHIN};
 use super::status::{self, CellView, PodView, would_deny};
 use super::validate::{self, Facts, PoolFact, Validated};
+use super::{Error, placement};
 use crate::cluster::apply::{current, is_behind, present};
 use crate::cluster::caches::{Pool, pool_ref};
 use crate::cluster::client_pods::table::Holder;
@@ -28,11 +29,15 @@ use crate::cluster::prune::owned;
 use crate::cluster::trouble::Trouble;
 use crate::context::Context;
 use crate::desired::deployment::mounted;
+use crate::desired::kept::{self, Kept};
 use crate::desired::{clients, config_map, documents_name, edition_of, secret};
 use crate::egress_pool::validate::ValidPool;
 
 /// Label of a node's zone.
 const ZONE_LABEL: &str = "topology.kubernetes.io/zone";
+
+/// So long the fleet's own Secret is waited for, where the API server has to be asked for it.
+const SECRET_WITHIN: Duration = Duration::from_secs(1);
 
 /// Everything observed for one policy.
 #[allow(missing_debug_implementations)]
@@ -51,22 +56,23 @@ pub struct Observed {
     pub issuer: Option<document::Issuer>,
     /// The secrets in the fleet's Secret.
     pub kept_secrets: Option<document::Secrets>,
-    /// The NAT64 prefixes in the ConfigMap.
-    pub kept_nat64: Vec<String>,
+    /// The floor in the ConfigMap.
+    pub kept_floor: Option<document::Floor>,
     /// The pods, sorted by name.
     pub pods: Vec<PodView>,
     /// The Deployments, sorted by cell.
     pub cells: Vec<CellView>,
     /// Marks of cells whose pods had to move.
     pub moved: BTreeMap<String, String>,
-    /// The pool, as far as it means something.
+    /// The pool, as it is or else as it was accepted last, as far as it means something.
     pub valid_pool: Option<ValidPool>,
+    kept: Option<Kept>,
     pool: Option<Arc<Pool>>,
-    defaults: usize,
+    choice: Choice,
     /// `None` while the namespace is not known yet: a policy can be heard of before its namespace.
     namespace_labels: Option<BTreeMap<String, String>>,
     accepted: Option<validate::Accepted>,
-    key: Option<String>,
+    key: Result<Option<String>, Error>,
     edition: u32,
 }
 
@@ -81,25 +87,35 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
     let (mut pods, cells) = (pods(ctx, &uid), cells(ctx, &uid));
     let edition = edition(ctx, &fleet, &uid);
     let documents = documents_name(&fleet, edition);
-    let (config, key) = if pods.is_empty() && cells.is_empty() {
-        (
-            current::<ConfigMap>(ctx, &documents).await?,
-            current::<Secret>(ctx, &fleet).await?,
-        )
+    // Only what is mounted beside the ACL depends on it, so no failure to read it stands before a revocation.
+    let read_secret = async {
+        if pods.is_empty() && cells.is_empty() {
+            current::<Secret>(ctx, &fleet).await
+        } else {
+            present::<Secret>(ctx, &fleet).await
+        }
+    };
+    let secret = tokio::time::timeout(SECRET_WITHIN, Box::pin(read_secret)).await;
+    let secret = secret.unwrap_or(Err(Error::Late));
+    let config = if pods.is_empty() && cells.is_empty() {
+        current::<ConfigMap>(ctx, &documents).await?
     } else {
-        // A fleet has them: that they are lost is not a cache's to say, which sees labelled objects only. What follows from
+        // A fleet has both: that they are lost is not a cache's to say, which sees labelled objects only. What follows from
         // the one refuses everything, and from the other rolls all pods.
-        (
-            present::<ConfigMap>(ctx, &documents).await?,
-            present::<Secret>(ctx, &fleet).await?,
-        )
+        present::<ConfigMap>(ctx, &documents).await?
     };
     let config = config.or_else(|| edition_before(ctx, &fleet, &uid, edition));
     let config = config.filter(|config| belongs(config.as_ref(), &uid));
-    let key = key.filter(|secret| belongs(secret.as_ref(), &uid));
-    let (pool, defaults) = match &policy.spec.pool_ref {
-        Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), 0),
-        None => default_pool(ctx),
+    let secret = secret.map(|found| found.filter(|secret| belongs(secret.as_ref(), &uid)));
+    let namespace_ref = ObjectRef::new(&namespace);
+    let namespace_labels = ctx
+        .caches
+        .namespaces
+        .get(&namespace_ref)
+        .map(|ns| ns.labels().clone());
+    let (pool, choice) = match &policy.spec.pool_ref {
+        Some(pool) => (ctx.caches.pools.get(&pool_ref(&pool.name)), Choice::Named),
+        None => choose(&default_pools(ctx), &namespace, namespace_labels.as_ref()),
     };
     if ctx.reports.wanted(&uid).is_none()
         && let Some((selectors, table)) = own_clients(ctx, &documents, &uid)
@@ -109,10 +125,15 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
     {
         ctx.reports.left(&uid, selectors, table);
     }
-    let namespace_ref = ObjectRef::new(&namespace);
+    let kept = policy
+        .spec
+        .pool_ref
+        .as_ref()
+        .and_then(|pool| kept::kept(config.as_deref()?, &pool.name));
     let valid_pool = pool
         .as_deref()
         .and_then(|pool| crate::egress_pool::validate::validate(pool.0.as_ref().ok()?).ok());
+    let valid_pool = valid_pool.or_else(|| Some(kept.as_ref()?.pool.clone()));
     let moved = placement::moved(ctx, &uid, valid_pool.as_ref(), &mut pods);
     Ok(Observed {
         now: (ctx.now)(),
@@ -121,26 +142,23 @@ pub async fn observe(ctx: &Context, policy: &EgressPolicy) -> Result<Observed, E
         kept_sources: config.as_deref().and_then(config_map::sources),
         senders: ctx.client_pods.of(&namespace),
         issuer: issuer(ctx, &documents, &uid).await?,
-        kept_nat64: config
-            .as_deref()
-            .map(config_map::nat64_prefixes)
-            .unwrap_or_default(),
+        kept_floor: config.as_deref().and_then(config_map::floor),
         pods,
         cells,
         moved,
         valid_pool,
+        kept,
         pool,
-        defaults,
-        namespace_labels: ctx
-            .caches
-            .namespaces
-            .get(&namespace_ref)
-            .map(|ns| ns.labels().clone()),
+        choice,
+        namespace_labels,
         accepted: config
             .as_deref()
             .and_then(|config| config_map::accepted(config, &namespace, &name)),
-        kept_secrets: key.as_deref().and_then(secret::secrets),
-        key: key.as_deref().and_then(secret::key),
+        kept_secrets: secret
+            .as_ref()
+            .ok()
+            .and_then(|found| secret::secrets(found.as_deref()?)),
+        key: secret.map(|found| secret::key(found.as_deref()?)),
         edition,
     })
 }
@@ -203,6 +221,14 @@ fn belongs(object: &impl kube::Resource, policy_uid: &str) -> bool {
 }
 
 impl Observed {
+    /// The default pool that a policy without one gets: none that it may not use, since what is written into the spec
+    /// stays there.
+    #[must_use]
+    pub fn binds(&self) -> Option<String> {
+        let pool = self.pool.as_ref().filter(|_| self.choice == Choice::Default);
+        pool.map(|pool| pool.name_any())
+    }
+
     /// The pool of the policy.
     #[must_use]
     pub fn pool_fact<'a>(&'a self, policy: &'a EgressPolicy) -> PoolFact<'a> {
@@ -210,7 +236,7 @@ impl Observed {
         match (found, &policy.spec.pool_ref) {
             (Some(pool), _) => PoolFact::Found(pool),
             (None, Some(pool)) => PoolFact::NotFound(&pool.name),
-            (None, None) if self.defaults > 1 => PoolFact::ManyDefaults,
+            (None, None) if self.choice == Choice::Many => PoolFact::ManyDefaults,
             (None, None) => PoolFact::NoDefault,
         }
     }
@@ -222,11 +248,11 @@ impl Observed {
         let mut validated = validate::validate(&Facts {
             policy,
             pool: self.pool_fact(policy),
+            kept: self.kept.as_ref(),
             namespace_labels: self.namespace_labels.as_ref()?,
             accepted: self.accepted.clone(),
             fleet: !self.pods.is_empty() || !self.cells.is_empty(),
             floor: &self.floor,
-            now: self.now,
         });
         if let Some(valid) = &mut validated.valid {
             valid.id.edition = self.edition;
@@ -234,13 +260,13 @@ impl Observed {
         Some(validated)
     }
 
-    /// The report key: the one there is, or a new one.
+    /// The report key: the one there is, or a new one. To be asked once.
     ///
     /// # Errors
-    /// The system gives no randomness.
-    pub fn key(&self) -> Result<String, Error> {
-        if let Some(key) = &self.key {
-            return Ok(key.clone());
+    /// It could not be read, or the system gives no randomness.
+    pub fn key(&mut self) -> Result<String, Error> {
+        if let Some(key) = std::mem::replace(&mut self.key, Ok(None))? {
+            return Ok(key);
         }
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(Error::Random)?;
@@ -277,7 +303,12 @@ impl Observed {
             due.filter(|due| *due > self.now)
                 .unwrap_or(self.now + would_deny::RENEWAL)
         });
-        let next = [promise, late, asked, renewal]
+        let starting = self.pods.iter().filter(|pod| pod.counts() && !pod.ready);
+        let starting = starting
+            .filter_map(|pod| Some(pod.started? + START_WITHIN))
+            .filter(|time| *time > self.now)
+            .min();
+        let next = [promise, late, asked, renewal, starting]
             .into_iter()
             .flatten()
             .filter(|time| *time > self.now)
@@ -313,18 +344,6 @@ impl Observed {
     }
 }
 
-fn default_pool(ctx: &Context) -> (Option<Arc<Pool>>, usize) {
-    let defaults = ctx.caches.pools.state_filter(|pool| {
-        pool.annotations()
-            .get(names::DEFAULT_POOL_ANNOTATION)
-            .is_some_and(|value| value == "true")
-    });
-    match defaults.as_slice() {
-        [only] => (Some(Arc::clone(only)), 1),
-        several => (None, several.len()),
-    }
-}
-
 fn pods(ctx: &Context, policy_uid: &str) -> Vec<PodView> {
     let of_policy = |pod: &Pod| belongs(pod, policy_uid);
     let mut pods: Vec<PodView> = ctx
@@ -348,7 +367,6 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
     let trouble = Trouble::of(&status);
     let conditions = status.conditions.unwrap_or_default();
     let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
-    let unschedulable = find("PodScheduled").filter(|c| c.reason.as_deref() == Some("Unschedulable"));
     let node = pod.spec.as_ref().and_then(|spec| spec.node_name.clone());
     let zone = node.as_ref().and_then(|node| {
         let node = ctx.caches.nodes.get(&ObjectRef::new(node))?;
@@ -365,7 +383,7 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         running: phase == "Running",
         ready: find("Ready").is_some_and(|condition| condition.status == "True"),
         terminating: pod.metadata.deletion_timestamp.is_some(),
-        unschedulable: unschedulable.and_then(|condition| condition.message.clone()),
+        unschedulable: unschedulable(pod).cloned(),
         trouble,
         report: answered.report,
         unreachable: answered.unreachable,
@@ -374,65 +392,4 @@ fn view(ctx: &Context, pod: &Pod) -> Option<PodView> {
         started: status.start_time.map(|time| time.0),
         misplaced: None,
     })
-}
-
-fn cells(ctx: &Context, policy_uid: &str) -> Vec<CellView> {
-    let mut cells: Vec<CellView> = owned::<Deployment>(ctx, policy_uid)
-        .iter()
-        .map(|deployment| CellView {
-            name: deployment
-                .labels()
-                .get(names::CELL_LABEL)
-                .cloned()
-                .unwrap_or_default(),
-            wanted: deployment
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.replicas)
-                .unwrap_or(0),
-            settled: settled(deployment),
-            rolls: rolls(deployment),
-            refused: refused(deployment),
-        })
-        .collect();
-    cells.sort_by(|a, b| a.name.cmp(&b.name));
-    cells
-}
-
-/// What the API server says to the pods that a Deployment's controller would make: a quota, an admission policy.
-fn refused(deployment: &Deployment) -> Option<String> {
-    let conditions = deployment.status.as_ref()?.conditions.as_ref()?;
-    let failure = conditions
-        .iter()
-        .find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
-    failure.message.clone()
-}
-
-/// Whether pods of a Deployment are being made or replaced, however many of them serve.
-#[must_use]
-pub fn rolls(deployment: &Deployment) -> bool {
-    let status = deployment.status.clone().unwrap_or_default();
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas);
-    let (wanted, updated) = (wanted.unwrap_or(0), status.updated_replicas.unwrap_or(0));
-    status.observed_generation < deployment.metadata.generation
-        || updated < wanted
-        || status.replicas.unwrap_or(0) != updated
-}
-
-/// Whether a Deployment's rollout has ended (as `kubectl rollout status` decides).
-#[must_use]
-pub fn settled(deployment: &Deployment) -> bool {
-    let Some(status) = &deployment.status else {
-        return false;
-    };
-    let wanted = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(0);
-    let is = |count: Option<i32>| count.unwrap_or(0) == wanted;
-    status.observed_generation >= deployment.metadata.generation
-        && is(status.updated_replicas)
-        && is(status.replicas)
-        && is(status.available_replicas)
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
 use kube_runtime::reflector::ObjectRef;
 
-use super::observe::rolls;
+use super::cells::rolls;
 use super::status::{Misplaced, PodView};
 use crate::cluster::prune::owned;
 use crate::context::Context;

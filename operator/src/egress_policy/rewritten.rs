@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, Pod, PodSpec};
 use kube::ResourceExt as _;
 use serde_json::Value;
 
-use super::observe::rolls;
+use super::cells::rolls;
 use crate::cluster::contested::{By, Contested};
 use crate::cluster::difference::difference;
 use crate::cluster::prune::owned;

@@ -1,13 +1,15 @@
 //! Pure: which cells may replace their pods now. Never two cells that serve, and never a deadlock.
 //!
-//! A cell without a single available pod loses nothing, so it may always go: otherwise a bad image in all cells could
-//! not be replaced by a good one. A cell that is whole waits until all others are whole, so that one failure domain
-//! always stays.
+//! Only a cell that serves has something to lose, so only such cells wait for each other. One that serves nobody, be it
+//! drained, disabled, in quarantine, without nodes or broken, goes at once and holds nobody: what is missing in it may be
+//! missing for ever. What serves and is being replaced, or serves with fewer pods than it should, is waited for: it may
+//! be what is new that keeps it from being whole.
 
+use egressway_core::wire::document;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt as _;
 
-use super::observe;
+use super::cells;
 use crate::desired::deployment::TEMPLATE_HASH;
 
 /// One cell's Deployment.
@@ -26,33 +28,42 @@ pub struct View {
 }
 
 impl View {
-    /// The view of a live Deployment that may be wanted otherwise.
+    /// The view of a live Deployment that is wanted so. `lacks_nodes`: some of its pods find none, which no waiting ends,
+    /// so that it is as whole as it gets.
     #[must_use]
-    pub fn new(live: &Deployment, wanted: Option<&Deployment>) -> Self {
+    pub fn new(live: &Deployment, wanted: &Deployment, lacks_nodes: bool) -> Self {
         let template = |deployment: &Deployment| deployment.annotations().get(TEMPLATE_HASH).cloned();
         let status = live.status.clone().unwrap_or_default();
         Self {
             name: live.name_any(),
-            replaces: wanted.is_some_and(|wanted| template(wanted) != template(live)),
-            rolling: observe::rolls(live),
-            whole: observe::settled(live),
+            replaces: template(wanted) != template(live),
+            rolling: cells::rolls(live) && !lacks_nodes,
+            whole: cells::settled(live) || lacks_nodes,
             serves: status.available_replicas.unwrap_or(0) > 0,
         }
     }
 }
 
 /// The Deployments that may replace their pods now.
+///
+/// `fleet` is any text that is the fleet's own: cells go in an order that follows from it, so that fleets that all have
+/// to roll, as after an upgrade, do not all roll the same cell and load one NAT at a time.
 #[must_use]
-pub fn may_roll(cells: &[View]) -> Vec<&str> {
-    let due = || cells.iter().filter(|cell| cell.replaces);
-    let dark = due().filter(|cell| !cell.serves);
-    let mut chosen: Vec<&str> = dark.map(|cell| cell.name.as_str()).collect();
-    let nobody_rolls = chosen.is_empty() && cells.iter().all(|cell| !cell.rolling);
-    if nobody_rolls {
-        let others_whole = |name: &str| cells.iter().all(|cell| cell.name == name || cell.whole);
+pub fn may_roll<'a>(fleet: &str, cells: &'a [View]) -> Vec<&'a str> {
+    let mut due: Vec<&View> = cells.iter().filter(|cell| cell.replaces).collect();
+    due.sort_by_cached_key(|cell| document::digest(&(fleet, &cell.name)));
+    let (serving, dark): (Vec<&View>, Vec<&View>) = due.into_iter().partition(|cell| cell.serves);
+    let mut chosen: Vec<&str> = dark.iter().map(|cell| cell.name.as_str()).collect();
+    let mut others = cells.iter().filter(|cell| cell.serves);
+    if others.all(|cell| !cell.rolling) {
+        let others_whole = |name: &str| {
+            cells
+                .iter()
+                .all(|cell| cell.name == name || cell.whole || !cell.serves)
+        };
         // Broken cells first: they have the least to lose.
-        let broken = due().find(|cell| !cell.whole);
-        let next = broken.or_else(|| due().find(|cell| others_whole(&cell.name)));
+        let broken = serving.iter().find(|cell| !cell.whole);
+        let next = broken.or_else(|| serving.iter().find(|cell| others_whole(&cell.name)));
         chosen.extend(next.map(|cell| cell.name.as_str()));
     }
     chosen
@@ -82,7 +93,15 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        assert_eq!(may_roll(&cells(text)), expected, "{text}");
+        let cells = cells(text);
+        // The order among whole cells is the fleet's own: here one that goes by the alphabet.
+        let fleet = (0..).map(|n| n.to_string()).find(|fleet| {
+            let key = |name: &str| document::digest(&(fleet, name));
+            key("a") < key("b") && key("b") < key("c")
+        });
+        let mut chosen = may_roll(&fleet.unwrap(), &cells);
+        chosen.sort_unstable();
+        assert_eq!(chosen, expected, "{text}");
     }
 
     #[test]
@@ -94,16 +113,34 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_that_serves_nobody_goes_at_once_and_holds_whole_ones_back() {
+    fn a_cell_that_serves_nobody_goes_at_once_and_holds_nobody() {
         check("a:R* b:R*", &["a", "b"]);
-        check("a:R* b:WS*", &["a"]);
-        check("a: b:WS*", &[]);
+        check("a:R* b:WS*", &["a", "b"]);
+        check("a: b:WS*", &["b"]);
+        check("a:R b:WS*", &["b"]);
+        check("a:R b:WS* c:WS*", &["b"]);
+        check("a:R* b:WSR c:WS*", &["a"]);
     }
 
     #[test]
     fn half_broken_cells_go_before_whole_ones_and_one_by_one() {
         check("a:WS* b:S*", &["b"]);
         check("a:S* b:S*", &["a"]);
+        check("a:S b:WS*", &[]);
+    }
+
+    #[test]
+    fn fleets_that_all_have_to_roll_do_not_begin_with_the_same_cell() {
+        let cells = cells("a:WS* b:WS* c:WS*");
+        let mut first = [0; 3];
+        for fleet in 0..300 {
+            let fleet = format!("fleet-{fleet}");
+            let chosen = may_roll(&fleet, &cells);
+            assert_eq!(chosen, may_roll(&fleet, &cells), "and each keeps to its order");
+            let at = cells.iter().position(|cell| chosen == [cell.name.as_str()]);
+            first[at.unwrap()] += 1;
+        }
+        assert!(first.iter().all(|count| *count > 60), "{first:?}");
     }
 
     proptest! {
@@ -114,14 +151,15 @@ mod tests {
             let cells: Vec<View> = (0..).zip(flags).map(|(n, (replaces, rolling, whole, serves))| View {
                 name: format!("c{n}"), replaces, rolling: rolling && !whole, whole, serves: serves || whole,
             }).collect();
-            let chosen = may_roll(&cells);
+            let chosen = may_roll("fleet", &cells);
             let serving = cells.iter().filter(|cell| cell.serves && chosen.contains(&cell.name.as_str())).count();
             prop_assert!(serving <= 1);
             if serving == 1 {
-                prop_assert!(cells.iter().all(|cell| !cell.rolling));
+                prop_assert!(cells.iter().all(|cell| !cell.rolling || !cell.serves));
             }
-            // Something due goes, unless a cell rolls or is broken and nobody wants to change it.
-            if cells.iter().any(|cell| cell.replaces) && cells.iter().all(|cell| cell.whole || cell.replaces) && cells.iter().all(|cell| !cell.rolling) {
+            // Something due goes, unless a cell that serves rolls, or is broken and nobody wants to change it.
+            let waited_for = |cell: &View| cell.serves && (cell.rolling || !(cell.whole || cell.replaces));
+            if cells.iter().any(|cell| cell.replaces) && !cells.iter().any(waited_for) {
                 prop_assert!(!chosen.is_empty());
             }
         }

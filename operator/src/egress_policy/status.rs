@@ -11,7 +11,7 @@ use egressway_core::wire::report::{Phase, PolicyInForce, Report};
 use egressway_crds::{ConfigStatus, EgressPolicy, EgressPolicyStatus, PodStatus};
 use jiff::{SignedDuration, Timestamp};
 
-use super::condition::Reason;
+use super::condition::{Kind, Reason, Truth, Verdict};
 use super::validate::{ValidPolicy, Validated};
 use crate::cluster::trouble::Trouble;
 use crate::desired::Hashes;
@@ -141,6 +141,12 @@ impl PodView {
                 .is_none_or(|report| report.phase == Phase::Serving)
     }
 
+    /// Whether somebody says that it does not come up by itself.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.unschedulable.is_some() || self.trouble.is_some()
+    }
+
     /// Whether it served, and has not been heard of since: its node is gone, or cut off.
     #[must_use]
     pub fn is_lost(&self) -> bool {
@@ -248,12 +254,18 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
         });
     let (would_deny, would_deny_updated) = would_deny::would_deny(facts, &previous);
     let summary = |texts: Vec<&str>| (!texts.is_empty()).then(|| texts.join(","));
-    let conditions = verdicts::verdicts(facts, &addresses)
+    let verdicts = verdicts::verdicts(facts, &addresses);
+    let reason = outstanding(&verdicts).map(|reason| reason.as_str().to_owned());
+    let conditions = verdicts
         .into_iter()
-        .map(|verdict| verdict.condition(&previous.conditions, generation, facts.now))
+        .map(|verdict| {
+            let of = served(facts, &verdict);
+            verdict.condition(&previous.conditions, of, facts.now)
+        })
         .collect();
     EgressPolicyStatus {
         observed_generation: generation,
+        reason,
         proxy_url: in_force(facts).and_then(|_| facts.proxy_url.clone()),
         replicas: facts.cells.iter().map(|cell| cell.wanted).sum(),
         ready_replicas: count(counted.iter().filter(|pod| pod.ready).count()),
@@ -280,6 +292,42 @@ pub fn next(facts: &Facts<'_>) -> EgressPolicyStatus {
     }
 }
 
+/// The generation that a condition speaks of. Clients that are served while the newest generation is refused are served
+/// by an older one, and whoever waits for the newest has to wait on.
+fn served(facts: &Facts<'_>, verdict: &Verdict) -> Option<i64> {
+    let newest = facts.policy.metadata.generation;
+    match (verdict.kind, verdict.truth, in_force(facts)) {
+        (Kind::Ready, Truth::True, Some(valid)) if !facts.validated.accepted => {
+            newest.map(|newest| newest.min(valid.document.generation))
+        }
+        _ => newest,
+    }
+}
+
+/// The reason that stands out: of the first condition, by how much depends on it, that is not as it should be.
+pub(crate) fn outstanding(verdicts: &[Verdict]) -> Option<Reason> {
+    let amiss = |kind: Kind, verdict: &Verdict| match (kind, verdict.truth) {
+        (Kind::Degraded, truth) => truth == Truth::True,
+        (Kind::ResolvedRefs, Truth::Unknown) => true,
+        (_, truth) => truth == Truth::False,
+    };
+    let order = [
+        Kind::Accepted,
+        Kind::ResolvedRefs,
+        Kind::Ready,
+        Kind::EgressIpsVerified,
+        Kind::Programmed,
+        Kind::Degraded,
+    ];
+    let of = |kind: Kind| verdicts.iter().find(move |verdict| verdict.kind == kind);
+    let mut found = order.into_iter().filter_map(|kind| Some((kind, of(kind)?)));
+    let first = found.find(|(kind, verdict)| amiss(*kind, verdict));
+    first
+        .map(|(_, verdict)| verdict)
+        .or_else(|| of(Kind::Ready))
+        .map(|verdict| verdict.reason)
+}
+
 fn pod_status(facts: &Facts<'_>, pod: &PodView) -> PodStatus {
     let seen = pod.report.iter().flat_map(|report| &report.egress.seen);
     let message = pod
@@ -296,9 +344,18 @@ fn pod_status(facts: &Facts<'_>, pod: &PodView) -> PodStatus {
             .filter(|seen| seen.confirmed)
             .map(|seen| seen.ip.to_string())
             .collect(),
-        phase: pod.phase().to_owned(),
+        phase: phase(facts, pod).to_owned(),
         config_hash: pod.config_hash(facts.policy).map(ToOwned::to_owned),
         message,
+    }
+}
+
+/// The phase of a pod; one that could serve and lets nothing through does not serve.
+fn phase(facts: &Facts<'_>, pod: &PodView) -> &'static str {
+    let shut = in_force(facts).is_some_and(|valid| valid.document.content.lets_nothing_through());
+    match pod.phase() {
+        "Serving" if shut && in_sync(facts, pod) => "Refusing",
+        phase => phase,
     }
 }
 

@@ -7,14 +7,14 @@ mod refused;
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::{self, Problems};
-use egressway_core::wire::document::{self, ClientAuth};
-use egressway_crds::{EgressPolicy, EgressPool, PolicyFleet};
-use jiff::Timestamp;
+use egressway_core::wire::document::{self, ClientAuth, Closed};
+use egressway_crds::{AllowedNamespaces, EgressPolicy, EgressPool, PolicyFleet};
 use kube::ResourceExt as _;
 
 use self::refused::{keep, withdraw};
 use super::condition::Reason;
 use crate::desired::clients::Sources;
+use crate::desired::kept::Kept;
 use crate::desired::secrets::needs;
 use crate::desired::{self, Identity, config_map, document::content};
 use crate::egress_pool::validate::{self as pools, Fleet, ValidPool};
@@ -42,11 +42,8 @@ pub struct ValidPolicy {
     pub document: document::Policy,
     /// `spec.fleet` as it was accepted, for when the next one is refused; `None` where nobody has noted it.
     pub fleet: Option<PolicyFleet>,
-    /// The document refuses everything, and not because the policy says so: the pool has withdrawn its permission, or
-    /// what was accepted is lost.
-    pub withdrawn: bool,
-    /// The document refuses everything because the policy says so, and goes on to when the pool permits again.
-    pub suspended: bool,
+    /// The document refuses everything, and not because what was accepted says so.
+    pub closed: Option<Closed>,
     /// What the fleet looks like; `None` leaves pool and pods as they are.
     pub shape: Option<Shape>,
 }
@@ -65,7 +62,7 @@ pub struct Shape {
 pub enum PoolFact<'a> {
     /// No poolRef, and no pool is the default one.
     NoDefault,
-    /// No poolRef, and several pools say to be the default one.
+    /// No poolRef, and several pools that say to be the default one permit the namespace.
     ManyDefaults,
     /// There is no such pool.
     NotFound(&'a str),
@@ -80,6 +77,8 @@ pub struct Facts<'a> {
     pub policy: &'a EgressPolicy,
     /// Its pool.
     pub pool: PoolFact<'a>,
+    /// The pool as it was accepted last, if there is a fleet.
+    pub kept: Option<&'a Kept>,
     /// Labels of its namespace.
     pub namespace_labels: &'a BTreeMap<String, String>,
     /// What was accepted last, if there is a fleet.
@@ -88,8 +87,6 @@ pub struct Facts<'a> {
     pub fleet: bool,
     /// The cluster's own ranges, which need room beside the ACL.
     pub floor: &'a document::Floor,
-    /// The clock.
-    pub now: Timestamp,
 }
 
 /// The outcome.
@@ -121,46 +118,38 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
             );
         }
         PoolFact::ManyDefaults => {
-            let message = "several pools say to be the default one: name one in spec.poolRef".to_owned();
+            let message =
+                "several pools that permit the namespace say to be the default one: name one in spec.poolRef"
+                    .to_owned();
             return withdraw(facts, Reason::MultipleDefaultPools, message, None);
         }
-        PoolFact::NotFound(name) => {
-            let message = format!(
-                "spec.poolRef: there is no EgressPool {name}: create it; a policy keeps its pool, so for another pool make another policy"
-            );
-            return withdraw(facts, Reason::PoolNotFound, message, None);
-        }
+        PoolFact::NotFound(name) => return gone(facts, name),
     };
-    let namespace = facts.policy.namespace().unwrap_or_default();
-    let allowed = pools::allows(&pool.spec.allowed_namespaces, &namespace, facts.namespace_labels);
-    let denied = (allowed == Ok(false)).then(|| {
-        format!(
-            "EgressPool {} does not allow namespace {namespace}: ask its owner to add it to spec.allowedNamespaces",
-            pool.name_any()
-        )
-    });
+    let denied = denial(facts, &pool.name_any(), &pool.spec.allowed_namespaces);
     let valid_pool = match (pools::validate(pool), &denied) {
         (Ok(valid), _) => valid,
-        // A withdrawn permission counts even where the same edit broke the pool.
+        // A withdrawn permission counts even where the same edit broke the pool, and is remembered.
         (Err(_), Some(message)) => {
-            return withdraw(facts, Reason::NamespaceNotAllowed, message.clone(), None);
+            let shape = as_kept(facts, |kept| kept.allowing(&pool.spec.allowed_namespaces));
+            return withdraw(facts, Reason::NamespaceNotAllowed, message.clone(), shape);
         }
         (Err(problems), None) => {
+            // Nor does an edit that means nothing give a permission back.
+            let before = facts
+                .kept
+                .map(|kept| denial(facts, &pool.name_any(), &kept.allowed));
+            if let Some(message) = before.flatten() {
+                let shape = as_kept(facts, |kept| kept);
+                return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
+            }
             let message = format!("EgressPool {} is not accepted: {problems}", pool.name_any());
-            return keep(facts, Reason::PoolNotAccepted, message, None);
+            let shape = as_kept(facts, |kept| kept);
+            return keep(facts, Reason::PoolNotAccepted, message, shape);
         }
     };
     let asked = facts.policy.spec.fleet.clone().unwrap_or_default();
     let fleet = fleet(&asked, &valid_pool);
-    // What is refused leaves the pods as they were accepted, inside what the pool allows now.
-    let kept = |pool: ValidPool| {
-        let noted = facts.accepted.as_ref().and_then(|last| last.fleet.as_ref());
-        let fleet = self::fleet(noted.unwrap_or(&asked), &pool);
-        Some(Shape {
-            fleet: fleet.ok().map(|(fleet, _)| fleet),
-            pool,
-        })
-    };
+    let kept = |pool: ValidPool| Some(last_shape(facts, pool));
     if let Some(message) = denied {
         return withdraw(facts, Reason::NamespaceNotAllowed, message, kept(valid_pool));
     }
@@ -190,10 +179,9 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     let message = format!("generation {} is accepted", document.generation);
     let valid = ValidPolicy {
         id: identity(facts),
-        suspended: document.content.suspended,
         document,
         fleet: Some(asked),
-        withdrawn: false,
+        closed: None,
         shape: Some(Shape {
             pool: valid_pool,
             fleet: Some(fleet),
@@ -204,6 +192,58 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         accepted: true,
         reason: Reason::Accepted,
         message,
+    }
+}
+
+/// The pool is gone. Withdrawing is done by `allowedNamespaces` or a cell's state, so nothing is taken away by it; nothing
+/// new is accepted either.
+fn gone(facts: &Facts<'_>, name: &str) -> Validated {
+    let Some(kept) = facts.kept else {
+        let message = if facts.fleet {
+            format!("EgressPool {name} is gone, and nobody knows any more what it allowed: make it again")
+        } else {
+            format!(
+                "spec.poolRef: there is no EgressPool {name}: create it, or correct the name, which can be changed until the policy is accepted"
+            )
+        };
+        return withdraw(facts, Reason::PoolNotFound, message, None);
+    };
+    let shape = as_kept(facts, |kept| kept);
+    if let Some(message) = denial(facts, name, &kept.allowed) {
+        return withdraw(facts, Reason::NamespaceNotAllowed, message, shape);
+    }
+    let message = format!(
+        "EgressPool {name} is gone: the fleet goes on with it as it was accepted last, and nothing new is accepted until it is made again"
+    );
+    keep(facts, Reason::PoolNotFound, message, shape)
+}
+
+/// What is said where a pool does not allow the policy's namespace. A selector that is none allows nobody and takes
+/// nothing away.
+fn denial(facts: &Facts<'_>, pool: &str, allowed: &AllowedNamespaces) -> Option<String> {
+    let namespace = facts.policy.namespace().unwrap_or_default();
+    let allowed = pools::allows(allowed, &namespace, facts.namespace_labels);
+    (allowed == Ok(false)).then(|| {
+        format!(
+            "EgressPool {pool} does not allow namespace {namespace}: ask its owner to add it to spec.allowedNamespaces"
+        )
+    })
+}
+
+/// The fleet on the pool as it was accepted last.
+fn as_kept(facts: &Facts<'_>, change: impl FnOnce(Kept) -> Kept) -> Option<Shape> {
+    let kept = change(facts.kept?.clone());
+    Some(last_shape(facts, kept.pool))
+}
+
+/// What is refused leaves the pods as they were accepted, inside what the pool allows now.
+fn last_shape(facts: &Facts<'_>, pool: ValidPool) -> Shape {
+    let asked = facts.policy.spec.fleet.clone().unwrap_or_default();
+    let noted = facts.accepted.as_ref().and_then(|last| last.fleet.as_ref());
+    let fleet = fleet(noted.unwrap_or(&asked), &pool);
+    Shape {
+        fleet: fleet.ok().map(|(fleet, _)| fleet),
+        pool,
     }
 }
 
@@ -264,7 +304,8 @@ fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reas
         fleet: facts.policy.spec.fleet.as_ref(),
         sources: &sources,
         floor: &desired::floor(facts.floor, &pool.nat64_prefixes),
-        pool: &desired::document::pool(pool, facts.now),
+        pool: &desired::document::pool(pool),
+        note: Some(&pool.note),
     };
     let bytes = documents.bytes();
     if bytes > config_map::BYTES_MAX {

@@ -8,14 +8,17 @@ use std::sync::Arc;
 
 use egressway_core::acl::compile::Problems;
 use egressway_core::wire::names;
-use egressway_crds::{CellStatus, EgressPolicy, EgressPool, EgressPoolStatus, PoolEgressIp};
+use egressway_crds::{Cell, CellStatus, EgressPolicy, EgressPool, EgressPoolStatus, PoolEgressIp};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::ResourceExt as _;
+use kube::runtime::events::Event;
 
 use super::validate::{CellState, Promise, ValidPool};
 use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
+use crate::egress_policy::status::outstanding;
 use crate::egress_policy::status::verdicts::words::{addresses, name, promised};
+use crate::events;
 
 /// States from the best to the worst.
 const STATES: [&str; 6] = [
@@ -61,13 +64,16 @@ pub fn next(facts: &Facts<'_>) -> EgressPoolStatus {
     unexpected.sort_unstable();
     unexpected.dedup();
     let cells = cells(facts);
-    let conditions = verdicts(facts, &egress_ips, &cells)
+    let verdicts = verdicts(facts, &egress_ips, &cells);
+    let reason = outstanding(&verdicts).map(|reason| reason.as_str().to_owned());
+    let conditions = verdicts
         .into_iter()
         .map(|verdict| verdict.condition(&previous.conditions, generation, now))
         .collect();
     let join = |texts: &[&str]| (!texts.is_empty()).then(|| texts.join(","));
     EgressPoolStatus {
         observed_generation: generation,
+        reason,
         policies: count(facts.policies.len()),
         egress_ip_summary: join(
             &egress_ips
@@ -153,11 +159,7 @@ fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
         .cells
         .iter()
         .map(|cell| {
-            let fits = |node: &&Arc<Node>| {
-                cell.node_selector
-                    .iter()
-                    .all(|(key, value)| node.labels().get(key) == Some(value))
-            };
+            let fits = |node: &&Arc<Node>| fits(cell, node);
             // A node that has lost the cell's labels keeps its pods, and they count for no cell.
             let stands = |pod: &Pod| {
                 let name = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
@@ -175,6 +177,11 @@ fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
             };
             CellStatus {
                 name: cell.name.clone(),
+                state: if cell.state.is_empty() {
+                    "Active".to_owned()
+                } else {
+                    cell.state.clone()
+                },
                 nodes: count(facts.nodes.iter().filter(fits).count()),
                 ready_pods: count(facts.pods.iter().filter(ready).count()),
             }
@@ -182,6 +189,67 @@ fn cells(facts: &Facts<'_>) -> Vec<CellStatus> {
         .collect();
     cells.sort_by(|a, b| a.name.cmp(&b.name));
     cells
+}
+
+/// Whether a node is one of a cell's.
+fn fits(cell: &Cell, node: &Node) -> bool {
+    let mut wanted = cell.node_selector.iter();
+    wanted.all(|(key, value)| node.labels().get(key) == Some(value))
+}
+
+/// Nodes that several cells in use take for theirs, in words. One NAT is behind a node, so the pods of the other cell leave
+/// from an address that is not promised for it.
+fn shared(facts: &Facts<'_>) -> Vec<String> {
+    let in_use: Vec<&Cell> = facts
+        .pool
+        .spec
+        .cells
+        .iter()
+        .filter(|cell| cell.state != "Disabled")
+        .collect();
+    let mut shared: Vec<String> = facts
+        .nodes
+        .iter()
+        .filter_map(|node| {
+            let of: Vec<&str> = in_use
+                .iter()
+                .filter(|cell| fits(cell, node))
+                .map(|cell| cell.name.as_str())
+                .collect();
+            (of.len() > 1).then(|| {
+                format!(
+                    "node {} has the labels of cells {}",
+                    node.name_any(),
+                    of.join(" and ")
+                )
+            })
+        })
+        .collect();
+    shared.sort_unstable();
+    shared
+}
+
+/// What is to be told of cells whose state has moved.
+#[must_use]
+pub fn moved(before: Option<&EgressPoolStatus>, after: &EgressPoolStatus) -> Vec<Event> {
+    let before = before.map_or(&[][..], |status| &status.cells);
+    let moved = after.cells.iter().filter_map(|now| {
+        let old = before.iter().find(|old| old.name == now.name)?;
+        (!old.state.is_empty() && old.state != now.state).then_some(now)
+    });
+    moved
+        .map(|cell| {
+            let what = match cell.state.as_str() {
+                "Draining" => "its pods take no new requests and finish what is open",
+                "Disabled" => "its pods go",
+                _ => "its pods serve again",
+            };
+            events::normal(
+                &events::cell_event(&cell.state),
+                &format!("cell {} is {}: {what}", cell.name, cell.state),
+            )
+        })
+        .collect()
 }
 
 fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]) -> Vec<Verdict> {
@@ -200,8 +268,13 @@ fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]
         .filter(|cell| cell.nodes == 0 && !disabled(&cell.name))
         .map(|cell| cell.name.as_str())
         .collect();
+    let shared = shared(facts);
     let ready = if facts.valid.is_err() {
         Verdict::new(Kind::Ready, false, Reason::NotAccepted, accepted.message.clone())
+    } else if !shared.is_empty() {
+        let next = "one NAT is behind a node, so give each node the labels of one cell";
+        let message = format!("{}: {next}", name(shared.iter().map(String::as_str)));
+        Verdict::new(Kind::Ready, false, Reason::CellsOverlap, message)
     } else if empty.is_empty() {
         Verdict::new(
             Kind::Ready,

@@ -14,7 +14,9 @@ use egressway_core::acl::cidr;
 use egressway_core::acl::compile::Problems;
 use egressway_core::duration;
 use egressway_core::wire::document;
-use egressway_crds::{AllowedNamespaces, Cell, DeclaredAddress, EgressPool, Resources, Toleration};
+use egressway_crds::{
+    AllowedNamespaces, Cell, DeclaredAddress, EgressPool, EgressPoolSpec, Resources, Toleration,
+};
 use ipnet::IpNet;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
@@ -22,6 +24,7 @@ use kube::ResourceExt as _;
 use kube::core::{Selector, SelectorExt as _};
 
 use crate::desired::clients::sound;
+use crate::desired::kept;
 use crate::egress_policy::resources::{self, Compute};
 
 /// Proxy pods in each cell when nobody says otherwise: two, so that a node may go.
@@ -53,6 +56,8 @@ pub struct ValidPool {
     pub rules_max: usize,
     /// NAT64 prefixes of the pool's network.
     pub nat64_prefixes: Vec<String>,
+    /// What is remembered of it beside its document.
+    pub note: EgressPoolSpec,
 }
 
 /// A cell.
@@ -221,6 +226,7 @@ pub fn validate(pool: &EgressPool) -> Result<ValidPool, Problems> {
         replicas_per_cell_max: replicas_max,
         rules_max: usize::try_from(rules_max).unwrap_or(0),
         nat64_prefixes: spec.nat64_prefixes.clone().unwrap_or_default(),
+        note: kept::note(spec),
     })
 }
 

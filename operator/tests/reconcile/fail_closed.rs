@@ -17,6 +17,11 @@ fn suspended(world: &World) -> bool {
     policies(world)["policies"][0]["content"]["suspended"] == true
 }
 
+/// Whether the pods are told to refuse everything.
+fn closed(world: &World) -> bool {
+    policies(world)["policies"][0]["content"]["closed"] == "Unaccepted"
+}
+
 #[tokio::test]
 async fn a_suspended_policy_is_not_resumed_by_a_pool_that_took_its_permission_back_for_a_while() {
     let mut world = settled().await;
@@ -47,13 +52,13 @@ async fn a_withdrawn_fleet_whose_acl_is_lost_or_bent_gets_one_that_refuses_every
             world.api.lock().unwrap().objects.remove(&config);
         }
         settle(&mut world).await;
-        assert!(suspended(&world), "pods that have the old one must hear of it");
+        assert!(closed(&world), "pods that have the old one must hear of it");
         assert_eq!(conditions(&world)["Accepted"], "False NamespaceNotAllowed");
         world.edit(POOL, only(json!({"from": "All"})));
         world.edit(POLICY, |spec| spec["spec"] = policy()["spec"].clone());
         settle(&mut world).await;
         assert_eq!(conditions(&world)["Accepted"], "True Accepted");
-        assert!(!suspended(&world));
+        assert!(!closed(&world) && !suspended(&world));
     }
 }
 

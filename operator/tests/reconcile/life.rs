@@ -36,8 +36,8 @@ pub(super) fn kubelets(world: &World) {
     });
     drop(api);
     let fleet = names::fleet_name("payments", "webhooks");
-    let config = format!("/api/v1/namespaces/{FLEETS}/configmaps/{fleet}");
-    if world.get(&config).is_some() && !deployments.is_empty() {
+    let mounted = ["configmaps", "secrets"].map(|kind| format!("/api/v1/namespaces/{FLEETS}/{kind}/{fleet}"));
+    if mounted.iter().all(|path| world.get(path).is_some()) && !deployments.is_empty() {
         bring_up(world);
     }
 }

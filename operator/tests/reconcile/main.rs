@@ -19,6 +19,8 @@ mod placement;
 mod pools;
 mod refused;
 mod retries;
+mod revocation;
+mod rollouts;
 mod secrets;
 mod status_by_hand;
 mod taken;
@@ -338,29 +340,4 @@ async fn a_refused_edit_keeps_the_acl_in_force_and_a_right_one_replaces_it() {
     settle(&mut world).await;
     assert_eq!(policies(&world)["policies"][0]["generation"], 3);
     catches_up(&mut world).await;
-}
-
-#[tokio::test]
-async fn two_cells_never_replace_their_pods_at_once() {
-    let mut world = settled().await;
-    let grace = |world: &World, cell: &str| {
-        let fleet = world.fleet();
-        let mut deployments = fleet.values().filter(|object| object["kind"] == "Deployment");
-        let found = deployments
-            .find(|object| object["metadata"]["labels"]["egressway.dev/cell"] == cell)
-            .unwrap();
-        found["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
-            .as_i64()
-            .unwrap()
-    };
-    world.edit(POLICY, |policy| policy["spec"]["fleet"] = json!({"drain": "60s"}));
-    settle(&mut world).await;
-    assert_eq!(
-        (grace(&world, "a"), grace(&world, "b")),
-        (75, 315),
-        "b waits: a has not settled"
-    );
-    bring_up(&world);
-    settle(&mut world).await;
-    assert_eq!((grace(&world, "a"), grace(&world, "b")), (75, 75));
 }

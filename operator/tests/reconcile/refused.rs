@@ -25,7 +25,7 @@ fn shapes(world: &World) -> Vec<(i64, i64)> {
     deployments.map(shape).collect()
 }
 
-fn message(world: &World, kind: &str) -> String {
+pub(super) fn message(world: &World, kind: &str) -> String {
     let policy = world.get(POLICY).unwrap();
     let conditions = policy["status"]["conditions"].as_array().unwrap().clone();
     let found = conditions.into_iter().find(|condition| condition["type"] == kind);
@@ -112,7 +112,7 @@ async fn an_acl_lost_while_an_edit_is_refused_becomes_one_that_refuses_everythin
         settle(&mut world).await;
         let document = &policies(&world)["policies"][0];
         assert_eq!(
-            document["content"]["suspended"], true,
+            document["content"]["closed"], "Unaccepted",
             "new pods can start, and let nobody through"
         );
         assert_eq!(
@@ -136,7 +136,7 @@ async fn an_acl_lost_while_an_edit_is_refused_becomes_one_that_refuses_everythin
 }
 
 /// Some `count` times 240 bytes of hosts.
-fn hosts(count: usize) -> Value {
+pub(super) fn hosts(count: usize) -> Value {
     let label = "x".repeat(56);
     let host = |n: usize| format!("h{n}.{label}.{label}.{label}.{label}.test");
     let all: Vec<String> = (0..count).map(host).collect();
@@ -147,7 +147,7 @@ fn hosts(count: usize) -> Value {
 }
 
 /// Nodes of a cluster, some 70 bytes of floor each.
-fn nodes(world: &World, count: usize) {
+pub(super) fn nodes(world: &World, count: usize) {
     let mut api = world.api.lock().unwrap();
     api.objects.retain(|path, _| !path.contains("/nodes/"));
     for n in 0..count {

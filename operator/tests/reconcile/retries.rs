@@ -81,7 +81,7 @@ async fn words_that_change_with_every_attempt_make_no_loop() {
     assert_ne!(words(&world), first, "now and then the words are renewed");
     world.api.lock().unwrap().refused = None;
     settle(&mut world).await;
-    assert_eq!(conditions(&world)["Ready"], "False NoReadyPods");
+    assert_eq!(conditions(&world)["Ready"], "False Starting");
 }
 
 /// A namespace that goes takes its objects one by one, and each of them wakes the policy.

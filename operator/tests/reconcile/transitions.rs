@@ -1,21 +1,39 @@
 //! A random walk over specs of policy and pool: what is reached over other states is what is reached at once, going back
-//! brings back what was, and a fleet at rest costs no call.
+//! brings back what was, and a fleet at rest costs no call. On the way cells are drained, disabled, dark, without nodes and in
+//! quarantine, and pools are deleted and made anew; a walk of its own goes over documents that have no room.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::life::{difference, end, rest};
+use super::life::{difference, end, kubelets, rest};
 use super::*;
 
 /// Steps of one walk, and walks.
-const STEPS: usize = 12;
-const WALKS: u32 = 10;
+const STEPS: usize = 10;
+const WALKS: u32 = 8;
 
 /// A policy's spec and a pool's.
 #[derive(Clone, Debug)]
 struct Specs {
     policy: Value,
     pool: Value,
+}
+
+/// Specs, and what happens while they are on their way or once they are there.
+#[derive(Clone, Debug)]
+struct Step {
+    specs: Specs,
+    held: Option<Held>,
+    /// The pool is deleted, and made anew.
+    gone: bool,
+}
+
+/// What is the matter with the second cell while specs change.
+#[derive(Clone, Copy, Debug)]
+enum Held {
+    Dark,
+    NoNodes,
+    Quarantined,
 }
 
 fn pick(values: Vec<Value>) -> impl Strategy<Value = Value> {
@@ -139,11 +157,109 @@ async fn go(world: &mut World, specs: &Specs) {
     rest(world, async |_| {}).await;
 }
 
-async fn walk(steps: &[Specs]) -> Result<(), TestCaseError> {
-    let mut world = directly(&steps[0]).await;
+/// To other specs while a cell serves nobody, until no call is made any more.
+async fn go_held(world: &mut World, specs: &Specs, held: Held) {
+    world.edit(POLICY, |policy| policy["spec"] = specs.policy.clone());
+    world.edit(POOL, |pool| pool["spec"] = specs.pool.clone());
+    for _ in 0..60 {
+        hold(world, held);
+        world.calls();
+        if run(world).await.is_ok() && world.calls().is_empty() {
+            return;
+        }
+        kubelets(world);
+    }
+    panic!("no rest");
+}
+
+/// The second cell serves nobody.
+fn hold(world: &World, held: Held) {
+    let name = names::cell_name("payments", "webhooks", "b");
+    let deployment = format!("/apis/apps/v1/namespaces/{FLEETS}/deployments/{name}");
+    let pod = format!("/api/v1/namespaces/{FLEETS}/pods/{name}-x");
+    if world.get(&deployment).is_none() || world.get(&pod).is_none() {
+        return;
+    }
+    world.edit(&deployment, |object| {
+        object["status"]["availableReplicas"] = json!(0);
+        object["status"]["readyReplicas"] = json!(0);
+    });
+    world.edit(&pod, |pod| {
+        pod["status"]["conditions"] = json!([{"type": "Ready", "status": "False"}]);
+        if matches!(held, Held::NoNodes) {
+            pod["status"]["phase"] = json!("Pending");
+            pod["status"]["conditions"] = json!([{"type": "PodScheduled", "status": "False",
+                "reason": "Unschedulable", "message": "0/3 nodes are available"}]);
+        }
+    });
+    if let (Held::Quarantined, Some(mut report)) = (held, world.ctx.reports.of("pod-b").report) {
+        report.phase = Phase::Quarantined;
+        world.ctx.reports.answered("pod-b", report);
+    }
+}
+
+/// What is wanted of every Deployment.
+fn wanted(world: &World) -> Value {
+    let objects = end(world);
+    let deployments = objects.as_object().unwrap().iter();
+    deployments
+        .filter(|(_, object)| object["kind"] == "Deployment")
+        .map(|(path, object)| (path.clone(), object["spec"].clone()))
+        .collect()
+}
+
+/// The fleet alone.
+fn fleet(world: &World) -> Value {
+    let mut objects = end(world);
+    objects.as_object_mut().unwrap().remove(POLICY);
+    objects
+}
+
+/// The pool goes, which changes nothing but what is said, and comes back.
+async fn lose_the_pool(world: &mut World, what: &str) -> Result<(), TestCaseError> {
+    let before = fleet(world);
+    let lost = world.api.lock().unwrap().objects.remove(POOL).unwrap();
+    rest(world, async |_| {}).await;
+    prop_assert_eq!(
+        difference(&fleet(world), &before),
+        None,
+        "without its pool, {}",
+        what
+    );
+    prop_assert!(
+        !is_accepted(world),
+        "nothing is accepted without a pool, {}",
+        what
+    );
+    let spec = lost["spec"].clone();
+    world.api.lock().unwrap().objects.insert(POOL.to_owned(), lost);
+    world.edit(POOL, |pool| pool["spec"] = spec);
+    rest(world, async |_| {}).await;
+    Ok(())
+}
+
+async fn walk(steps: &[Step]) -> Result<(), TestCaseError> {
+    let mut world = directly(&steps[0].specs).await;
     let mut before: Option<(&Specs, Value)> = None;
-    for (step, specs) in steps.iter().enumerate() {
+    for (step, Step { specs, held, gone }) in steps.iter().enumerate() {
+        if let Some(held) = held {
+            go_held(&mut world, specs, *held).await;
+            let direct = directly(specs).await;
+            if is_accepted(&world) {
+                let there = wanted(&direct);
+                prop_assert_eq!(
+                    difference(&wanted(&world), &there),
+                    None,
+                    "{:?} and {:?}",
+                    held,
+                    specs
+                );
+            }
+        }
         go(&mut world, specs).await;
+        if *gone {
+            lose_the_pool(&mut world, &format!("{specs:?}")).await?;
+        }
         let direct = directly(specs).await;
         // What stays in force of a refused policy depends on what was accepted; that it is refused does not.
         prop_assert_eq!(is_accepted(&world), is_accepted(&direct), "{:?}", specs);
@@ -170,15 +286,88 @@ fn whatever_the_way_the_end_is_the_same() {
         .start_paused(true)
         .build()
         .unwrap();
-    let specs = (policy_spec(), pool_spec()).prop_map(|(policy, pool)| Specs { policy, pool });
+    let held = proptest::sample::select(vec![
+        None,
+        None,
+        Some(Held::Dark),
+        Some(Held::NoNodes),
+        Some(Held::Quarantined),
+    ]);
+    let steps = (policy_spec(), pool_spec(), held, proptest::bool::weighted(0.3));
+    let steps = steps.prop_map(|(policy, pool, held, gone)| Step {
+        specs: Specs { policy, pool },
+        held,
+        gone,
+    });
     let config = Config {
         cases: WALKS,
         max_shrink_iters: 16,
         failure_persistence: None,
         ..Config::default()
     };
-    let outcome = TestRunner::new(config).run(&proptest::collection::vec(specs, STEPS), |steps| {
+    let outcome = TestRunner::new(config).run(&proptest::collection::vec(steps, STEPS), |steps| {
         runtime.block_on(walk(&steps))
     });
     outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Documents that have room and documents that have none, in any order: what a pool takes away is in force at every step,
+/// and what is accepted is what is reached at once.
+#[tokio::test]
+async fn no_way_over_documents_without_room_leaves_anything_open() {
+    let small = || policy()["spec"].clone();
+    let heavy = || {
+        let mut spec = small();
+        spec["rules"] = refused::hosts(3500);
+        spec
+    };
+    let pool = |denied: usize, allowed: bool| {
+        let mut spec = pool()["spec"].clone();
+        if denied > 0 {
+            spec["caps"] = revocation::denied(denied);
+        }
+        if !allowed {
+            spec["allowedNamespaces"] = json!({"from": "Names", "names": ["other"]});
+        }
+        spec
+    };
+    let mut world = directly(&Specs {
+        policy: small(),
+        pool: pool(0, true),
+    })
+    .await;
+    for (what, policy, denied, allowed, gone) in [
+        ("all is small", small(), 0, true, false),
+        ("an ACL grows", heavy(), 0, true, false),
+        ("a pool denies beside it", heavy(), 1500, true, false),
+        ("and is gone", heavy(), 1500, true, true),
+        ("the ACL shrinks", small(), 1500, true, false),
+        ("the ACL grows again, and is refused", heavy(), 1500, true, false),
+        ("the pool gives way", heavy(), 0, true, false),
+        ("the pool withdraws, and denies", heavy(), 1500, false, false),
+        ("all is small again", small(), 0, true, false),
+    ] {
+        let specs = Specs {
+            policy,
+            pool: pool(denied, allowed),
+        };
+        go(&mut world, &specs).await;
+        if gone {
+            lose_the_pool(&mut world, what).await.unwrap();
+        }
+        let content = policies(&world)["policies"][0]["content"].clone();
+        let denies = document(&world, names::POOL_KEY)["caps"]["hosts"]["deny"].clone();
+        assert_eq!(denies.as_array().map_or(0, Vec::len), denied, "{what}");
+        assert!(
+            allowed || content["closed"] == "Unaccepted",
+            "{what}: {}",
+            content["closed"]
+        );
+        if is_accepted(&world) {
+            let direct = directly(&specs).await;
+            assert_eq!(difference(&reached(&world), &reached(&direct)), None, "{what}");
+        } else {
+            assert!(denied > 0, "{what}: there is room");
+        }
+    }
 }

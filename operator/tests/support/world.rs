@@ -197,6 +197,12 @@ impl World {
         self.ctx.client_pods.apply(Event::InitDone);
     }
 
+    /// The server fails no more.
+    pub(crate) fn heals(&self) {
+        let mut api = self.api.lock().unwrap();
+        (api.silent, api.refused, api.fail) = (None, None, None);
+    }
+
     /// The calls since the last time, without the Events.
     pub(crate) fn calls(&self) -> Vec<String> {
         let calls = std::mem::take(&mut self.api.lock().unwrap().calls);

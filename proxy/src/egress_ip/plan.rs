@@ -11,7 +11,7 @@ use std::time::Duration;
 use egressway_core::acl::cidr;
 use egressway_core::acl::compile::Problems;
 use egressway_core::acl::target::Target;
-use egressway_core::egress::Terms;
+use egressway_core::egress::{Promise, Terms};
 use egressway_core::wire::document::{self, Pool};
 use http::Uri;
 use http::uri::Scheme;
@@ -138,18 +138,15 @@ impl Plan {
         if !self.terms.declared {
             return PROBES_IN_DISCOVERY;
         }
-        let promised = self
-            .terms
-            .promised
-            .iter()
-            .filter(|net| Family::of(net.addr()) == family);
-        let addresses = promised.fold(0_usize, |sum, net| sum.saturating_add(size(*net)));
+        let nets = self.terms.promised.iter().map(|promise| promise.net);
+        let promised = nets.filter(|net| Family::of(net.addr()) == family);
+        let addresses = promised.fold(0_usize, |sum, net| sum.saturating_add(size(net)));
         addresses.saturating_mul(2).clamp(*PROBES.start(), *PROBES.end())
     }
 }
 
 /// A cell that the pool does not know is on its way out: nothing is promised for it, and not "anything goes".
-fn promise(pool: &Pool, cell: &str, problems: &mut Problems) -> (bool, Vec<IpNet>) {
+fn promise(pool: &Pool, cell: &str, problems: &mut Problems) -> (bool, Vec<Promise>) {
     let mut names = HashSet::new();
     let mut own = (true, Vec::new());
     for candidate in &pool.cells {
@@ -158,9 +155,13 @@ fn promise(pool: &Pool, cell: &str, problems: &mut Problems) -> (bool, Vec<IpNet
             problems.push(&field, "stands twice");
         }
         let mut promised = Vec::with_capacity(candidate.promised.len());
-        for net in &candidate.promised {
-            match cidr::parse(net) {
-                Ok(net) => promised.push(net),
+        for promise in &candidate.promised {
+            match cidr::parse(&promise.cidr) {
+                Ok(net) => promised.push(Promise {
+                    net,
+                    not_before: promise.not_before,
+                    not_after: promise.not_after,
+                }),
                 Err(problem) => problems.push(&field, problem),
             }
         }
@@ -257,7 +258,10 @@ mod tests {
             },
             cells: vec![Cell {
                 name: "a".to_owned(),
-                promised: promised.iter().map(|net| (*net).to_owned()).collect(),
+                promised: promised
+                    .iter()
+                    .map(|net| document::Promised::always(net))
+                    .collect(),
                 declared: !promised.is_empty(),
                 draining: false,
             }],

@@ -227,7 +227,7 @@ impl Reason {
     #[must_use]
     pub const fn next_step(&self) -> &'static str {
         match self {
-            Self::Deny(Deny::NoRuleMatches) => {
+            Self::Deny(Deny::NoRuleMatches { .. }) => {
                 "Add the host and port to an Allow rule of the EgressPolicy, or ask its owner to. A rule with http is for plain requests of its methods and paths alone."
             }
             Self::Deny(Deny::DeniedByRule { .. } | Deny::AddressDeniedByRule { .. }) => {
@@ -235,6 +235,9 @@ impl Reason {
             }
             Self::Deny(Deny::PolicySuspended) => {
                 "Ask the owner of the EgressPolicy why spec.suspend is true."
+            }
+            Self::Deny(Deny::PolicyClosed) => {
+                "Look at the condition Accepted of the EgressPolicy: it says what its owner or the platform team can do."
             }
             Self::Deny(Deny::NameInternal | Deny::AddressInternal) => {
                 "Reach in-cluster services directly (NO_PROXY); spec.caps.internalDestinations of the EgressPool opens other private networks."

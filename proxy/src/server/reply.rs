@@ -229,7 +229,7 @@ mod tests {
     fn the_phrase_is_one_readable_sentence() {
         let policy = policy("payments", "customer-webhooks");
         assert_eq!(
-            phrase(&policy, "evil.example:443", &Deny::NoRuleMatches.into()),
+            phrase(&policy, "evil.example:443", &Deny::no_rule().into()),
             "Egress denied by payments/customer-webhooks: evil.example:443 matches no Allow rule (id 123456789abc)"
         );
         assert_eq!(
@@ -263,7 +263,7 @@ mod tests {
         ] {
             let rule: Arc<str> = Arc::from("r".repeat(253));
             for reason in [
-                Deny::NoRuleMatches,
+                Deny::no_rule(),
                 Deny::AddressForbidden,
                 Deny::DeniedByRule { rule },
             ] {

@@ -476,7 +476,7 @@ fn denied(request: &mut Request, identity: &Identity, what: &What<'_>, deny: Den
     let Some(policy) = documents.policy() else {
         return deny;
     };
-    if let (Deny::NoRuleMatches, Some(forwarded)) = (&deny, &what.http) {
+    if let (Deny::NoRuleMatches { .. }, Some(forwarded)) = (&deny, &what.http) {
         let target = policy.unmatched(what.target, forwarded.port_was_written, forwarded.asks_tls);
         request.target = Some(target);
     }

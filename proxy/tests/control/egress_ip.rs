@@ -6,10 +6,10 @@
 mod observers;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use egressway_core::acl::{Wall, compile};
-use egressway_core::wire::document::{self, Floor, OnMismatch, Pool};
+use egressway_core::wire::document::{self, Floor, OnMismatch, Pool, Promised};
 use egressway_core::wire::report::{Egress, Phase};
 use egressway_proxy::control_metrics::ControlMetrics;
 use egressway_proxy::egress_ip::{EgressIp, Pace};
@@ -238,13 +238,35 @@ async fn observers_that_die_take_nobody_down() {
     assert_eq!(egress.seen.len(), 1, "remembered, though nobody sees it now");
 }
 
+/// With no new document, no operator and no further round: the clock alone.
+#[tokio::test]
+async fn an_address_that_was_announced_counts_from_its_time_on() {
+    let (_servers, mut pool) = observed_by(&[BAD, BAD], PROMISED).await;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    pool.observation.interval_ms = 3_600_000;
+    let announced = |not_before, not_after| Promised {
+        not_before,
+        not_after,
+        ..Promised::always("192.31.196.110/32")
+    };
+    pool.cells[0]
+        .promised
+        .push(announced(Some(now + 3), Some(now + 6)));
+    let pod = Pod::start(&pool);
+    pod.reaches(Phase::Quarantined).await;
+    let rounds = pod.state.egress().rounds;
+    pod.reaches(Phase::Serving).await;
+    pod.reaches(Phase::Quarantined).await;
+    assert_eq!(pod.state.egress().rounds, rounds);
+}
+
 #[tokio::test]
 async fn new_terms_count_at_once() {
     let (_servers, good) = observed_by(&[GOOD, GOOD], PROMISED).await;
     let pod = Pod::start(&good);
     pod.reaches(Phase::Serving).await;
     let mut bad = good.clone();
-    bad.cells[0].promised = vec!["192.31.196.99/32".to_owned()];
+    bad.cells[0].promised = vec![Promised::always("192.31.196.99/32")];
     pod.put(&bad);
     pod.reaches(Phase::Quarantined).await;
     bad.observation.on_mismatch = OnMismatch::Warn;

@@ -104,7 +104,10 @@ pub fn pool(observers: &[(&str, &str)], quorum: u32, promised: &[&str]) -> Pool 
         },
         cells: vec![Cell {
             name: "a".to_owned(),
-            promised: promised.iter().map(|net| (*net).to_owned()).collect(),
+            promised: promised
+                .iter()
+                .map(|net| document::Promised::always(net))
+                .collect(),
             declared: !promised.is_empty(),
             draining: false,
         }],

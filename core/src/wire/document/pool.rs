@@ -87,15 +87,93 @@ pub enum ClientAuth {
 pub struct Cell {
     /// Name, unique within the pool.
     pub name: String,
-    /// The addresses promised *now* (the operator resolves notBefore and notAfter). Empty in discovery.
+    /// The addresses promised, each with its dates: a pod decides by its own clock which count, so that a promise begins
+    /// and ends whoever else is down. Empty in discovery.
     #[serde(default)]
-    pub promised: Vec<String>,
-    /// True when the pool declares addresses for this cell, even if none is promised at this moment.
+    pub promised: Vec<Promised>,
+    /// True when the pool declares addresses for this cell, even if none is promised at any moment.
     #[serde(default)]
     pub declared: bool,
     /// True while the cell takes no new requests (state Draining).
     #[serde(default, skip_serializing_if = "super::is_false")]
     pub draining: bool,
+}
+
+/// A range that is promised, for a time.
+///
+/// One that is promised for ever is spelled as its range alone, as before promises had dates.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Spelled", into = "Spelled")]
+pub struct Promised {
+    /// The range.
+    pub cidr: String,
+    /// Seconds since the Unix epoch, before which it is not in use.
+    pub not_before: Option<u64>,
+    /// Seconds since the Unix epoch, from which on it is not in use any more.
+    pub not_after: Option<u64>,
+}
+
+/// A [`Promised`] as it stands in the document.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Spelled {
+    Always(String),
+    Dated(Dated),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Dated {
+    cidr: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_before: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    not_after: Option<u64>,
+}
+
+impl From<Spelled> for Promised {
+    fn from(spelled: Spelled) -> Self {
+        match spelled {
+            Spelled::Always(cidr) => Self::always(&cidr),
+            Spelled::Dated(dated) => Self {
+                cidr: dated.cidr,
+                not_before: dated.not_before,
+                not_after: dated.not_after,
+            },
+        }
+    }
+}
+
+impl From<Promised> for Spelled {
+    fn from(promised: Promised) -> Self {
+        match promised {
+            Promised {
+                cidr,
+                not_before: None,
+                not_after: None,
+            } => Self::Always(cidr),
+            Promised {
+                cidr,
+                not_before,
+                not_after,
+            } => Self::Dated(Dated {
+                cidr,
+                not_before,
+                not_after,
+            }),
+        }
+    }
+}
+
+impl Promised {
+    /// A range that is promised for ever.
+    #[must_use]
+    pub fn always(cidr: &str) -> Self {
+        Self {
+            cidr: cidr.to_owned(),
+            ..Self::default()
+        }
+    }
 }
 
 /// How pods find out their egress address.

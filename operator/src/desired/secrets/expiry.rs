@@ -1,4 +1,4 @@
-//! When a certificate ends: `notAfter` and nothing else of it (RFC 5280, 4.1).
+//! When a certificate begins and ends: `notBefore`, `notAfter` and nothing else of it (RFC 5280, 4.1).
 //!
 //! A reader of X.509 would bring a dozen crates for these two lines; whether a certificate is good is rustls' to say.
 
@@ -13,9 +13,29 @@ const VERSION: u8 = 0xa0;
 const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
-/// The end of a certificate in DER.
+/// When a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Not before.
+    pub not_before: Timestamp,
+    /// Not after.
+    pub not_after: Timestamp,
+}
+
+impl Validity {
+    /// When both are.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            not_before: self.not_before.max(other.not_before),
+            not_after: self.not_after.min(other.not_after),
+        }
+    }
+}
+
+/// The validity of a certificate in DER.
 #[must_use]
-pub fn not_after(der: &[u8]) -> Option<Timestamp> {
+pub fn validity(der: &[u8]) -> Option<Validity> {
     let mut certificate = expect(&mut { der }, SEQUENCE)?;
     let mut body = expect(&mut certificate, SEQUENCE)?;
     if body.first() == Some(&VERSION) {
@@ -25,9 +45,14 @@ pub fn not_after(der: &[u8]) -> Option<Timestamp> {
     expect(&mut body, SEQUENCE)?; // signature
     expect(&mut body, SEQUENCE)?; // issuer
     let mut validity = expect(&mut body, SEQUENCE)?;
-    element(&mut validity)?; // notBefore
-    let (tag, text) = element(&mut validity)?;
-    time(tag, std::str::from_utf8(text).ok()?)
+    let mut next = || {
+        let (tag, text) = element(&mut validity)?;
+        time(tag, std::str::from_utf8(text).ok()?)
+    };
+    Some(Validity {
+        not_before: next()?,
+        not_after: next()?,
+    })
 }
 
 /// The content of the next element, which must have this tag.
@@ -78,6 +103,7 @@ mod tests {
 
     fn certificate(year: i32) -> Vec<u8> {
         let mut params = CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.not_before = date_time_ymd(year - 1, 2, 3);
         params.not_after = date_time_ymd(year, 2, 3);
         let key = KeyPair::generate().unwrap();
         params.self_signed(&key).unwrap().der().to_vec()
@@ -86,8 +112,12 @@ mod tests {
     #[test]
     fn both_forms_of_time_are_read() {
         for year in [1999, 2049, 2050, 2126] {
-            let expected: Timestamp = format!("{year}-02-03T00:00:00Z").parse().unwrap();
-            assert_eq!(not_after(&certificate(year)), Some(expected), "{year}");
+            let at = |year: i32| format!("{year}-02-03T00:00:00Z").parse().unwrap();
+            let expected = Validity {
+                not_before: at(year - 1),
+                not_after: at(year),
+            };
+            assert_eq!(validity(&certificate(year)), Some(expected), "{year}");
         }
     }
 
@@ -95,18 +125,18 @@ mod tests {
     fn a_certificate_that_is_cut_or_bent_has_no_end_and_does_no_harm() {
         let whole = certificate(2035);
         for length in 0..whole.len() {
-            assert_eq!(not_after(&whole[..length]), None, "{length} bytes");
+            assert_eq!(validity(&whole[..length]), None, "{length} bytes");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), flip in any::<(usize, u8)>()) {
-            let _ = not_after(&bytes);
+            let _ = validity(&bytes);
             let mut bent = certificate(2035);
             let at = flip.0 % bent.len();
             bent[at] ^= flip.1;
-            let _ = not_after(&bent);
+            let _ = validity(&bent);
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use egressway_core::wire::document::{self, PasswordDigest};
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -13,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{RootCertStore, SignatureAlgorithm};
 
-use super::expiry;
+use super::expiry::{self, Validity};
 use super::needs::{CA, CERTIFICATE, PRIVATE_KEY, REVOKED, What};
 use super::problem::Fault;
 
@@ -22,12 +21,12 @@ const WEBHOOK_PREFIX: &str = "whsec_";
 /// In front of the keys of its asymmetric signatures.
 const WEBHOOK_ASYMMETRIC: [&str; 2] = ["whsk_", "whpk_"];
 
-/// Adds what `what` takes to `taken`, all of it or nothing; returns the first end of a certificate among it.
+/// Adds what `what` takes to `taken`, all of it or nothing; returns when all certificates among it are valid.
 ///
 /// # Errors
 /// A key is missing, or what stands in it cannot be used.
-pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Result<Option<Timestamp>, Fault> {
-    let mut not_after = None;
+pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Result<Option<Validity>, Fault> {
+    let mut validity = None;
     match what {
         What::Password(key) => {
             let password = bytes(secret, key)?;
@@ -41,8 +40,8 @@ pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Resul
             taken.passwords.insert(key.clone(), digest);
             return Ok(None);
         }
-        What::KeyPair => not_after = key_pair(secret)?,
-        What::Ca => not_after = ca(secret)?,
+        What::KeyPair => validity = key_pair(secret)?,
+        What::Ca => validity = ca(secret)?,
         What::Webhook(key) => webhook(secret, key)?,
         What::Hmac(key) => {
             if line(text(secret, key)?).is_empty() {
@@ -56,7 +55,7 @@ pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Resul
             taken.data.insert(key.to_owned(), text(secret, key)?.to_owned());
         }
     }
-    Ok(not_after)
+    Ok(validity)
 }
 
 fn has(secret: &Secret, key: &str) -> bool {
@@ -96,21 +95,21 @@ fn certificates(secret: &Secret, key: &str) -> Result<Vec<CertificateDer<'static
     }
 }
 
-/// The first end among certificates.
-fn first_end(certificates: &[CertificateDer<'_>]) -> Option<Timestamp> {
+/// When all of them are valid.
+fn of_all(certificates: &[CertificateDer<'_>]) -> Option<Validity> {
     certificates
         .iter()
-        .filter_map(|certificate| expiry::not_after(certificate))
-        .min()
+        .filter_map(|certificate| expiry::validity(certificate))
+        .reduce(Validity::and)
 }
 
-fn key_pair(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
+fn key_pair(secret: &Secret) -> Result<Option<Validity>, Fault> {
     let chain = certificates(secret, CERTIFICATE)?;
     let key = PrivateKeyDer::from_pem_slice(text(secret, PRIVATE_KEY)?.as_bytes())
         .map_err(|_| invalid(PRIVATE_KEY, "holds no private key in PEM"))?;
-    let not_after = first_end(&chain);
+    let validity = of_all(&chain);
     match CertifiedKey::from_der(chain, key, &provider()) {
-        Ok(_) => Ok(not_after),
+        Ok(_) => Ok(validity),
         Err(rustls::Error::InconsistentKeys(_)) => Err(invalid(
             PRIVATE_KEY,
             "does not belong to the first certificate of tls.crt",
@@ -122,22 +121,22 @@ fn key_pair(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
     }
 }
 
-fn roots(secret: &Secret) -> Result<(RootCertStore, Option<Timestamp>), Fault> {
+fn roots(secret: &Secret) -> Result<(RootCertStore, Option<Validity>), Fault> {
     let certificates = certificates(secret, CA)?;
-    let not_after = first_end(&certificates);
+    let validity = of_all(&certificates);
     let mut roots = RootCertStore::empty();
     for certificate in certificates {
         roots
             .add(certificate)
             .map_err(|_| invalid(CA, "holds a certificate that cannot be a CA"))?;
     }
-    Ok((roots, not_after))
+    Ok((roots, validity))
 }
 
-fn ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
-    let (roots, not_after) = roots(secret)?;
+fn ca(secret: &Secret) -> Result<Option<Validity>, Fault> {
+    let (roots, validity) = roots(secret)?;
     if !has(secret, REVOKED) {
-        return Ok(not_after);
+        return Ok(validity);
     }
     let lists: Result<Vec<_>, _> =
         CertificateRevocationListDer::pem_slice_iter(text(secret, REVOKED)?.as_bytes()).collect();
@@ -149,7 +148,7 @@ fn ca(secret: &Secret) -> Result<Option<Timestamp>, Fault> {
         .with_crls(lists)
         .build()
         .map_err(|_| invalid(REVOKED, "holds a revocation list that cannot be read"))?;
-    Ok(not_after)
+    Ok(validity)
 }
 
 /// `whsec_` and base64, or any other text as it is, unless it was meant to be such a secret.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::{Facts, PodView};
-use crate::egress_pool::validate::{CellState, Promise, ValidCell};
+use crate::egress_pool::validate::{CellState, Promise, ValidCell, ValidPool};
 
 /// How long an address of a discovery that is no longer seen stays listed: customers may still have it.
 const STALE_SECONDS_MAX: i64 = 24 * 3600;
@@ -29,6 +29,31 @@ pub struct Addresses {
     pub listed: Vec<EgressIp>,
     /// What nobody promised.
     pub unexpected: Vec<UnexpectedIp>,
+    /// What is promised, for another cell than that of the pod that leaves from it. It stands in the contract, so it is
+    /// no address that nobody promised.
+    pub crossed: Vec<Crossed>,
+}
+
+/// A pod that leaves from an address that is promised for another cell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossed {
+    /// The address.
+    pub ip: IpAddr,
+    /// Name of the pod.
+    pub pod: String,
+    /// The cell that it is promised for.
+    pub home: String,
+    /// A quorum saw it.
+    pub confirmed: bool,
+}
+
+impl Addresses {
+    /// Whether traffic really leaves from where it must not.
+    #[must_use]
+    pub fn drifts(&self) -> bool {
+        self.unexpected.iter().any(|entry| entry.confirmed)
+            || self.crossed.iter().any(|entry| entry.confirmed)
+    }
 }
 
 /// What pods of one cell saw.
@@ -76,11 +101,12 @@ pub fn addresses(facts: &Facts<'_>, previous: &EgressPolicyStatus) -> Addresses 
         // Without a pool that means something nothing new can be said; what was promised is not taken back.
         return Addresses {
             listed: previous.egress_ips.clone(),
-            unexpected: Vec::new(),
+            ..Addresses::default()
         };
     };
     let mut listed: BTreeMap<(u8, IpAddrKey, String), EgressIp> = BTreeMap::new();
     let mut unexpected: BTreeMap<IpAddr, UnexpectedIp> = BTreeMap::new();
+    let mut crossed = Vec::new();
     for cell in &pool.cells {
         let pods = facts
             .pods
@@ -99,13 +125,40 @@ pub fn addresses(facts: &Facts<'_>, previous: &EgressPolicyStatus) -> Addresses 
                 .or_insert(entry);
         }
         if cell.state != CellState::Disabled {
-            drifted(facts, cell, &seen, previous, &mut unexpected);
+            let home = |ip| home(facts, pool, cell, ip);
+            crossed.extend(
+                seen.entries()
+                    .filter(|(_, sighting)| !sighting.observers.is_empty())
+                    .filter_map(|(pod, sighting)| {
+                        Some(Crossed {
+                            ip: sighting.ip,
+                            pod: pod.name.clone(),
+                            home: home(sighting.ip)?.to_owned(),
+                            confirmed: sighting.confirmed,
+                        })
+                    }),
+            );
+            drifted(facts, cell, &seen, previous, &mut unexpected, |ip| {
+                home(ip).is_some()
+            });
         }
     }
     Addresses {
         listed: listed.into_values().collect(),
         unexpected: unexpected.into_values().take(UNEXPECTED_MAX).collect(),
+        crossed,
     }
+}
+
+/// The other cell that an address is promised for now, where it is not promised for this one.
+fn home<'a>(facts: &Facts<'_>, pool: &'a ValidPool, cell: &ValidCell, ip: IpAddr) -> Option<&'a str> {
+    let promises = |cell: &ValidCell| {
+        let mut promises = cell.promises.iter().flatten();
+        promises.any(|promise| promise.in_force(facts.now) && promise.net.contains(&ip))
+    };
+    let mut others = pool.cells.iter().filter(|other| other.name != cell.name);
+    let home = others.find(|other| promises(other))?;
+    (!promises(cell)).then_some(home.name.as_str())
 }
 
 /// Orders addresses by number, so that .9 comes before .10.
@@ -292,6 +345,7 @@ fn drifted(
     seen: &CellSeen<'_>,
     previous: &EgressPolicyStatus,
     unexpected: &mut BTreeMap<IpAddr, UnexpectedIp>,
+    is_crossed: impl Fn(IpAddr) -> bool,
 ) {
     let confirmed = seen.confirmed();
     let in_force = |ip: IpAddr| match &cell.promises {
@@ -303,7 +357,7 @@ fn drifted(
     };
     for (pod, sighting) in seen
         .entries()
-        .filter(|(_, s)| !s.observers.is_empty() && !in_force(s.ip))
+        .filter(|(_, s)| !s.observers.is_empty() && !in_force(s.ip) && !is_crossed(s.ip))
     {
         let seconds = i64::try_from(sighting.last_seen).unwrap_or(0);
         let minute = Timestamp::from_second(seconds - seconds.rem_euclid(60)).unwrap_or(facts.now);
@@ -312,14 +366,14 @@ fn drifted(
             .unexpected_ips
             .iter()
             .find(|old| old.ip == text)
-            .map(|old| old.since.clone());
+            .map_or(Time(minute), |old| old.since.clone());
         let entry = unexpected.entry(sighting.ip).or_insert_with(|| UnexpectedIp {
             ip: text,
             family: family(sighting.ip).to_owned(),
             confirmed: false,
             pods: Vec::new(),
             observers: Vec::new(),
-            since: since.unwrap_or_else(|| Time(whole_seconds(facts.now))),
+            since,
             last_seen: Time(minute),
         });
         entry.confirmed |= sighting.confirmed;

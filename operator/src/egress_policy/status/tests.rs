@@ -10,7 +10,7 @@ mod would_deny;
 
 mod stuck;
 
-use egressway_core::wire::document;
+use egressway_core::wire::document::{self, Closed};
 use egressway_core::wire::report::{Egress, PolicyInForce, Seen, VERSION};
 use serde_json::{Value, json};
 
@@ -149,8 +149,7 @@ fn settled() -> World {
                 id: identity(),
                 document,
                 fleet: None,
-                withdrawn: false,
-                suspended: false,
+                closed: None,
                 shape: None,
             }),
             accepted: true,
@@ -172,7 +171,11 @@ fn settled() -> World {
 
 impl World {
     fn next(&self) -> EgressPolicyStatus {
-        next(&Facts {
+        next(&self.facts())
+    }
+
+    fn facts(&self) -> Facts<'_> {
+        Facts {
             clients_left_out: false,
             policy: &self.policy,
             validated: &self.validated,
@@ -186,7 +189,7 @@ impl World {
             contested: self.contested.clone(),
             programmed_since: Some(Timestamp::from_second(T0).unwrap()),
             now: Timestamp::from_second(self.now).unwrap(),
-        })
+        }
     }
 
     /// Writes the next status, then lets time pass.

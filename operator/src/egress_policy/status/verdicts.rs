@@ -1,5 +1,6 @@
 //! Pure: what the conditions say. Ready=False always names the next action.
 
+mod programmed;
 mod resolved;
 mod stuck;
 mod verified;
@@ -11,15 +12,20 @@ use egressway_core::wire::names::REPORT_PORT;
 use egressway_core::wire::report::Phase;
 use jiff::SignedDuration;
 
+use self::stuck::Why;
 use self::words::{name, pods};
 use super::addresses::Addresses;
 use super::{Facts, Held, Misplaced, PodView, in_force, in_sync};
 use crate::desired::clients::PODS_MAX;
-use crate::egress_policy::condition::{Kind, Reason, Verdict};
+use crate::egress_policy::condition::{Kind, Reason, Truth, Verdict, find};
+
 use crate::egress_pool::validate::CellState;
 
 /// After so long a pod that still enforces an older ACL is no longer just about to.
 pub const PROPAGATION: SignedDuration = SignedDuration::from_secs(15);
+
+/// After so long a pod that does not serve is not just starting: an image is pulled and a quorum asked in less.
+pub const START_WITHIN: SignedDuration = SignedDuration::from_secs(60);
 
 /// The verdicts, in the order of status.
 #[must_use]
@@ -32,17 +38,18 @@ pub fn verdicts(facts: &Facts<'_>, addresses: &Addresses) -> Vec<Verdict> {
         validated.message.clone(),
     );
     let resolved = resolved::resolved(facts);
-    let programmed = programmed(facts);
     let verified = verified::verified(facts, addresses);
     let ready = ready(facts, &verified);
+    let why = Why::of(facts, &ready);
+    let programmed = programmed::programmed(facts, &why);
     vec![
         accepted,
         resolved,
         programmed,
         verified,
         ready,
-        progressing(facts),
-        degraded(facts, addresses),
+        progressing(facts, &why),
+        degraded(facts, addresses, &why),
     ]
 }
 
@@ -50,86 +57,12 @@ fn counted<'a>(facts: &'a Facts<'_>) -> impl Iterator<Item = &'a PodView> {
     facts.pods.iter().filter(|pod| pod.counts())
 }
 
-fn programmed(facts: &Facts<'_>) -> Verdict {
-    let verdict =
-        |truth: bool, reason, message: String| Verdict::new(Kind::Programmed, truth, reason, message);
-    if in_force(facts).is_none() {
-        return verdict(
-            false,
-            Reason::NotAccepted,
-            "there is no fleet, see Accepted".to_owned(),
-        );
-    }
-    let all = counted(facts).count();
-    if all == 0 {
-        return verdict(false, Reason::NoPods, "the fleet has no pods yet".to_owned());
-    }
-    let lagging: Vec<&PodView> = counted(facts).filter(|pod| !in_sync(facts, pod)).collect();
-    if lagging.is_empty() {
-        return verdict(
-            true,
-            Reason::InSync,
-            if all == 1 {
-                "the only pod enforces the ACL in force".to_owned()
-            } else {
-                format!("all {all} pods enforce the ACL in force")
-            },
-        );
-    }
-    let long = facts
-        .programmed_since
-        .is_some_and(|since| facts.now.duration_since(since) > PROPAGATION);
-    let broken: Vec<String> = lagging
-        .iter()
-        .filter_map(|pod| {
-            Some(format!(
-                "{}: {}",
-                pod.name,
-                pod.report.as_ref()?.load_error.as_ref()?
-            ))
-        })
-        .collect();
-    let names = name(lagging.iter().map(|pod| pod.name.as_str()));
-    let (reason, mut message) = if long && lagging.iter().any(|pod| pod.running) {
-        (
-            Reason::PodsLagging,
-            format!(
-                "{} of {all} pods do not enforce the ACL in force: {names}",
-                lagging.len()
-            ),
-        )
-    } else {
-        (
-            Reason::Propagating,
-            format!("{} of {all} pods are about to enforce the ACL", lagging.len()),
-        )
-    };
-    let silent = lagging
-        .iter()
-        .filter(|pod| pod.unreachable && pod.trouble.is_none());
-    let silent = name(silent.map(|pod| pod.name.as_str()));
-    message.push_str(&because(facts));
-    if reason == Reason::PodsLagging && !silent.is_empty() {
-        let next = "look for a network policy between the operator and the fleets, and at the pods' nodes";
-        message.push_str(&format!(
-            ". No answer on port {REPORT_PORT} from {silent}: {next}"
-        ));
-    }
-    if !broken.is_empty() {
-        message.push_str(&format!(
-            ". Refused by {}",
-            name(broken.iter().map(String::as_str))
-        ));
-    }
-    verdict(false, reason, message)
-}
-
 fn ready(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
     let verdict = |truth: bool, reason, message: String| Verdict::new(Kind::Ready, truth, reason, message);
     let Some(valid) = in_force(facts) else {
         return verdict(false, Reason::NotAccepted, facts.validated.message.clone());
     };
-    if valid.withdrawn {
+    if valid.closed.is_some() {
         return verdict(false, Reason::NotAccepted, facts.validated.message.clone());
     }
     if let Some((reason, message)) = &facts.failure {
@@ -198,23 +131,39 @@ fn no_pods(facts: &Facts<'_>, verified: &Verdict) -> Verdict {
             "no cell of the pool is Active: set one to Active".to_owned(),
         );
     }
+    let reason = if starts(facts) {
+        Reason::Starting
+    } else {
+        Reason::NoReadyPods
+    };
     if counted(facts).next().is_none() {
         let next =
             "if this lasts, look at the Deployments of the fleet and at the Events in the fleet namespace";
-        return verdict(
-            Reason::NoReadyPods,
-            format!("Kubernetes has made no pods yet: {next}"),
-        );
+        return verdict(reason, format!("Kubernetes has made no pods yet: {next}"));
     }
     let waiting = counted(facts).filter(|pod| pod.running).count();
     let next = "pods are starting; if this lasts, look at their logs in the fleet namespace";
-    verdict(
-        Reason::NoReadyPods,
-        format!("no pod serves yet ({waiting} run): {next}"),
-    )
+    verdict(reason, format!("no pod serves yet ({waiting} run): {next}"))
 }
 
-fn progressing(facts: &Facts<'_>) -> Verdict {
+/// Whether that nobody serves is how every fleet begins: it has not served before, and no pod is late.
+fn starts(facts: &Facts<'_>) -> bool {
+    let before = facts.policy.status.as_ref();
+    let before = before.and_then(|status| find(&status.conditions, Kind::Ready));
+    let served = before.is_some_and(|ready| {
+        ready.status == Truth::True.as_str()
+            || [Reason::NoReadyPods, Reason::Quarantined]
+                .map(Reason::as_str)
+                .contains(&&*ready.reason)
+    });
+    let in_time = |pod: &PodView| {
+        pod.started
+            .is_none_or(|started| facts.now.duration_since(started) <= START_WITHIN)
+    };
+    !served && counted(facts).all(in_time)
+}
+
+fn progressing(facts: &Facts<'_>, why: &Why) -> Verdict {
     let verdict =
         |truth: bool, reason, message: String| Verdict::new(Kind::Progressing, truth, reason, message);
     if facts.policy.metadata.deletion_timestamp.is_some() {
@@ -224,23 +173,12 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     if let Some((reason, message)) = &facts.failure {
         return verdict(true, *reason, message.clone());
     }
-    let (mut rolling, mut draining) = (Vec::new(), Vec::new());
-    for cell in facts.cells.iter().filter(|cell| !cell.settled) {
-        let waited_for = counted(facts).filter(|pod| pod.cell == cell.name && !pod.ready);
-        let (lost, waited_for): (Vec<_>, Vec<_>) = waited_for.partition(|pod| pod.is_lost());
-        let held: Vec<Option<Held>> = waited_for.into_iter().map(PodView::held).collect();
-        let nobody = held.is_empty() && lost.is_empty();
-        if cell.rolls || nobody || held.contains(&None) {
-            rolling.push(cell.name.as_str());
-        } else if held.contains(&Some(Held::Draining)) {
-            draining.push(cell.name.as_str());
-        }
-    }
+    let UnderWay { rolling, draining } = under_way(facts);
     if !rolling.is_empty() {
         let message = format!(
             "pods of cell {} roll out{}",
             name(rolling.into_iter()),
-            because(facts)
+            why.behind(Kind::Progressing)
         );
         return verdict(true, Reason::RollingOut, message);
     }
@@ -254,13 +192,37 @@ fn progressing(facts: &Facts<'_>) -> Verdict {
     verdict(false, Reason::Complete, "nothing is under way".to_owned())
 }
 
-fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
+/// Cells in which something goes on.
+struct UnderWay<'a> {
+    /// Pods are made or replaced.
+    rolling: Vec<&'a str>,
+    /// Pods finish what is open.
+    draining: Vec<&'a str>,
+}
+
+fn under_way<'a>(facts: &'a Facts<'_>) -> UnderWay<'a> {
+    let (mut rolling, mut draining) = (Vec::new(), Vec::new());
+    for cell in facts.cells.iter().filter(|cell| !cell.settled) {
+        let waited_for = counted(facts).filter(|pod| pod.cell == cell.name && !pod.ready);
+        let (lost, waited_for): (Vec<_>, Vec<_>) = waited_for.partition(|pod| pod.is_lost());
+        let held: Vec<Option<Held>> = waited_for.into_iter().map(PodView::held).collect();
+        let nobody = held.is_empty() && lost.is_empty();
+        if cell.rolls || nobody || held.contains(&None) {
+            rolling.push(cell.name.as_str());
+        } else if held.contains(&Some(Held::Draining)) {
+            draining.push(cell.name.as_str());
+        }
+    }
+    UnderWay { rolling, draining }
+}
+
+fn degraded(facts: &Facts<'_>, addresses: &Addresses, why: &Why) -> Verdict {
     let verdict = |truth: bool, reason, message: String| Verdict::new(Kind::Degraded, truth, reason, message);
     if in_force(facts).is_none() {
         return verdict(false, Reason::AsExpected, "there is no fleet".to_owned());
     }
     if let Some(pool) = facts.pool
-        && addresses.unexpected.iter().any(|entry| entry.confirmed)
+        && addresses.drifts()
     {
         return verdict(
             true,
@@ -294,7 +256,7 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
             format!(
                 "no pod of cell {} serves{}{}",
                 name(down.into_iter()),
-                because(facts),
+                why.behind(Kind::Degraded),
                 silent(facts).map_or_else(String::new, |why| format!("; {why}"))
             ),
         );
@@ -335,7 +297,7 @@ fn degraded(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
         return verdict(
             true,
             Reason::ReducedCapacity,
-            format!("{ready} of {wanted} pods are ready{}", because(facts)),
+            format!("{ready} of {wanted} pods are ready{}", why.behind(Kind::Degraded)),
         );
     }
     verdict(
@@ -381,9 +343,4 @@ fn silent(facts: &Facts<'_>) -> Option<String> {
             name(all.iter().map(String::as_str))
         )
     })
-}
-
-/// Behind what is missing: why, if somebody says so.
-fn because(facts: &Facts<'_>) -> String {
-    stuck::stuck(facts).map_or_else(String::new, |(_, why)| format!("; {why}"))
 }

@@ -1,15 +1,18 @@
 //! Pure: what is in force where a spec is refused.
 //!
 //! A bad edit of the policy keeps what was accepted last, the rules as well as the pods; a pool that withdraws its
-//! permission takes effect at once, as a fleet that refuses everything. So does the loss of what was accepted: without
-//! its ConfigMap no new pod could start, and nobody knows any more what it may let through.
+//! permission takes effect at once, as a fleet that refuses everything. So does `spec.suspend`, whatever else the same
+//! spec says, and the loss of what was accepted: without its ConfigMap no new pod could start, and nobody knows any more
+//! what it may let through.
 
-use egressway_core::wire::document;
+use egressway_core::wire::document::{self, Closed};
 
 use super::{Accepted, Facts, Reason, Shape, ValidPolicy, Validated, identity};
 
 /// Generation of the document that stands in for a lost one; no policy has it.
 const LOST: i64 = 0;
+/// Behind every message about a fleet that is closed.
+const REFUSES: &str = "the fleet refuses every new request";
 
 /// Refused, and what was accepted last stays in force.
 pub(super) fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Option<Shape>) -> Validated {
@@ -19,11 +22,12 @@ pub(super) fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Op
     };
     if last.document.generation == LOST {
         let message = format!(
-            "{problem}. What was accepted before is lost, its ConfigMap was deleted or edited: until the policy is accepted the fleet refuses every new request"
+            "{problem}. What was accepted before is lost, its ConfigMap had no room for it, or was deleted or edited: until the policy is accepted {REFUSES}"
         );
-        return refused(Some(closed(facts, last, shape)), reason, message);
+        let valid = closed(facts, last, shape, Closed::Unaccepted);
+        return refused(Some(valid), reason, message);
     }
-    let message = if last.document.generation == generation {
+    let mut message = if last.document.generation == generation {
         format!("{problem}. What was accepted stays in force")
     } else {
         format!(
@@ -31,12 +35,16 @@ pub(super) fn keep(facts: &Facts<'_>, reason: Reason, problem: String, shape: Op
             last.document.generation
         )
     };
+    if facts.policy.spec.suspend == Some(true) && !last.document.content.suspended {
+        message.push_str(&format!(", and as spec.suspend is true {REFUSES}"));
+        let valid = closed(facts, last, shape, Closed::Suspended);
+        return refused(Some(valid), reason, message);
+    }
     let valid = ValidPolicy {
         id: identity(facts),
-        suspended: last.document.content.suspended,
         document: last.document,
         fleet: last.fleet,
-        withdrawn: false,
+        closed: None,
         shape,
     };
     refused(Some(valid), reason, message)
@@ -52,8 +60,9 @@ pub(super) fn withdraw(
     let Some(last) = last(facts) else {
         return refused(None, reason, problem);
     };
-    let message = format!("{problem}. Until then the fleet refuses every new request");
-    refused(Some(closed(facts, last, shape)), reason, message)
+    let message = format!("{problem}. Until then {REFUSES}");
+    let valid = closed(facts, last, shape, Closed::Unaccepted);
+    refused(Some(valid), reason, message)
 }
 
 fn refused(valid: Option<ValidPolicy>, reason: Reason, message: String) -> Validated {
@@ -79,22 +88,59 @@ fn last(facts: &Facts<'_>) -> Option<Accepted> {
 }
 
 /// The same, refusing everything.
-fn closed(facts: &Facts<'_>, last: Accepted, shape: Option<Shape>) -> ValidPolicy {
+fn closed(facts: &Facts<'_>, last: Accepted, shape: Option<Shape>, why: Closed) -> ValidPolicy {
     let Accepted {
         document: last,
         fleet,
     } = last;
-    let suspended = last.content.suspended;
     let content = document::Content {
-        suspended: true,
+        closed: Some(why),
         ..last.content
     };
     ValidPolicy {
         id: identity(facts),
         document: document::Policy::seal(&last.namespace, &last.name, last.generation, content),
         fleet,
-        withdrawn: true,
-        suspended,
+        closed: Some(why),
         shape,
+    }
+}
+
+impl ValidPolicy {
+    /// The same in as few bytes as can be, refusing everything: what was accepted is not in it any more, so it is taken
+    /// for lost until a spec is accepted.
+    #[must_use]
+    pub fn without_rules(&self) -> Self {
+        let why = self.closed.unwrap_or(Closed::Unaccepted);
+        let last = &self.document;
+        let content = document::Content {
+            closed: Some(why),
+            listener: last.content.listener.clone(),
+            ..document::Content::default()
+        };
+        Self {
+            document: document::Policy::seal(&last.namespace, &last.name, LOST, content),
+            closed: Some(why),
+            ..self.clone()
+        }
+    }
+}
+
+impl Validated {
+    /// The same, now that the document of `valid` had no room and `shut` stands in for it.
+    #[must_use]
+    pub fn out_of_room(self, shut: ValidPolicy) -> Self {
+        let mut message = self.message;
+        if !message.contains(REFUSES) {
+            message.push_str(&format!(
+                ", and has no room any more beside what the pool and the cluster add to it: until it has {REFUSES}"
+            ));
+        }
+        Self {
+            valid: Some(shut),
+            accepted: false,
+            message,
+            ..self
+        }
     }
 }

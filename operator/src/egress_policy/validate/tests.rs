@@ -37,16 +37,30 @@ fn last() -> Accepted {
 }
 
 fn run(policy: &EgressPolicy, pool: PoolFact<'_>, accepted: Option<Accepted>) -> Validated {
+    remembering(policy, pool, accepted, None)
+}
+
+/// The same where a pool was accepted before.
+fn remembering(
+    policy: &EgressPolicy,
+    pool: PoolFact<'_>,
+    accepted: Option<Accepted>,
+    kept: Option<&Kept>,
+) -> Validated {
     let labels = BTreeMap::from([("team".to_owned(), "a".to_owned())]);
     validate(&Facts {
         policy,
         pool,
+        kept,
         namespace_labels: &labels,
         fleet: accepted.is_some(),
         accepted,
         floor: &document::Floor::default(),
-        now: Timestamp::UNIX_EPOCH,
     })
+}
+
+fn is_closed(valid: &ValidPolicy) -> bool {
+    valid.closed == Some(Closed::Unaccepted) && valid.document.content.closed == valid.closed
 }
 
 #[test]
@@ -54,7 +68,7 @@ fn a_good_policy_is_in_force() {
     let outcome = run(&policy(json!({})), PoolFact::Found(&pool(json!({}))), None);
     assert!(outcome.accepted, "{}", outcome.message);
     let valid = outcome.valid.unwrap();
-    assert_eq!((valid.document.generation, valid.withdrawn), (7, false));
+    assert_eq!((valid.document.generation, valid.closed), (7, None));
     assert_eq!(valid.shape.unwrap().fleet.unwrap().replicas_per_cell, 2);
 }
 
@@ -169,7 +183,7 @@ fn a_pool_that_withdraws_takes_effect_at_once() {
         (false, Reason::NamespaceNotAllowed)
     );
     let valid = outcome.valid.unwrap();
-    assert!(valid.withdrawn && valid.document.content.suspended && valid.shape.is_some());
+    assert!(is_closed(&valid) && valid.shape.is_some());
     assert_ne!(valid.document.hash, last().document.hash);
     assert!(
         run(&policy(json!({})), PoolFact::Found(&walled), None)
@@ -186,17 +200,82 @@ fn a_pool_that_withdraws_and_breaks_in_one_edit_withdraws() {
     }));
     let outcome = run(&policy(json!({})), PoolFact::Found(&broken), Some(last()));
     assert_eq!(outcome.reason, Reason::NamespaceNotAllowed);
-    assert!(outcome.valid.unwrap().document.content.suspended);
+    assert!(is_closed(&outcome.valid.unwrap()));
+}
+
+fn kept(spec: Value) -> Kept {
+    let pool = pool(spec);
+    Kept {
+        allowed: pool.spec.allowed_namespaces.clone(),
+        pool: pools::validate(&pool).unwrap(),
+    }
 }
 
 #[test]
-fn a_pool_that_is_gone_leaves_the_pods_and_refuses_everything() {
+fn a_pool_that_is_gone_takes_nothing_away_and_accepts_nothing_new() {
+    let kept = kept(json!({}));
+    let gone =
+        |policy: &EgressPolicy| remembering(policy, PoolFact::NotFound("edge"), Some(last()), Some(&kept));
+    let outcome = gone(&policy(
+        json!({"rules": [{"name": "new", "hosts": ["new.example"]}]}),
+    ));
+    assert_eq!((outcome.accepted, outcome.reason), (false, Reason::PoolNotFound));
+    let valid = outcome.valid.unwrap();
+    assert_eq!((&valid.document, valid.closed), (&last().document, None));
+    assert_eq!(valid.shape.unwrap().pool, kept.pool);
+    for word in ["is gone", "accepted last", "Generation 6 stays in force"] {
+        assert!(outcome.message.contains(word), "{}", outcome.message);
+    }
+    let suspended = gone(&policy(json!({"suspend": true}))).valid.unwrap();
+    assert_eq!(
+        suspended.closed,
+        Some(Closed::Suspended),
+        "its owner may close it"
+    );
+}
+
+#[test]
+fn a_pool_that_is_gone_and_of_which_nothing_is_known_refuses_everything() {
     let outcome = run(&policy(json!({})), PoolFact::NotFound("edge"), Some(last()));
     let valid = outcome.valid.unwrap();
-    assert!(valid.withdrawn && valid.shape.is_none());
+    assert!(is_closed(&valid) && valid.shape.is_none());
     assert_eq!(outcome.reason, Reason::PoolNotFound);
-    // poolRef is immutable: naming another pool would be no way out.
-    assert!(outcome.message.contains("another policy"), "{}", outcome.message);
+    // A policy that has no fleet yet may name another one.
+    let outcome = run(&policy(json!({})), PoolFact::NotFound("edge"), None);
+    assert!(
+        outcome.valid.is_none() && outcome.message.contains("correct the name"),
+        "{}",
+        outcome.message
+    );
+}
+
+/// Whatever happens to the pool afterwards, what it withdrew stays withdrawn.
+#[test]
+fn a_permission_that_was_withdrawn_does_not_come_back_by_the_loss_of_the_pool() {
+    let before = kept(json!({}));
+    let broken = pool(json!({
+        "allowedNamespaces": {"from": "Names", "names": ["other"]},
+        "cells": [{"name": "a", "nodeSelector": {"p": "e"}, "addresses": [{"cidr": "192.31.196.1/24"}]}],
+    }));
+    let outcome = remembering(
+        &policy(json!({})),
+        PoolFact::Found(&broken),
+        Some(last()),
+        Some(&before),
+    );
+    let valid = outcome.valid.unwrap();
+    assert!(is_closed(&valid));
+    let note = valid.shape.unwrap().pool.note;
+    assert_eq!(note.allowed_namespaces, broken.spec.allowed_namespaces);
+    let after = before.allowing(&note.allowed_namespaces);
+    let outcome = remembering(
+        &policy(json!({})),
+        PoolFact::NotFound("edge"),
+        Some(last()),
+        Some(&after),
+    );
+    assert_eq!(outcome.reason, Reason::NamespaceNotAllowed);
+    assert!(is_closed(&outcome.valid.unwrap()));
 }
 
 #[test]
@@ -210,7 +289,15 @@ fn a_pool_that_means_nothing_changes_nothing() {
         (Reason::PoolNotAccepted, false)
     );
     let valid = outcome.valid.unwrap();
-    assert!(!valid.withdrawn && valid.shape.is_none());
+    assert!(valid.closed.is_none() && valid.shape.is_none());
+    let before = kept(json!({}));
+    let outcome = remembering(
+        &policy(json!({})),
+        PoolFact::Found(&broken),
+        Some(last()),
+        Some(&before),
+    );
+    assert_eq!(outcome.valid.unwrap().shape.unwrap().pool, before.pool);
 }
 
 #[test]
@@ -272,7 +359,7 @@ fn what_a_pool_caps_is_refused_with_what_to_do() {
         );
         assert!(outcome.message.contains(words), "{spec}: {}", outcome.message);
         let valid = outcome.valid.unwrap();
-        assert!(!valid.withdrawn, "proxies hold to the caps themselves");
+        assert!(valid.closed.is_none(), "proxies hold to the caps themselves");
         assert_eq!(valid.document, last().document);
         let shape = valid.shape.unwrap();
         assert_eq!(shape.fleet.unwrap().replicas_per_cell, 2);

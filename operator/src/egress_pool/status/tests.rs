@@ -217,7 +217,7 @@ fn a_pool_that_means_nothing_says_so_and_takes_no_address_back() {
     let (truth, reason, message) = condition(&status, Kind::Accepted);
     assert_eq!((truth, reason), ("False", "InvalidPool"));
     assert!(message.contains("192.31.196.0/24"), "{message}");
-    assert_eq!(condition(&status, Kind::Ready).0, "False");
+    assert_eq!(condition(&status, Kind::Ready).1, "NotAccepted");
     assert_eq!(status.egress_ips.len(), 4);
 }
 
@@ -248,6 +248,76 @@ fn the_same_facts_give_the_same_status() {
     let first = status(&pool, &[]);
     pool.status = Some(first.clone());
     assert_eq!(status(&pool, &[]), first);
+}
+
+#[test]
+fn a_cell_that_changes_its_state_is_told_once() {
+    let status = |states: [&str; 2]| EgressPoolStatus {
+        cells: ["a", "b"]
+            .into_iter()
+            .zip(states)
+            .map(|(name, state)| CellStatus {
+                name: name.to_owned(),
+                state: state.to_owned(),
+                ..CellStatus::default()
+            })
+            .collect(),
+        ..EgressPoolStatus::default()
+    };
+    let told = |before: [&str; 2], after: [&str; 2]| {
+        let events = moved(Some(&status(before)), &status(after));
+        events.into_iter().map(|event| event.reason).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(["Active", "Active"], ["Draining", "Active"]),
+        ["CellDraining"]
+    );
+    assert_eq!(
+        told(["Draining", "Active"], ["Disabled", "Active"]),
+        ["CellDisabled"]
+    );
+    assert_eq!(
+        told(["Disabled", "Active"], ["Active", "Draining"]),
+        ["CellActive", "CellDraining"]
+    );
+    assert!(told(["Draining", "Active"], ["Draining", "Active"]).is_empty());
+    assert!(
+        moved(None, &status(["Draining", "Active"])).is_empty(),
+        "what is new has not moved"
+    );
+}
+
+#[test]
+fn a_node_that_two_cells_take_for_theirs_is_named() {
+    let overlapping = pool(json!([
+        {"name": "a", "nodeSelector": {"zone": "a"}},
+        {"name": "b", "nodeSelector": {"zone": "a"}},
+    ]));
+    let now = status(&overlapping, &[]);
+    let (truth, reason, message) = condition(&now, Kind::Ready);
+    assert_eq!((truth, reason), ("False", "CellsOverlap"));
+    assert!(
+        message.contains("node a has the labels of cells a and b"),
+        "{message}"
+    );
+    assert_eq!(now.reason.as_deref(), Some("CellsOverlap"));
+    let apart = pool(json!([
+        {"name": "a", "nodeSelector": {"zone": "a"}},
+        {"name": "b", "nodeSelector": {"zone": "a"}, "state": "Disabled"},
+    ]));
+    assert_eq!(
+        condition(&status(&apart, &[]), Kind::Ready).0,
+        "True",
+        "a cell out of use has no pods"
+    );
+}
+
+#[test]
+fn a_pool_that_means_something_is_accepted() {
+    let now = status(&two_cells(), &[]);
+    assert_eq!(condition(&now, Kind::Accepted).1, Reason::Accepted.as_str());
+    assert_eq!(condition(&now, Kind::Ready).1, Reason::AsExpected.as_str());
+    assert_eq!(now.reason.as_deref(), Some("AsExpected"));
 }
 
 #[test]

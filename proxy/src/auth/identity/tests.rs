@@ -276,7 +276,7 @@ fn whom_a_credential_would_let_through_is_asked_for_it_and_nobody_else() {
         ("10.0.0.3", None, "nobody", "credentials_missing"),
     ] {
         let (identity, credential) = world.identify(ip, password, &[]);
-        let code = world.refused(ip, &identity, &credential, Deny::NoRuleMatches, is(lets_through));
+        let code = world.refused(ip, &identity, &credential, Deny::no_rule(), is(lets_through));
         assert_eq!(code, expected, "{ip} {password:?} {lets_through}");
     }
 }

@@ -226,3 +226,53 @@ proptest! {
         prop_assert_eq!(&world.publish(0), &world.next(), "what was written is not written again");
     }
 }
+
+#[test]
+fn an_address_of_another_cell_stands_in_one_list_and_is_told() {
+    let mut world = settled();
+    world.pool = Some(valid_pool(json!({"cells": [
+        {"name": "a", "nodeSelector": {"zone": "a"}, "addresses": [{"cidr": "192.31.196.10/32"}]},
+        {"name": "b", "nodeSelector": {"pool": "edge"}, "addresses": [{"cidr": "192.31.196.20/32"}]},
+    ]})));
+    world.joined_by("p2", "b");
+    world.pods[1].report.as_mut().unwrap().egress.seen = vec![confirmed(PROMISED)];
+    let status = world.next();
+    assert_eq!(
+        states(&status),
+        ["192.31.196.10 Verified", "192.31.196.20 Declared"]
+    );
+    assert!(status.unexpected_ips.is_empty(), "{:?}", status.unexpected_ips);
+    let words = ["p2", "cell b", "promised for cell a", "labels of both"];
+    check(
+        &status,
+        Kind::EgressIpsVerified,
+        "False",
+        Reason::UnexpectedIp,
+        &words,
+    );
+    check(&status, Kind::Degraded, "True", Reason::EgressIpDrift, &words);
+    // One observer's odd answer is none.
+    world.pods[1].report.as_mut().unwrap().egress.seen = vec![seen(PROMISED, &["one"], false)];
+    check(
+        &world.next(),
+        Kind::EgressIpsVerified,
+        "True",
+        Reason::ExpectedIpNotSeen,
+        &[],
+    );
+}
+
+#[test]
+fn an_address_was_not_seen_last_before_it_was_noticed() {
+    let mut world = settled();
+    world.now = T0 + 59;
+    world.sees(vec![confirmed(ODD)]);
+    let status = world.publish(1);
+    let entry = &status.unexpected_ips[0];
+    assert!(entry.last_seen >= entry.since, "{entry:?}");
+    world.report().egress.seen[0].last_seen += 600;
+    world.now += 600;
+    let later = world.next().unexpected_ips[0].clone();
+    assert_eq!(later.since, entry.since);
+    assert!(later.last_seen > entry.last_seen);
+}

@@ -57,3 +57,70 @@ fn a_pod_that_has_other_secrets_is_not_in_sync() {
     ];
     steps(&mut world, Kind::Programmed, &rows);
 }
+
+/// Pods that never come up hold nothing back: they read what is in force when they start.
+#[test]
+fn it_does_not_wait_for_pods_that_do_not_run() {
+    let mut world = settled();
+    world.joined_by("p2", "b");
+    world.pods[1].report = None;
+    (world.pods[1].running, world.pods[1].ready) = (false, false);
+    let no_node: Change = |w| w.pods[1].unschedulable = Some("0/3 nodes are available".to_owned());
+    let rows: [(Change, _, _, &[&str]); 5] = [
+        (|_| {}, "False", Reason::Propagating, &["1 of 2"]),
+        (no_node, "True", Reason::InSync, &["the only pod"]),
+        (
+            |w| w.pods[1].unschedulable = None,
+            "False",
+            Reason::Propagating,
+            &[],
+        ),
+        (|w| w.now = T0 + 16, "True", Reason::InSync, &["the only pod"]),
+        (
+            |w| w.pods[1].running = true,
+            "False",
+            Reason::PodsLagging,
+            &["p2"],
+        ),
+    ];
+    steps(&mut world, Kind::Programmed, &rows);
+    world.pods.remove(0);
+    world.pods[0].running = false;
+    world.pods[0].unschedulable = Some("0/3 nodes are available".to_owned());
+    let rows: [(Change, _, _, &[&str]); 1] = [(|_| {}, "False", Reason::NoPods, &["see Ready"])];
+    steps(&mut world, Kind::Programmed, &rows);
+}
+
+/// What the scheduler says stands in one condition, once.
+#[test]
+fn the_schedulers_words_are_said_once() {
+    const WORDS: &str = "0/3 nodes are available: 3 node(s) didn't match Pod's node affinity/selector. preemption: 0/3 nodes are available: 3 Preemption is not helpful for scheduling.";
+    for serves in [true, false] {
+        let mut world = settled();
+        for (name, cell) in [("p2", "a"), ("p3", "a")] {
+            world.joined_by(name, cell);
+            let pod = world.pods.last_mut().unwrap();
+            (pod.running, pod.ready, pod.report) = (false, false, None);
+            pod.unschedulable = Some(WORDS.to_owned());
+        }
+        if !serves {
+            world.pods.remove(0);
+        }
+        world.cells = vec![CellView {
+            settled: false,
+            rolls: true,
+            ..cell("a", 3)
+        }];
+        world.now = T0 + 60;
+        let status = world.next();
+        let all: String = status.conditions.iter().map(|c| c.message.clone()).collect();
+        assert_eq!(all.matches("didn't match").count(), 1, "{all}");
+        assert_eq!(all.matches("nodes are available").count(), 1, "{all}");
+        let said = find(
+            &status.conditions,
+            if serves { Kind::Progressing } else { Kind::Ready },
+        )
+        .unwrap();
+        assert!(said.message.contains("didn't match"), "{}", said.message);
+    }
+}

@@ -5,7 +5,7 @@ use super::*;
 #[test]
 fn ready_names_the_next_action() {
     let rows: [(Change, Reason, &[&str]); 6] = [
-        (|w| w.pods[0].ready = false, Reason::NoReadyPods, &["logs"]),
+        (|w| w.pods[0].ready = false, Reason::Starting, &["logs"]),
         (
             |w| {
                 w.pods[0] = PodView {
@@ -48,7 +48,7 @@ fn ready_names_the_next_action() {
         (
             |w| {
                 if let Some(valid) = &mut w.validated.valid {
-                    valid.withdrawn = true;
+                    valid.closed = Some(Closed::Unaccepted);
                 }
                 w.validated.message = "ask its owner".to_owned();
             },
@@ -83,10 +83,91 @@ fn a_refused_edit_leaves_a_good_fleet_ready_and_says_so() {
         Reason::Serving,
         &["generation 8 is refused"],
     );
+    check(
+        &status,
+        Kind::Programmed,
+        "False",
+        Reason::NotAccepted,
+        &[
+            "generation 8 is refused",
+            "generation 7 is in force",
+            "the only pod",
+        ],
+    );
     assert_eq!(
         (status.observed_generation, status.config.map(|c| c.generation)),
         (Some(8), Some(7))
     );
+    // What `kubectl wait` compares with the generation.
+    let observed = |kind| find(&status.conditions, kind).unwrap().observed_generation;
+    assert_eq!(
+        (observed(Kind::Ready), observed(Kind::Programmed)),
+        (Some(7), Some(8))
+    );
+    assert_eq!(status.reason.as_deref(), Some("InvalidRule"));
+}
+
+#[test]
+fn the_reason_of_a_status_is_what_stands_out() {
+    let refused = |reason: Reason| Validated {
+        valid: None,
+        accepted: false,
+        reason,
+        message: String::new(),
+    };
+    let secret: Change = |w| w.secrets = secrets::unreadable();
+    let rows: [(Change, &str); 7] = [
+        (|_| {}, "Serving"),
+        (
+            |w| w.pods[0].report.as_mut().unwrap().phase = Phase::Quarantined,
+            "Quarantined",
+        ),
+        (|w| w.sees(vec![confirmed(ODD)]), "UnexpectedIP"),
+        (|w| w.joined_by("p2", "gone"), "Serving"),
+        (|w| w.cells = vec![cell("a", 2)], "ReducedCapacity"),
+        (|w| w.pods.push(pod("p2", "a", "old", vec![])), "NotProgrammed"),
+        (secret, "SecretUnreadable"),
+    ];
+    for (change, reason) in rows {
+        let mut world = settled();
+        change(&mut world);
+        assert_eq!(world.next().reason.as_deref(), Some(reason));
+    }
+    for reason in [Reason::PoolNotFound, Reason::InvalidSettings] {
+        let mut world = settled();
+        world.validated = refused(reason);
+        assert_eq!(world.next().reason.as_deref(), Some(reason.as_str()));
+    }
+}
+
+#[test]
+fn pods_that_let_nothing_through_do_not_serve() {
+    for closed in [None, Some(Closed::Unaccepted), Some(Closed::Suspended)] {
+        let mut world = settled();
+        let valid = world.validated.valid.as_mut().unwrap();
+        valid.document.content.closed = closed;
+        valid.document.content.suspended = closed.is_none();
+        valid.closed = closed;
+        world.validated.accepted = closed.is_none();
+        let status = world.next();
+        assert_eq!(status.pods[0].phase, "Refusing", "{closed:?}");
+        let truth = if closed.is_none() { "True" } else { "False" };
+        let reason = if closed.is_none() {
+            Reason::InSync
+        } else {
+            Reason::NotAccepted
+        };
+        check(
+            &status,
+            Kind::Programmed,
+            truth,
+            reason,
+            &["refuses every new request"],
+        );
+        // Whoever has not heard of it serves.
+        world.pods[0].report.as_mut().unwrap().policies[0].hash = "before".to_owned();
+        assert_eq!(world.next().pods[0].phase, "Serving", "{closed:?}");
+    }
 }
 
 /// Two cells; what the second one says besides.
@@ -128,6 +209,79 @@ fn degraded_tells_a_dead_cell_from_a_missing_pod() {
     world.pool = two_cells(&json!({"state": "Draining"}));
     let status = world.next();
     check(&status, Kind::Degraded, "True", Reason::ReducedCapacity, &[]);
+}
+
+#[test]
+fn without_a_fleet_every_condition_says_so() {
+    let mut world = settled();
+    world.validated = Validated {
+        valid: None,
+        accepted: false,
+        reason: Reason::InvalidRule,
+        message: "spec.rules[a]: x".to_owned(),
+    };
+    let status = next(&Facts {
+        secrets: None,
+        hashes: None,
+        ..world.facts()
+    });
+    check(
+        &status,
+        Kind::ResolvedRefs,
+        "Unknown",
+        Reason::NotAccepted,
+        &["see Accepted"],
+    );
+    check(
+        &status,
+        Kind::Programmed,
+        "False",
+        Reason::NotAccepted,
+        &["see Accepted"],
+    );
+    check(
+        &status,
+        Kind::Ready,
+        "False",
+        Reason::NotAccepted,
+        &["spec.rules[a]"],
+    );
+    check(
+        &status,
+        Kind::Degraded,
+        "False",
+        Reason::AsExpected,
+        &["no fleet"],
+    );
+}
+
+#[test]
+fn a_write_that_fails_is_under_way() {
+    let mut world = settled();
+    world.failure = Some((Reason::ApplyFailed, "quota exceeded".to_owned()));
+    check(
+        &world.next(),
+        Kind::Progressing,
+        "True",
+        Reason::ApplyFailed,
+        &["quota exceeded"],
+    );
+}
+
+#[test]
+fn client_pods_that_found_no_room_are_told() {
+    let world = settled();
+    let status = next(&Facts {
+        clients_left_out: true,
+        ..world.facts()
+    });
+    check(
+        &status,
+        Kind::Degraded,
+        "True",
+        Reason::ClientPodsLeftOut,
+        &["narrow"],
+    );
 }
 
 /// A node dies, another cell serves, and no ACL has changed.

@@ -15,6 +15,15 @@ fn problem(place: Part, fault: Fault) -> Problem {
     Problem::new(&identity(), "some", &place, fault, &settings)
 }
 
+/// What the policy's only Secret comes to while nobody answers for it.
+pub(super) fn unreadable() -> Resolution {
+    Resolution {
+        referred: 1,
+        problems: vec![problem(Part::Client, Fault::Unreadable("503".to_owned()))],
+        ..Resolution::default()
+    }
+}
+
 #[test]
 fn secrets_are_resolved_or_their_first_fault_is_told() {
     let mut world = settled();
@@ -82,6 +91,7 @@ fn a_certificate_is_worth_a_word_before_its_end_and_after() {
         world.secrets.expiries = vec![Expiry {
             secret: "tls".to_owned(),
             place: place.clone(),
+            not_before: Timestamp::from_second(T0 - 365 * 86400).unwrap(),
             not_after: Timestamp::from_second(T0 + days * 86400).unwrap(),
         }];
         let status = world.next();
@@ -89,4 +99,16 @@ fn a_certificate_is_worth_a_word_before_its_end_and_after() {
         assert_eq!(message.contains("renew it"), word.is_some(), "{days}: {message}");
         assert!(message.contains(word.unwrap_or("in use")), "{days}: {message}");
     }
+    world.secrets.expiries[0].not_before = Timestamp::from_second(T0 + 60).unwrap();
+    world.secrets.expiries[0].not_after = Timestamp::from_second(T0 + 365 * 86400).unwrap();
+    let status = world.next();
+    let message = &find(&status.conditions, Kind::ResolvedRefs).unwrap().message;
+    assert!(
+        message.contains("is not valid before") && !message.contains("in use"),
+        "{message}"
+    );
+    world.now += 60;
+    let status = world.next();
+    let message = &find(&status.conditions, Kind::ResolvedRefs).unwrap().message;
+    assert!(message.contains("is in use"), "{message}");
 }

@@ -36,7 +36,7 @@ fn ready_says_why_there_are_no_pods_at_all() {
     let mut world = settled();
     world.pods.clear();
     let words = ["no pods yet", "Deployments", "fleet namespace"];
-    check(&world.next(), Kind::Ready, "False", Reason::NoReadyPods, &words);
+    check(&world.next(), Kind::Ready, "False", Reason::Starting, &words);
     world.cells[0].refused = Some("exceeded quota: fleets".to_owned());
     let words = ["cell a", "exceeded quota: fleets", "fleet namespace"];
     check(&world.next(), Kind::Ready, "False", Reason::NoReadyPods, &words);
@@ -97,7 +97,13 @@ fn a_rollout_that_cannot_end_says_why() {
     let words = ["p1", "out of memory"];
     let status = world.next();
     check(&status, Kind::Progressing, "True", Reason::RollingOut, &words);
-    check(&status, Kind::Programmed, "False", Reason::PodsLagging, &words);
+    check(
+        &status,
+        Kind::Programmed,
+        "False",
+        Reason::PodsLagging,
+        &["p1", "see Progressing"],
+    );
     let programmed = find(&status.conditions, Kind::Programmed).unwrap();
     assert!(
         !programmed.message.contains("network policy"),
@@ -120,4 +126,25 @@ fn observers_are_not_blamed_where_no_pod_asks_them() {
         Reason::NotYetObserved,
         &["no pod", "Ready"],
     );
+}
+
+/// Every fleet begins like this, and nobody has to be called for it; one that does not get on is another matter.
+#[test]
+fn a_fleet_that_starts_is_told_from_one_that_does_not_come_up() {
+    let mut world = settled();
+    world.pods[0].ready = false;
+    world.pods[0].started = Some(Timestamp::from_second(T0).unwrap());
+    let rows: [(Change, _, _, &[&str]); 2] = [
+        (|w| w.now = T0 + 60, "False", Reason::Starting, &["starting"]),
+        (|w| w.now = T0 + 61, "False", Reason::NoReadyPods, &["logs"]),
+    ];
+    steps(&mut world, Kind::Ready, &rows);
+    // Nor is one that has served.
+    let mut world = settled();
+    world.publish(1);
+    world.pods[0].ready = false;
+    for _ in 0..2 {
+        let status = world.publish(1);
+        check(&status, Kind::Ready, "False", Reason::NoReadyPods, &[]);
+    }
 }

@@ -26,24 +26,40 @@ pub(super) fn resolved(facts: &Facts<'_>) -> Verdict {
     if secrets.unreadable() {
         return verdict(Truth::Unknown, Reason::SecretUnreadable, name(messages));
     }
-    let mut message = match secrets.referred {
-        0 => "the policy refers to no Secret".to_owned(),
-        1 => "the Secret that the policy refers to is in use".to_owned(),
-        many => format!("all {many} Secrets that the policy refers to are in use"),
-    };
     let ends: Vec<String> = secrets
         .expiries
         .iter()
         .filter_map(|expiry| end(expiry, facts))
         .collect();
+    let invalid = |expiry: &Expiry| expiry.not_before > facts.now || expiry.not_after <= facts.now;
+    if secrets.expiries.iter().any(invalid) {
+        // Not "in use": nobody who checks it accepts it.
+        return verdict(
+            Truth::True,
+            Reason::Resolved,
+            name(ends.iter().map(String::as_str)),
+        );
+    }
+    let mut message = match secrets.referred {
+        0 => "the policy refers to no Secret".to_owned(),
+        1 => "the Secret that the policy refers to is in use".to_owned(),
+        many => format!("all {many} Secrets that the policy refers to are in use"),
+    };
     if !ends.is_empty() {
         message.push_str(&format!("; {}", name(ends.iter().map(String::as_str))));
     }
     verdict(Truth::True, Reason::Resolved, message)
 }
 
-/// A certificate that ends soon, or has ended. Without how long there is still: that ticks.
+/// A certificate that is not valid yet, ends soon, or has ended. Without how long there is still: that ticks.
 fn end(expiry: &Expiry, facts: &Facts<'_>) -> Option<String> {
+    let Expiry { secret, place, .. } = expiry;
+    if expiry.not_before > facts.now {
+        return Some(format!(
+            "a certificate of Secret {secret} ({}) is not valid before {}, and whoever checks it refuses it: wait until then, or put one in that is valid",
+            place.field, expiry.not_before
+        ));
+    }
     let left = expiry.not_after.duration_since(facts.now);
     let verb = match left {
         left if left > EXPIRY_NEAR => return None,
@@ -51,8 +67,8 @@ fn end(expiry: &Expiry, facts: &Facts<'_>) -> Option<String> {
         _ => "has expired",
     };
     Some(format!(
-        "a certificate of Secret {} ({}) {verb} at {}: renew it",
-        expiry.secret, expiry.place.field, expiry.not_after
+        "a certificate of Secret {secret} ({}) {verb} at {}: renew it",
+        place.field, expiry.not_after
     ))
 }
 

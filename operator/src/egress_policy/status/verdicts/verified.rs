@@ -28,18 +28,13 @@ pub(super) fn verified(facts: &Facts<'_>, addresses: &Addresses) -> Verdict {
             format!("nobody is asked which addresses are used: {next}"),
         );
     }
-    let confirmed: Vec<_> = addresses
-        .unexpected
-        .iter()
-        .filter(|entry| entry.confirmed)
-        .collect();
     let quarantined = |pod: &&PodView| {
         pod.report
             .as_ref()
             .is_some_and(|report| report.phase == Phase::Quarantined)
     };
     if observation.on_mismatch != OnMismatch::Off
-        && (!confirmed.is_empty() || counted(facts).any(|pod| quarantined(&pod)))
+        && (addresses.drifts() || counted(facts).any(|pod| quarantined(&pod)))
     {
         return verdict(
             Truth::False,
@@ -132,6 +127,15 @@ pub(super) fn drift(facts: &Facts<'_>, pool: &str, addresses: &Addresses) -> Str
                 name(ips.into_iter())
             ));
         }
+    }
+    for crossed in addresses.crossed.iter().filter(|crossed| crossed.confirmed) {
+        let pod = counted(facts).find(|pod| pod.name == crossed.pod);
+        let node = pod.and_then(|pod| pod.node.as_deref()).unwrap_or("unknown");
+        let cell = pod.map_or("", |pod| pod.cell.as_str());
+        lines.push(format!(
+            "pod {} on node {node} (cell {cell}) leaves from {}, which is promised for cell {}: the node has the labels of both, or the other's NAT",
+            crossed.pod, crossed.ip, crossed.home
+        ));
     }
     if lines.is_empty() {
         lines.push("a pod is quarantined until a quorum sees a promised address again".to_owned());
