@@ -2,11 +2,12 @@
 //!
 //! Made anew when the settings, the Secrets behind them or the roots change, and not before: a configuration holds the
 //! sessions that it resumes, and parsing a key takes longer than using it. What is in use lives on until it is let go,
-//! so a rotation disturbs nothing in flight.
+//! so a rotation disturbs nothing in flight. What cannot be made is remembered as well, and both are made outside of the
+//! lock that every request takes: whoever asks for something else does not wait.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -21,15 +22,18 @@ const ENTRIES_MAX: usize = 1024;
 /// Longest time that one is kept: what was verified to resume a session is verified again after this.
 const AGE_MAX: Duration = Duration::from_secs(3600);
 
-/// Things of type `T`, each for settings `S` of one policy.
+/// Things of type `T`, each for settings `S` of one policy, or why there is none.
 #[derive(Debug)]
-pub(crate) struct Prepared<S, T> {
+pub(crate) struct Prepared<S, T, E> {
     hasher: RandomState,
-    entries: Mutex<HashMap<u64, Entry<S, T>>>,
+    entries: Mutex<HashMap<u64, Entry<S, T, E>>>,
 }
 
+/// Empty while somebody makes it; others who want the same wait for it, and nobody else.
+type Outcome<T, E> = Arc<OnceLock<Result<Arc<T>, E>>>;
+
 #[derive(Debug)]
-struct Entry<S, T> {
+struct Entry<S, T, E> {
     owner: (String, String),
     settings: S,
     /// The documents that it was last compared with; while they are in force nothing has to be compared.
@@ -37,7 +41,7 @@ struct Entry<S, T> {
     epoch: u64,
     print: [u8; 32],
     made: Instant,
-    thing: Arc<T>,
+    outcome: Outcome<T, E>,
 }
 
 /// What a request brings along to find its thing.
@@ -49,7 +53,7 @@ pub(crate) struct For<'a> {
     pub(crate) epoch: u64,
 }
 
-impl<S, T> Default for Prepared<S, T> {
+impl<S, T, E> Default for Prepared<S, T, E> {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
@@ -58,10 +62,10 @@ impl<S, T> Default for Prepared<S, T> {
     }
 }
 
-impl<S: Clone + Eq + Hash, T> Prepared<S, T> {
-    /// The thing for these settings: the one there is while nothing changed, else one that is made of `secrets` now.
-    /// `make` gets the one before, if there was one. What cannot be made is not remembered.
-    pub(crate) fn get<'s, E>(
+impl<S: Clone + Eq + Hash, T, E: Clone> Prepared<S, T, E> {
+    /// The thing for these settings, or why it cannot be made: what there is while nothing changed, else what is made of
+    /// `secrets` now. `make` gets the one before, if there was one.
+    pub(crate) fn get<'s>(
         &self,
         whose: For<'_>,
         settings: &S,
@@ -71,46 +75,63 @@ impl<S: Clone + Eq + Hash, T> Prepared<S, T> {
         let owner = (whose.policy.namespace(), whose.policy.name());
         let hash = self.hasher.hash_one((owner, settings));
         let now = Instant::now();
-        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut entry = entries
-            .get_mut(&hash)
-            .filter(|entry| (&*entry.owner.0, &*entry.owner.1) == owner && entry.settings == *settings);
+        let is_own = |entry: &Entry<S, T, E>| {
+            (&*entry.owner.0, &*entry.owner.1) == owner && entry.settings == *settings
+        };
         let is_young =
-            |entry: &Entry<S, T>| entry.epoch == whose.epoch && now.duration_since(entry.made) < AGE_MAX;
-        if let Some(entry) = &entry
+            |entry: &Entry<S, T, E>| entry.epoch == whose.epoch && now.duration_since(entry.made) < AGE_MAX;
+        if let Some(entry) = self.lock().get(&hash).filter(|entry| is_own(entry))
             && std::ptr::eq(entry.seen.as_ptr(), Arc::as_ptr(whose.in_force))
             && is_young(entry)
+            && let Some(outcome) = entry.outcome.get()
         {
-            return Ok(Arc::clone(&entry.thing));
+            return outcome.clone();
         }
         let secrets = secrets();
         let print = fingerprint(&secrets);
-        if let Some(entry) = &mut entry
-            && entry.print == print
-            && is_young(entry)
-        {
-            entry.seen = Arc::downgrade(whose.in_force);
-            return Ok(Arc::clone(&entry.thing));
-        }
-        let thing = Arc::new(make(&secrets, entry.map(|entry| &*entry.thing))?);
-        if entries.len() >= ENTRIES_MAX && !entries.contains_key(&hash) {
-            // What no request of these documents has asked for goes first, then whatever there is.
-            entries.retain(|_, entry| std::ptr::eq(entry.seen.as_ptr(), Arc::as_ptr(whose.in_force)));
-            if entries.len() >= ENTRIES_MAX {
-                entries.clear();
+        let mut entries = self.lock();
+        let entry = entries.get_mut(&hash).filter(|entry| is_own(entry));
+        let (outcome, before) = match entry {
+            Some(entry) if entry.print == print && is_young(entry) => {
+                entry.seen = Arc::downgrade(whose.in_force);
+                (Arc::clone(&entry.outcome), None)
             }
-        }
-        let entry = Entry {
-            owner: (owner.0.to_owned(), owner.1.to_owned()),
-            settings: settings.clone(),
-            seen: Arc::downgrade(whose.in_force),
-            epoch: whose.epoch,
-            print,
-            made: now,
-            thing: Arc::clone(&thing),
+            entry => {
+                let before = entry.and_then(|entry| entry.outcome.get()?.as_ref().ok().map(Arc::clone));
+                let outcome = Outcome::default();
+                make_room(&mut entries, hash, whose.in_force);
+                let entry = Entry {
+                    owner: (owner.0.to_owned(), owner.1.to_owned()),
+                    settings: settings.clone(),
+                    seen: Arc::downgrade(whose.in_force),
+                    epoch: whose.epoch,
+                    print,
+                    made: now,
+                    outcome: Arc::clone(&outcome),
+                };
+                entries.insert(hash, entry);
+                (outcome, before)
+            }
         };
-        entries.insert(hash, entry);
-        Ok(thing)
+        drop(entries);
+        outcome
+            .get_or_init(|| make(&secrets, before.as_deref()).map(Arc::new))
+            .clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Entry<S, T, E>>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What no request of these documents has asked for goes first, then whatever there is.
+fn make_room<S, T, E>(entries: &mut HashMap<u64, Entry<S, T, E>>, hash: u64, in_force: &Arc<InForce>) {
+    if entries.len() < ENTRIES_MAX || entries.contains_key(&hash) {
+        return;
+    }
+    entries.retain(|_, entry| std::ptr::eq(entry.seen.as_ptr(), Arc::as_ptr(in_force)));
+    if entries.len() >= ENTRIES_MAX {
+        entries.clear();
     }
 }
 
@@ -158,7 +179,7 @@ mod tests {
     }
 
     fn get(
-        prepared: &Prepared<u8, u32>,
+        prepared: &Prepared<u8, u32, ()>,
         in_force: &Arc<InForce>,
         policy: &Policy,
         settings: u8,
@@ -171,7 +192,7 @@ mod tests {
             epoch: 0,
         };
         *prepared
-            .get(whose, &settings, || vec![secret], |_, _| Ok::<_, ()>(made))
+            .get(whose, &settings, || vec![secret], |_, _| Ok(made))
             .unwrap()
     }
 
@@ -198,19 +219,93 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_is_not_remembered_and_the_number_is_bounded() {
-        let prepared: Prepared<usize, ()> = Prepared::default();
+    fn what_cannot_be_made_is_remembered_until_something_changes() {
+        let prepared: Prepared<u8, u32, u32> = Prepared::default();
+        let documents = [Arc::new(InForce::default()), Arc::new(InForce::default())];
+        let policy = policy("one");
+        let (good, broken) = (secret("good"), secret("broken"));
+        let mut asked = 0;
+        let mut ask = |in_force: usize, secret: Option<&Secret>, made: Result<u32, u32>| {
+            asked += 1;
+            let whose = For {
+                in_force: &documents[in_force],
+                policy: &policy,
+                epoch: 0,
+            };
+            let mut seen = None;
+            let outcome = prepared.get(
+                whose,
+                &0,
+                || vec![secret],
+                |_, before| {
+                    seen = Some(before.copied());
+                    made
+                },
+            );
+            (outcome.map(|thing| *thing), seen)
+        };
+        assert_eq!(ask(0, Some(&broken), Err(1)), (Err(1), Some(None)));
+        assert_eq!(ask(0, Some(&broken), Err(2)), (Err(1), None), "nothing changed");
+        assert_eq!(
+            ask(1, Some(&broken), Err(3)),
+            (Err(1), None),
+            "other documents, the same Secret"
+        );
+        assert_eq!(ask(0, Some(&good), Ok(4)), (Ok(4), Some(None)), "mended");
+        assert_eq!(
+            ask(1, Some(&broken), Err(5)),
+            (Err(5), Some(Some(4))),
+            "what was good is shown"
+        );
+        assert_eq!(
+            ask(0, None, Err(6)),
+            (Err(6), Some(None)),
+            "and not after it ended"
+        );
+    }
+
+    /// One that takes its time is made while others are served; those who want the very same get what it comes to.
+    #[test]
+    fn nobody_waits_for_what_somebody_else_makes() {
+        use std::sync::mpsc::channel;
+        let prepared: Prepared<u8, u32, ()> = Prepared::default();
         let (in_force, policy) = (Arc::new(InForce::default()), policy("one"));
         let whose = For {
             in_force: &in_force,
             policy: &policy,
             epoch: 0,
         };
-        assert_eq!(prepared.get(whose, &0, Vec::new, |_, _| Err(1)).unwrap_err(), 1);
+        let (begun, has_begun) = channel();
+        let (go_on, may_go_on) = channel::<()>();
+        std::thread::scope(|scope| {
+            let prepared = &prepared;
+            let slow = scope.spawn(move || {
+                prepared.get(whose, &1, Vec::new, |_, _| {
+                    begun.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                    Ok(1)
+                })
+            });
+            has_begun.recv().unwrap();
+            let other = scope.spawn(|| *prepared.get(whose, &2, Vec::new, |_, _| Ok(2)).unwrap());
+            assert_eq!(other.join().unwrap(), 2);
+            let same = scope.spawn(|| *prepared.get(whose, &1, Vec::new, |_, _| Ok(3)).unwrap());
+            go_on.send(()).unwrap();
+            assert_eq!((*slow.join().unwrap().unwrap(), same.join().unwrap()), (1, 1));
+        });
+    }
+
+    #[test]
+    fn the_number_is_bounded() {
+        let prepared: Prepared<usize, (), ()> = Prepared::default();
+        let (in_force, policy) = (Arc::new(InForce::default()), policy("one"));
+        let whose = For {
+            in_force: &in_force,
+            policy: &policy,
+            epoch: 0,
+        };
         for settings in 0..ENTRIES_MAX + 1 {
-            prepared
-                .get(whose, &settings, Vec::new, |_, _| Ok::<_, ()>(()))
-                .unwrap();
+            prepared.get(whose, &settings, Vec::new, |_, _| Ok(())).unwrap();
             assert!(prepared.entries.lock().unwrap().len() <= ENTRIES_MAX);
         }
     }

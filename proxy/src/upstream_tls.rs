@@ -10,7 +10,7 @@ pub mod roots;
 mod sessions;
 mod stream;
 mod verifier;
-mod x509;
+pub(crate) mod x509;
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use crate::prepared::{For, Prepared};
 #[derive(Debug)]
 pub(crate) struct Connectors {
     roots: Arc<Roots>,
-    prepared: Prepared<UpstreamTls, Connector>,
+    prepared: Prepared<UpstreamTls, Connector, Failed>,
 }
 
 impl Connectors {

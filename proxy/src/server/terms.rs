@@ -34,7 +34,7 @@ use crate::upstream_tls::{Connector, Connectors, Failed, Roots};
 #[derive(Debug)]
 pub(super) struct Makers {
     pub(super) connectors: Connectors,
-    signers: Prepared<Signing, Signer>,
+    signers: Prepared<Signing, Signer, KeyError>,
     memory: Memory,
 }
 

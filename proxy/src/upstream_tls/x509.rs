@@ -15,17 +15,17 @@ const GENERALIZED_TIME: u8 = 0x18;
 
 /// What a certificate says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// Issuer and subject are the same.
     pub(super) names_itself: bool,
     /// The end of its validity.
-    pub(super) not_after: Timestamp,
+    pub(crate) not_after: Timestamp,
     /// Length of its key, if that is one of RSA.
     pub(super) rsa_bits: Option<usize>,
 }
 
 /// Reads a DER certificate (RFC 5280, 4.1); `None` where it is none.
-pub(super) fn facts(mut certificate: &[u8]) -> Option<Facts> {
+pub(crate) fn facts(mut certificate: &[u8]) -> Option<Facts> {
     let mut certificate = sequence(&mut certificate)?;
     let mut tbs = sequence(&mut certificate)?;
     if tbs.first() == Some(&VERSION) {
