@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::direction::{Broken, Direction};
 use self::live::Meter;
 use self::pipe::Pipes;
+use crate::server::reason::Fault;
 use crate::state::InForce;
 use crate::stream::Stream;
 
@@ -47,11 +48,13 @@ pub enum End {
     Killed,
     /// An answer without a length went past the limit.
     ResponseTooLarge,
+    /// An answer broke HTTP's grammar behind its head; the text says where, for the log.
+    UpstreamMalformed(&'static str),
 }
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
@@ -61,7 +64,16 @@ impl End {
         Self::SniMismatch,
         Self::Killed,
         Self::ResponseTooLarge,
+        Self::UpstreamMalformed("example"),
     ];
+
+    /// The end of an answer whose body is not what it has to be.
+    pub(crate) const fn malformed(fault: Fault) -> Self {
+        match fault.of_answer() {
+            Fault::UpstreamMalformed(what) => Self::UpstreamMalformed(what),
+            _ => Self::OriginReset,
+        }
+    }
 
     /// The stable code: metric label and log field.
     #[must_use]
@@ -76,6 +88,7 @@ impl End {
             Self::SniMismatch => "sni_mismatch",
             Self::Killed => "killed",
             Self::ResponseTooLarge => "response_too_large",
+            Self::UpstreamMalformed(_) => "upstream_malformed",
         }
     }
 }

@@ -83,8 +83,8 @@ pub enum Fault {
     DestinationUnreachable,
     /// The connection failed in another way.
     ConnectionFailed,
-    /// The origin's answer cannot be framed or breaks HTTP's grammar.
-    UpstreamMalformed,
+    /// The origin's answer cannot be framed or breaks HTTP's grammar; the text says where, for the log.
+    UpstreamMalformed(&'static str),
     /// The origin closed the connection before its answer was complete.
     UpstreamClosed,
     /// The origin did not answer in time.
@@ -133,7 +133,7 @@ impl Fault {
         Self::ConnectionTimeout,
         Self::DestinationUnreachable,
         Self::ConnectionFailed,
-        Self::UpstreamMalformed,
+        Self::UpstreamMalformed("example"),
         Self::UpstreamClosed,
         Self::UpstreamTimeout,
         Self::ResponseTooLarge,
@@ -141,6 +141,19 @@ impl Fault {
         Self::SignedBodyTooLarge,
         Self::SigningBusy,
     ];
+
+    /// The same fault of an answer, which is read by what reads requests: there it is the origin's.
+    #[must_use]
+    pub const fn of_answer(self) -> Self {
+        match self {
+            Self::MalformedRequest(what) => Self::UpstreamMalformed(what),
+            Self::TransferCodingUnsupported => {
+                Self::UpstreamMalformed("Transfer-Encoding is something else than chunked")
+            }
+            Self::HeadTooLarge => Self::UpstreamMalformed("the head has too many fields or is too long"),
+            other => other,
+        }
+    }
 
     /// Whether the way to the destination or the destination itself is at fault.
     #[must_use]
@@ -154,7 +167,7 @@ impl Fault {
                 | Self::ConnectionTimeout
                 | Self::DestinationUnreachable
                 | Self::ConnectionFailed
-                | Self::UpstreamMalformed
+                | Self::UpstreamMalformed(_)
                 | Self::UpstreamClosed
                 | Self::UpstreamTimeout
                 | Self::ResponseTooLarge

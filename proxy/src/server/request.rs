@@ -223,7 +223,9 @@ impl Request {
             }
             Reason::Fault(fault) => {
                 // Their code stands for many a mistake; none of their texts has a part of the request in it.
-                if matches!(fault, Fault::MalformedRequest(_) | Fault::MalformedTarget(_)) {
+                if let Fault::UpstreamMalformed(what) = fault {
+                    self.detail.get_or_insert_with(|| (*what).into());
+                } else if matches!(fault, Fault::MalformedRequest(_) | Fault::MalformedTarget(_)) {
                     self.detail.get_or_insert_with(|| reason.sentence().into());
                 }
                 if fault.is_upstream() {
@@ -252,7 +254,14 @@ impl Request {
     }
 
     /// Logs and counts a request that was served, to whatever end.
-    pub(super) fn served(self, server: &Server, ending: Ending) {
+    pub(super) fn served(mut self, server: &Server, ending: Ending) {
+        if let End::UpstreamMalformed(what) = ending.end {
+            self.detail.get_or_insert_with(|| what.into());
+            let error = ErrorLabels {
+                error: ending.end.code(),
+            };
+            server.metrics.upstream_errors.get_or_create(&error).inc();
+        }
         let (end, bytes) = (ending.end.code(), (ending.sent, ending.received));
         match self.reported.as_ref().map(Deny::code) {
             Some(reason) => self.write(server, "report", reason, ending.status, Some(end), bytes),

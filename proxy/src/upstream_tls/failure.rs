@@ -68,6 +68,8 @@ pub enum Kind {
     ClientCertificateRequired,
     /// The destination does not take the rule's client certificate.
     ClientCertificateRefused,
+    /// The destination wants another handshake behind the first one.
+    RenegotiationAsked,
     /// The rule's client certificate is missing or broken.
     ClientCertificateUnavailable,
     /// The roots that the rule names are missing or broken.
@@ -85,7 +87,7 @@ pub(super) struct Met {
 
 impl Failure {
     /// One of each, for tests and docs.
-    pub const EXAMPLES: [Self; 19] = [
+    pub const EXAMPLES: [Self; 20] = [
         Self::of(Kind::CertificateExpired),
         Self::of(Kind::CertificateNotYetValid),
         Self::of(Kind::CertificateWrongName),
@@ -103,6 +105,7 @@ impl Failure {
         Self::of(Kind::Alert),
         Self::of(Kind::ClientCertificateRequired),
         Self::of(Kind::ClientCertificateRefused),
+        Self::of(Kind::RenegotiationAsked),
         Self::of(Kind::ClientCertificateUnavailable),
         Self::of(Kind::RootsUnavailable),
     ];

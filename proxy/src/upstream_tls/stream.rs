@@ -22,6 +22,8 @@ pub struct TlsOrigin {
     stream: TlsStream<TcpStream>,
     met: Met,
     failed: Option<Failed>,
+    /// Something of the destination's was read behind the handshake.
+    spoke: bool,
 }
 
 impl TlsOrigin {
@@ -30,6 +32,7 @@ impl TlsOrigin {
             stream,
             met,
             failed: None,
+            spoke: false,
         }
     }
 
@@ -86,6 +89,36 @@ impl TlsOrigin {
         }
     }
 
+    /// What the end of the connection means where TLS itself names no cause.
+    fn note_end(&mut self) {
+        // TLS 1.3 has a destination judge the certificate behind the handshake, and one that closes in the middle of the
+        // request may reset its own alert away.
+        let is_13 = self.stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        if self.failed.is_none() && is_13 && !self.spoke && self.met.asked && !self.met.has_one {
+            self.failed = Some(Failed::new(
+                Kind::ClientCertificateRequired,
+                "the destination asked for a client certificate, got none, and closed the connection without a word",
+            ));
+        }
+    }
+
+    /// A request to shake hands again (TLS 1.2) is refused by the library, whose refusal waits to be written, and the
+    /// destination for it. Most ask because only some of their paths demand a client certificate.
+    fn note_renegotiation(&mut self, cx: &mut Context<'_>) {
+        if self.failed.is_none() {
+            self.failed = Some(Failed::new(
+                Kind::RenegotiationAsked,
+                "the destination wanted another handshake after the request (TLS 1.2 renegotiation)",
+            ));
+        }
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+    }
+
+    /// Whether bytes of TLS wait to be written.
+    fn has_out(&self) -> bool {
+        self.stream.get_ref().1.wants_write()
+    }
+
     fn noted<T>(&mut self, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if let Poll::Ready(Err(error)) = &polled {
             self.note(error);
@@ -101,8 +134,19 @@ impl AsyncRead for TlsOrigin {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        let (filled, waited) = (buffer.filled().len(), this.has_out());
         let polled = Pin::new(&mut this.stream).poll_read(cx, buffer);
-        this.noted(polled)
+        let polled = this.noted(polled);
+        let is_12 = || this.stream.get_ref().1.protocol_version() == Some(ProtocolVersion::TLSv1_2);
+        if !waited && this.has_out() && is_12() && !matches!(polled, Poll::Ready(Err(_))) {
+            this.note_renegotiation(cx);
+        }
+        match &polled {
+            Poll::Ready(Ok(())) if buffer.filled().len() > filled => this.spoke = true,
+            Poll::Ready(_) => this.note_end(),
+            Poll::Pending => {}
+        }
+        polled
     }
 }
 

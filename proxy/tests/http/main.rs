@@ -16,6 +16,7 @@ mod exchange;
 mod fields;
 mod framing;
 mod large;
+mod origin_faults;
 mod reuse;
 mod silence;
 mod strict;

@@ -7,6 +7,7 @@ mod farewell;
 mod kept;
 mod on_request;
 mod port;
+mod renegotiation;
 mod revocation;
 mod revoke_race;
 mod shown;

@@ -36,8 +36,12 @@ pub(super) fn chunk_size(line: &[u8]) -> Result<(u64, usize), Fault> {
         .ok_or(BROKEN)?;
     if extensions_are_valid(extensions) {
         Ok((size, digits))
+    } else if blank(extensions).is_empty() {
+        Err(Fault::MalformedRequest("a blank stands behind a chunk size"))
     } else {
-        Err(BROKEN)
+        Err(Fault::MalformedRequest(
+            "what stands behind a chunk size is no extension",
+        ))
     }
 }
 

@@ -27,24 +27,23 @@ impl ResponseHead {
     /// Parses a complete response head, as [`super::Scan`] found it.
     ///
     /// # Errors
-    /// [`Fault::UpstreamMalformed`].
+    /// [`Fault::UpstreamMalformed`], which says what is.
     pub fn parse(bytes: &Bytes) -> Result<Self, Fault> {
-        Self::parse_strictly(bytes).map_err(|_| Fault::UpstreamMalformed)
+        Self::parse_strictly(bytes).map_err(Fault::of_answer)
     }
 
     fn parse_strictly(bytes: &Bytes) -> Result<Self, Fault> {
-        let line_end = bytes
-            .iter()
-            .position(|byte| *byte == b'\r')
-            .ok_or(Fault::UpstreamMalformed)?;
+        const NO_STATUS: Fault =
+            Fault::UpstreamMalformed("the answer does not begin with a status line such as HTTP/1.1 200 OK");
+        let line_end = bytes.iter().position(|byte| *byte == b'\r').ok_or(NO_STATUS)?;
         let line = bytes.slice(..line_end);
-        let (version, status) = status_line(&line).ok_or(Fault::UpstreamMalformed)?;
+        let (version, status) = status_line(&line).ok_or(NO_STATUS)?;
         let fields = Fields::parse(bytes.slice(line_end + 2..))?;
         let facts = Facts::of(&fields)?;
         let framing = facts.framing(version)?.unwrap_or(Framing::Close);
         // An interim response has no body, and one that says otherwise is read differently by whoever believes it.
         if status.is_informational() && !matches!(framing, Framing::Close | Framing::Length(0)) {
-            return Err(Fault::UpstreamMalformed);
+            return Err(Fault::UpstreamMalformed("an interim answer announces a body"));
         }
         let persistent = !facts.closes && (version == Version::Http11 || facts.keeps_alive);
         Ok(Self {

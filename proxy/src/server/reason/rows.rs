@@ -212,12 +212,12 @@ impl Fault {
                 "the connection to the destination failed",
                 "Retry; the proxy's log has the operating system's error.",
             ),
-            Self::UpstreamMalformed => Row(
+            Self::UpstreamMalformed(_) => Row(
                 "upstream_malformed",
                 StatusCode::BAD_GATEWAY,
                 "http_protocol_error",
                 "the destination's answer breaks HTTP's grammar",
-                "The destination has to be repaired (RFC 9112).",
+                "The destination has to be repaired (RFC 9112); the proxy's log says what is wrong.",
             ),
             Self::UpstreamClosed => Row(
                 "upstream_closed",

@@ -167,12 +167,11 @@ impl Answer {
             Ok(()) => Finish::Complete,
             Err(Broken::Receiver) => Finish::Broken(End::ClientReset),
             Err(broken) => match (broken, self.flow.wrote == self.final_at) {
-                (Broken::Malformed(_), true) => Finish::Refused(Fault::UpstreamMalformed),
+                (Broken::Malformed(fault), true) => Finish::Refused(fault.of_answer()),
+                (Broken::Malformed(fault), false) => Finish::Broken(End::malformed(fault)),
                 (Broken::TooLarge, true) => Finish::Refused(Fault::ResponseTooLarge),
                 (Broken::TooLarge, false) => Finish::Broken(End::ResponseTooLarge),
-                (Broken::Sender | Broken::Malformed(_) | Broken::Receiver, _) => {
-                    Finish::Broken(End::OriginReset)
-                }
+                (Broken::Sender | Broken::Receiver, _) => Finish::Broken(End::OriginReset),
             },
         })
     }
@@ -182,7 +181,14 @@ impl Answer {
         let end = self
             .scan
             .advance(&self.input, Section::Response, HEAD_BYTES_MAX)
-            .map_err(|_| Fault::UpstreamMalformed)?;
+            .map_err(|fault| match fault {
+                // The bound on bytes is ours, the other one the reader's.
+                Fault::HeadTooLarge if self.input.len() < HEAD_BYTES_MAX => {
+                    Fault::UpstreamMalformed("the head has more than 100 fields")
+                }
+                Fault::HeadTooLarge => Fault::UpstreamMalformed("the head is longer than 64 KiB"),
+                other => other.of_answer(),
+            })?;
         let Some(end) = end else { return Ok(false) };
         self.scan = Scan::default();
         let head = ResponseHead::parse(&self.input.split_to(end).freeze())?;
@@ -191,7 +197,7 @@ impl Answer {
         } else if head.status.is_informational() {
             self.interim += 1;
             if self.interim > INTERIM_MAX {
-                return Err(Fault::UpstreamMalformed);
+                return Err(Fault::UpstreamMalformed("there are more than 16 interim answers"));
             }
             // HTTP/1.0 has none (RFC 9110, 15.2).
             if rules.request.version == Version::Http11 {
@@ -209,7 +215,7 @@ impl Answer {
     fn begin(&mut self, head: ResponseHead, rules: Rules<'_>, sent: bool) -> Result<(), Fault> {
         if head.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
             // Only a proxy may say so (RFC 9110, 15.5.8); passed on, it would fetch the client's proxy credentials.
-            return Err(Fault::UpstreamMalformed);
+            return Err(Fault::UpstreamMalformed("only a proxy may answer 407"));
         }
         let body = head.body(&rules.request.method);
         if let (Framing::Length(length), Some(max)) = (body, rules.bytes_max)
@@ -265,7 +271,9 @@ impl Answer {
     /// 101: what follows is no HTTP any more.
     fn switch(&mut self, head: ResponseHead, rules: Rules<'_>) -> Result<(), Fault> {
         if !rules.upgrade || !takes_what_was_offered(&head, rules.request) {
-            return Err(Fault::UpstreamMalformed);
+            return Err(Fault::UpstreamMalformed(
+                "101 without an offer, or to something that was not offered",
+            ));
         }
         let out = self.flow.out();
         print_start(out, &head);

@@ -132,6 +132,13 @@ impl Kind {
                 "the destination does not take the client certificate",
                 "Check its validity and issuer with the destination's operator.",
             ),
+            Self::RenegotiationAsked => Row(
+                "tls_renegotiation_asked",
+                BAD,
+                "tls_protocol_error",
+                "the destination wants another TLS handshake, mostly for a client certificate",
+                "It has to ask in the first handshake, by a host or port of its own for what demands a certificate.",
+            ),
             Self::ClientCertificateUnavailable => Row(
                 "client_certificate_unavailable",
                 StatusCode::INTERNAL_SERVER_ERROR,

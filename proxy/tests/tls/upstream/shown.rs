@@ -2,10 +2,13 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
+use socket2::SockRef;
 
-use super::{answer, ask, asked, assert_refused, get, proxy, roots, tls, with_certificate};
+use super::{answer, ask, asked, assert_refused, get, proxy, refused, roots, tls, with_certificate};
 use crate::pki::{BOTH, Ca, HOST, Identity, TlsServer, documents, rule, secret, server};
 use crate::support::{OK, dial, origin, status, untouched};
 
@@ -162,4 +165,42 @@ async fn a_certificate_is_rotated_under_load_without_a_failed_request() {
         identities.len(),
         "each certificate was shown"
     );
+}
+
+/// With TLS 1.3 the verdict comes behind the handshake, and a destination that resets its connection takes it back.
+#[tokio::test]
+async fn a_destination_that_asked_for_a_certificate_and_closes_without_a_word_is_told_apart() {
+    let (ca, clients) = (Ca::new("ca"), Ca::new("clients"));
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    for (asks, code) in [
+        (true, "tls_client_certificate_required"),
+        (false, "upstream_closed"),
+    ] {
+        let (chain, key) = ca.issue(HOST).parts();
+        let builder = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap();
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(clients.store()), Arc::clone(&provider))
+                .allow_unauthenticated()
+                .build()
+                .unwrap();
+        let builder = if asks {
+            builder.with_client_cert_verifier(verifier)
+        } else {
+            builder.with_no_client_auth()
+        };
+        let origin = TlsServer::new(builder.with_single_cert(chain, key).unwrap()).await;
+        let proxy = proxy(tls(), &[roots(&ca)]).await;
+        let serve = async {
+            loop {
+                let stream = origin.accept().await;
+                SockRef::from(stream.get_ref().0)
+                    .set_linger(Some(Duration::ZERO))
+                    .unwrap();
+            }
+        };
+        let answer = refused(&proxy, origin.port(), serve).await;
+        assert_refused(&answer, code, 502);
+    }
 }
