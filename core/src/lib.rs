@@ -24,6 +24,9 @@ pub mod acl;
 pub mod duration;
 pub mod egress;
 pub mod manifest;
+mod pem_text;
 pub mod quantity;
 pub mod tls_hello;
 pub mod wire;
+
+pub use pem_text::pem_text;

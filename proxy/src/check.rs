@@ -140,6 +140,9 @@ fn check_all(args: &CheckArgs, file: &str, manifest: &Manifest) -> anyhow::Resul
             } else {
                 compile_manifest(&documents, &settings)?
             };
+            for remark in in_force.secrets.remarks() {
+                eprintln!("{file}: note: {remark}");
+            }
             Ok(Checked { in_force, documents })
         })
         .collect()

@@ -12,6 +12,8 @@ use egressway_core::wire::document::{Encoding, Scheme, Secret, SecretRef, Signin
 use self::key::{HmacKey, KeyError, RsaKey};
 pub use self::standard::{ID, SIGNATURE, TIMESTAMP};
 
+/// In front of a signature that says how it was made.
+const HEX_PREFIX: &str = "sha256=";
 /// Key of a Secret that holds a shared secret, unless the rule names another.
 const SECRET_KEY: &str = "secret";
 /// The same for a private key, as of type kubernetes.io/tls.
@@ -156,14 +158,18 @@ fn encode(encoding: Encoding, bytes: &[u8]) -> String {
     use std::fmt::Write as _;
 
     use base64::Engine as _;
+    let hex = |prefix: &str| {
+        let mut text = String::with_capacity(prefix.len() + bytes.len() * 2);
+        text.push_str(prefix);
+        bytes.iter().fold(text, |mut text, byte| {
+            // Writing to memory does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    };
     match encoding {
-        Encoding::Hex => bytes
-            .iter()
-            .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-                // Writing to memory does not fail.
-                let _ = write!(text, "{byte:02x}");
-                text
-            }),
+        Encoding::Hex => hex(""),
+        Encoding::PrefixedHex => hex(HEX_PREFIX),
         Encoding::Base64 => base64::engine::general_purpose::STANDARD.encode(bytes),
     }
 }

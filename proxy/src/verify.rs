@@ -58,10 +58,12 @@ pub enum SchemeArg {
 /// An encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum EncodingArg {
-    /// Hexadecimal.
+    /// Hexadecimal, behind sha256= or not.
     Hex,
     /// Base64.
     Base64,
+    /// Hexadecimal behind sha256=, and nothing else.
+    PrefixedHex,
 }
 
 impl VerifyArgs {
@@ -111,6 +113,7 @@ impl VerifyArgs {
         let encoding = match self.encoding {
             EncodingArg::Hex => Encoding::Hex,
             EncodingArg::Base64 => Encoding::Base64,
+            EncodingArg::PrefixedHex => Encoding::PrefixedHex,
         };
         Ok(match (self.scheme, &self.secret_file, &self.public_key) {
             (SchemeArg::StandardWebhooks, Some(file), None) => {

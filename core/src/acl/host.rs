@@ -6,6 +6,8 @@
 
 use std::collections::HashSet;
 
+use ipnet::IpNet;
+
 /// A host pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostPattern {
@@ -79,6 +81,14 @@ fn check_name(name: &str) -> Result<(), &'static str> {
     if name.contains('*') {
         return Err("has a wildcard that is not its first label; write *.example.com or *");
     }
+    if name.parse::<IpNet>().is_ok() {
+        return Err("is a range of addresses; write it under cidrs");
+    }
+    if name.starts_with('.') {
+        return Err(
+            "begins with a dot; write *.example.com for the names below it, and example.com for itself",
+        );
+    }
     if name.contains("://") || name.contains('/') {
         return Err("is a URL; write the host alone");
     }
@@ -121,6 +131,21 @@ mod tests {
         );
         assert!(HostPattern::parse("_dmarc.example.com").is_ok());
         assert!(HostPattern::parse("xn--bcher-kva.example").is_ok());
+    }
+
+    #[test]
+    fn who_writes_hosts_as_elsewhere_reads_what_to_write_here() {
+        for (text, expected) in [
+            (".example.com", "write *.example.com"),
+            ("10.0.0.0/8", "write it under cidrs"),
+            ("2001:db8::/32", "write it under cidrs"),
+            ("10.0.0.1", "use cidrs"),
+            ("https://example.com", "write the host alone"),
+            ("example.com:443", "use ports"),
+        ] {
+            let problem = HostPattern::parse(text).unwrap_err();
+            assert!(problem.contains(expected), "{text}: {problem}");
+        }
     }
 
     #[test]

@@ -109,7 +109,11 @@ const ACTIONS: &[(&str, Action)] = &[("Allow", Action::Allow), ("Deny", Action::
 const SNI: &[(&str, Sni)] = &[("Ignore", Sni::Ignore), ("MustMatch", Sni::MustMatch)];
 const WHEN: &[(&str, When)] = &[("Always", When::Always), ("OnRequest", When::OnRequest)];
 const VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
-const ENCODINGS: &[(&str, Encoding)] = &[("Hex", Encoding::Hex), ("Base64", Encoding::Base64)];
+const ENCODINGS: &[(&str, Encoding)] = &[
+    ("Hex", Encoding::Hex),
+    ("Base64", Encoding::Base64),
+    ("PrefixedHex", Encoding::PrefixedHex),
+];
 const SCHEMES: &[(&str, Scheme)] = &[
     ("StandardWebhooks", Scheme::StandardWebhooks),
     ("HMAC-SHA256", Scheme::HmacSha256),

@@ -126,9 +126,10 @@ pub struct Signing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9_-]+$"))]
     pub header: Option<String>,
-    /// How HMAC-SHA256 and RSA-SHA256 write the signature, Hex (lower case) or Base64. Default: Hex.
+    /// How HMAC-SHA256 and RSA-SHA256 write the signature: Hex (lower case), Base64, or PrefixedHex (`sha256=` and Hex,
+    /// as GitHub writes it). Default: Hex.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("enum" = ["Hex", "Base64"]))]
+    #[schemars(extend("enum" = ["Hex", "Base64", "PrefixedHex"]))]
     pub encoding: Option<String>,
 }
 

@@ -1,14 +1,16 @@
 //! `secrets.json` in force: for each policy the digests, certificates, roots and keys that it refers to.
 //!
 //! Read once when the documents change. What is missing or broken denies whatever depends on it and is listed as a
-//! problem, in words that hold nothing of the Secret; everything else of the policy goes on.
+//! problem, in words that hold nothing of the Secret; everything else of the policy goes on. One thing outlives its
+//! Secret's mistakes: the listener's last good certificate, without which nobody would be served, until it expires.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use egressway_core::acl::Policy;
-use egressway_core::wire::document::{self, Auth, SecretRef};
+use egressway_core::wire::document::{self, Auth, Scheme, SecretRef};
+use jiff::Timestamp;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::ResolvesServerCert;
@@ -18,10 +20,14 @@ use rustls::{RootCertStore, ServerConfig};
 use super::certificate::{AnyOf, Verifier};
 use crate::key_pair;
 use crate::signing::Signer;
+use crate::signing::key::reference_remark;
 use crate::upstream_tls::roots::revocations;
+use crate::upstream_tls::x509;
 
 /// Key of a password, unless the policy names another.
 const PASSWORD: &str = "password";
+/// Key of a signing key, unless the policy names another.
+const SIGNING: &str = "secret";
 /// Keys of a Secret of type kubernetes.io/tls.
 const TLS_CERT: &str = "tls.crt";
 const TLS_KEY: &str = "tls.key";
@@ -35,6 +41,7 @@ const CA_CRL: &str = "ca.crl";
 pub struct Keyring {
     policies: HashMap<(String, String), Keys>,
     problems: Vec<String>,
+    remarks: Vec<String>,
     hash: String,
 }
 
@@ -42,9 +49,20 @@ pub struct Keyring {
 #[derive(Default)]
 pub struct Keys {
     secrets: BTreeMap<String, document::Secret>,
-    listener: Option<Result<Arc<ServerConfig>, Problem>>,
+    listener: Option<Result<Listening, Problem>>,
     /// By name of the client; one that cannot verify anybody is missing.
     verifiers: HashMap<String, Verifier>,
+}
+
+/// How the listener speaks TLS.
+struct Listening {
+    config: Arc<ServerConfig>,
+    /// The Secret, the certificate from it, and when that ends.
+    secret: String,
+    certificate: Arc<CertifiedKey>,
+    not_after: Option<Timestamp>,
+    /// What is wrong with the Secret, while the last good certificate from it is shown.
+    kept: Option<Problem>,
 }
 
 /// Why a Secret cannot be used; names it, never says what is in it.
@@ -53,6 +71,8 @@ pub struct Keys {
 pub struct Problem {
     secret: String,
     problem: String,
+    /// It is not there at all, which may be meant.
+    is_gone: bool,
 }
 
 static NO_KEYS: LazyLock<Keys> = LazyLock::new(Keys::default);
@@ -77,6 +97,12 @@ impl Keyring {
     /// Reads what the policies refer to.
     #[must_use]
     pub fn new(policies: &[Arc<Policy>], document: document::Secrets) -> Self {
+        Self::after(policies, document, &Self::default())
+    }
+
+    /// The same in place of others, whose listeners' certificates outlive a Secret that is there and broken.
+    #[must_use]
+    pub fn after(policies: &[Arc<Policy>], document: document::Secrets, before: &Self) -> Self {
         let hash = if document == document::Secrets::default() {
             String::new()
         } else {
@@ -87,12 +113,14 @@ impl Keyring {
             .into_iter()
             .map(|policy| ((policy.namespace, policy.name), policy.secrets))
             .collect();
-        let (mut compiled, mut problems) = (HashMap::new(), Vec::new());
+        let (mut compiled, mut problems, mut remarks) = (HashMap::new(), Vec::new(), Vec::new());
         for policy in policies {
             let id = (policy.namespace().to_owned(), policy.name().to_owned());
             let own = secrets.remove(&id).unwrap_or_default();
             let mut found = Vec::new();
-            compiled.insert(id, Keys::new(policy, own, &mut found));
+            let keys = Keys::new(policy, own, before.of(policy), &mut found);
+            remarks.extend(keys.remarks(policy));
+            compiled.insert(id, keys);
             found.sort();
             found.dedup();
             let name = format!("policy {}/{}", policy.namespace(), policy.name());
@@ -101,6 +129,7 @@ impl Keyring {
         Self {
             policies: compiled,
             problems,
+            remarks,
             hash,
         }
     }
@@ -124,6 +153,12 @@ impl Keyring {
         &self.problems
     }
 
+    /// What can be used, and may mean something else to somebody else.
+    #[must_use]
+    pub fn remarks(&self) -> &[String] {
+        &self.remarks
+    }
+
     /// Digest of the document; empty where there is none.
     #[must_use]
     pub fn hash(&self) -> &str {
@@ -132,7 +167,12 @@ impl Keyring {
 }
 
 impl Keys {
-    fn new(policy: &Policy, secrets: BTreeMap<String, document::Secret>, problems: &mut Vec<String>) -> Self {
+    fn new(
+        policy: &Policy,
+        secrets: BTreeMap<String, document::Secret>,
+        before: &Self,
+        problems: &mut Vec<String>,
+    ) -> Self {
         let mut keys = Self {
             secrets,
             ..Self::default()
@@ -161,11 +201,19 @@ impl Keys {
             }
         }
         if let Some(tls) = &policy.listener().tls {
-            let config = keys.server_config(&tls.certificate);
-            if let Err(problem) = &config {
-                problems.push(format!("listener: {problem}"));
+            let listening = keys.listening(&tls.certificate, before);
+            match &listening {
+                Ok(Listening { kept: None, .. }) => {}
+                Ok(Listening {
+                    kept: Some(problem), ..
+                }) => {
+                    problems.push(format!(
+                        "listener: {problem}; the last good certificate stays until it expires"
+                    ));
+                }
+                Err(problem) => problems.push(format!("listener: {problem}")),
             }
-            keys.listener = Some(config);
+            keys.listener = Some(listening);
         }
         for settings in policy.rule_settings() {
             let tls = settings.upstream_tls.as_deref();
@@ -183,6 +231,22 @@ impl Keys {
             }
         }
         keys
+    }
+
+    /// Secrets of webhooks that a receiver's library reads otherwise.
+    fn remarks(&self, policy: &Policy) -> BTreeSet<String> {
+        let signing = policy
+            .rule_settings()
+            .filter_map(|settings| settings.signing.as_ref());
+        let standard = signing.filter(|signing| signing.scheme == Scheme::StandardWebhooks);
+        let remark = |at: &SecretRef| {
+            let text = self.data(&at.name, at.key.as_deref().unwrap_or(SIGNING))?;
+            Some(format!("Secret {}: {}", at.name, reference_remark(text)?))
+        };
+        standard
+            .flat_map(|signing| &signing.secrets)
+            .filter_map(remark)
+            .collect()
     }
 
     /// One value of a Secret.
@@ -236,9 +300,16 @@ impl Keys {
     /// How the listener speaks TLS; `None` where the policy has it speak none.
     ///
     /// # Errors
-    /// Its certificate is missing or broken: nobody can be served.
+    /// Its certificate is missing or broken, and there is no good one from before: nobody can be served.
     pub fn listener(&self) -> Option<Result<&Arc<ServerConfig>, &Problem>> {
-        self.listener.as_ref().map(Result::as_ref)
+        let listening = match self.listener.as_ref()? {
+            Ok(listening) => listening,
+            Err(problem) => return Some(Err(problem)),
+        };
+        Some(match &listening.kept {
+            Some(problem) if !listening.is_valid() => Err(problem),
+            Some(_) | None => Ok(&listening.config),
+        })
     }
 
     /// What certificates of a client are verified with; `None` where nobody's can be.
@@ -247,11 +318,16 @@ impl Keys {
         self.verifiers.get(client)
     }
 
-    /// Whether a password is one of these. All are compared, so that the time says nothing about which is right.
+    /// Whether a password is one of these, in either of the encodings that clients use. All are compared, so that the
+    /// time says nothing about which is right.
     #[must_use]
     pub fn has_password(&self, refs: &[SecretRef], password: &[u8]) -> bool {
+        let other = in_other_encoding(password);
         let digests = refs.iter().filter_map(|at| self.password(at));
-        digests.fold(false, |found, digest| digest.matches(password) | found)
+        digests.fold(false, |found, digest| {
+            let other = other.as_ref().is_some_and(|other| digest.matches(other));
+            digest.matches(password) | other | found
+        })
     }
 
     fn password(&self, at: &SecretRef) -> Option<&document::PasswordDigest> {
@@ -268,15 +344,46 @@ impl Keys {
 
     fn pem(&self, secret: &str, key: &str) -> Result<&str, Problem> {
         if !self.secrets.contains_key(secret) {
-            return Err(Problem::new(secret, "is missing, or must not be read"));
+            return Err(Problem {
+                is_gone: true,
+                ..Problem::new(secret, "is missing, or must not be read")
+            });
         }
         self.data(secret, key)
             .ok_or_else(|| Problem::new(secret, format!("has no {key}")))
     }
 
-    fn server_config(&self, secret: &str) -> Result<Arc<ServerConfig>, Problem> {
-        let certificate: Arc<dyn ResolvesServerCert> =
-            Arc::new(SingleCertAndKey::from(self.certified_key(secret)?));
+    /// With the certificate of the Secret, or with the last one from it where that is broken and this has not expired.
+    fn listening(&self, secret: &str, before: &Self) -> Result<Listening, Problem> {
+        let (certificate, kept) = match self.certified_key(secret) {
+            Ok(certificate) => (certificate, None),
+            Err(problem) if problem.is_gone => return Err(problem),
+            Err(problem) => match &before.listener {
+                Some(Ok(last)) if last.secret == secret && last.is_valid() => {
+                    (Arc::clone(&last.certificate), Some(problem))
+                }
+                Some(_) | None => return Err(problem),
+            },
+        };
+        let ends = certificate
+            .cert
+            .iter()
+            .filter_map(|one| Some(x509::facts(one)?.not_after));
+        Ok(Listening {
+            config: self.server_config(secret, Arc::clone(&certificate))?,
+            secret: secret.to_owned(),
+            not_after: ends.min(),
+            certificate,
+            kept,
+        })
+    }
+
+    fn server_config(
+        &self,
+        secret: &str,
+        certificate: Arc<CertifiedKey>,
+    ) -> Result<Arc<ServerConfig>, Problem> {
+        let certificate: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certificate));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
@@ -291,11 +398,40 @@ impl Keys {
     }
 }
 
+/// RFC 7617 leaves open how a password with other letters than ASCII's is encoded: most clients send UTF-8, Python's
+/// requests and pip send Latin-1. The Secret holds what whoever wrote it had, mostly UTF-8.
+fn in_other_encoding(password: &[u8]) -> Option<Vec<u8>> {
+    if password.is_ascii() {
+        return None;
+    }
+    match std::str::from_utf8(password) {
+        Ok(text) => text.chars().map(|letter| u8::try_from(letter).ok()).collect(),
+        Err(_) => Some(
+            password
+                .iter()
+                .map(|byte| char::from(*byte))
+                .collect::<String>()
+                .into_bytes(),
+        ),
+    }
+}
+
+impl Listening {
+    /// A certificate whose end cannot be read is nobody's to rely on.
+    fn is_valid(&self) -> bool {
+        self.not_after.is_some_and(|end| end > Timestamp::now())
+    }
+}
+
 impl Problem {
     fn new(secret: &str, problem: impl fmt::Display) -> Self {
         Self {
             secret: secret.to_owned(),
             problem: problem.to_string(),
+            is_gone: false,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

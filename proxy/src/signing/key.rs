@@ -77,6 +77,26 @@ impl Broken {
     }
 }
 
+/// Where the reference libraries of Standard Webhooks read a secret otherwise: they take each for base64, whsec_ in front
+/// or not, and many want it padded. Nothing of the secret is in the words.
+#[must_use]
+pub fn reference_remark(text: &str) -> Option<&'static str> {
+    let text = line(text);
+    let strict = |text: &str| base64::engine::general_purpose::STANDARD.decode(text).is_ok();
+    match text.strip_prefix(STANDARD_PREFIX) {
+        Some(encoded) if strict(encoded) => None,
+        Some(_) => Some(
+            "the base64 behind whsec_ is without its padding, which some reference libraries refuse: add =",
+        ),
+        None if strict(text) => Some(
+            "signs as the text that it is, and the reference libraries decode it: put whsec_ in front if it is base64",
+        ),
+        None => Some(
+            "signs as the text that it is, which is no base64: a receiver with a reference library needs whsec_ and its base64",
+        ),
+    }
+}
+
 /// A shared secret. In a box, because it is more than a kilobyte.
 pub struct HmacKey(Box<hmac::Key>);
 

@@ -116,6 +116,29 @@ fn hmac_signs_as_rfc_4231_does() {
         headers(&added),
         [("X-Signature", "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM=")]
     );
+    signing.encoding = Encoding::PrefixedHex;
+    let added = signer(&signing, &[("a", &key)])
+        .unwrap()
+        .sign(body, None, occasion(1))
+        .unwrap();
+    let prefixed = format!("sha256={hex}");
+    assert_eq!(headers(&added), [("X-Signature", &*prefixed)]);
+    let key = HmacKey::raw("Jefe").unwrap();
+    for (encoding, text, expected) in [
+        (Encoding::PrefixedHex, &*prefixed, Ok(())),
+        (Encoding::PrefixedHex, hex, Err(Problem::Encoding)),
+        (Encoding::Hex, &prefixed, Ok(())),
+        (Encoding::Hex, hex, Ok(())),
+        (
+            Encoding::Hex,
+            &prefixed.replace("256", "1"),
+            Err(Problem::Encoding),
+        ),
+        (Encoding::Base64, &prefixed, Err(Problem::Encoding)),
+    ] {
+        let checked = verify::hmac_sha256(&key, &[("x-signature", text)], encoding, body);
+        assert_eq!(checked, expected, "{encoding:?} {text}");
+    }
 }
 
 #[test]
@@ -344,5 +367,23 @@ tK0hd2K8kduk8YNPSQIDAQAB
     let ec = rcgen::KeyPair::generate().unwrap().public_key_pem();
     for text in [SHORT, &ec] {
         assert_eq!(PublicKey::from_pem(text).unwrap_err(), Broken::NotRsa, "{text}");
+    }
+}
+
+/// The reference libraries take every secret for base64, with or without whsec_ in front, and most want its padding.
+#[test]
+fn a_secret_that_the_reference_libraries_read_otherwise_is_said() {
+    for (text, said) in [
+        ("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\n", None),
+        ("whsec_YWI=", None),
+        ("whsec_YWI", Some("without its padding")),
+        ("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", Some("decode it")),
+        ("no base64 at all", Some("is no base64")),
+    ] {
+        let remark = key::reference_remark(text);
+        match said {
+            Some(said) => assert!(remark.unwrap().contains(said), "{text}: {remark:?}"),
+            None => assert_eq!(remark, None, "{text}"),
+        }
     }
 }

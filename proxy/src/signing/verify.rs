@@ -5,6 +5,7 @@ use egressway_core::wire::document::Encoding;
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::pki_types::pem::PemObject as _;
 
+use super::HEX_PREFIX;
 use super::key::{Broken, HmacKey, decode_base64};
 use super::standard::{self, ID, SIGNATURE, TIMESTAMP};
 use crate::der::rsa_bits;
@@ -190,7 +191,9 @@ fn only<'a>(headers: &Headers<'a>) -> Result<&'a str, Problem> {
 fn decode(encoding: Encoding, text: &str) -> Result<Vec<u8>, Problem> {
     let decoded = match encoding {
         Encoding::Base64 => decode_base64(text),
-        Encoding::Hex => hex(text),
+        // A receiver that was told of no prefix finds one all the same.
+        Encoding::Hex => hex(text.strip_prefix(HEX_PREFIX).unwrap_or(text)),
+        Encoding::PrefixedHex => text.strip_prefix(HEX_PREFIX).and_then(hex),
     };
     decoded.ok_or(Problem::Encoding)
 }

@@ -252,4 +252,6 @@ pub enum Encoding {
     Hex,
     /// Base64 (RFC 4648, 4) with padding.
     Base64,
+    /// The same hexadecimal behind `sha256=`, as GitHub and many others write it.
+    PrefixedHex,
 }
