@@ -6,13 +6,15 @@
 
 mod caps;
 mod content;
+mod observation;
 mod policy;
 mod pool;
 
 pub use caps::{caps, nat64_prefixes};
 pub use content::{ALL_PODS, Place, content, draft};
+pub use observation::observation;
 pub use policy::{
     Auth, Certificate, Client, From, Http, Limits, Listener, ListenerTls, Name, PasswordRef, PolicySpec,
     PortRange, ProxyProtocol, Quantity, Rule, SecretKeyRef, Signing, Timeouts, UpstreamTls,
 };
-pub use pool::{Caps, HostCaps, InternalDestination, PoolSpec};
+pub use pool::{Caps, HostCaps, InternalDestination, Observation, Observer, PoolSpec};

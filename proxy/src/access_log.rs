@@ -1,8 +1,7 @@
 //! One line per refusal and per end of a tunnel or forwarded request; how it is written is [`Format`]'s.
 //!
-//! A line is written into a bounded buffer by the thread that has something to say, and a thread of its own empties
-//! the buffer: a full or stuck pipe drops lines and counts them, it never stalls traffic. Never logged: paths, queries,
-//! user information, header fields.
+//! Lines go through a queue, so that a full or stuck pipe never stalls traffic. Never logged: paths, queries, user
+//! information, header fields.
 
 mod file;
 mod format;
@@ -10,27 +9,28 @@ mod format;
 use std::cell::RefCell;
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-use std::{mem, thread};
 
 use egressway_core::acl::{Caller, Policy, Target};
 use egressway_core::wire::document::{Mode, Scheme};
 use jiff::Timestamp;
 use prometheus_client::metrics::counter::Counter;
-use tracing::{info, warn};
 
 pub use self::file::LogFile;
 pub use self::format::Format;
+use crate::line_queue::{Bounds, LineQueue};
 use crate::server::id::Id;
 
-/// Bytes of lines that wait for the writer: a second of a busy pod (10,000 requests/s of 400 bytes).
-const QUEUE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// How long lines gather before they are written together. Waking the writer for each line costs a tenth of a tunnel;
-/// at 10,000 lines/s this gathers about what a pipe takes without blocking (64 KiB).
-const GATHER: Duration = Duration::from_millis(10);
-/// Buffers larger than this are given back after a stall.
-const BUFFER_BYTES_KEPT: usize = 256 * 1024;
+/// Bytes of lines that wait for the writer: a second of a busy pod (10,000 requests/s of 400 bytes). They gather before
+/// they are written together, because waking the writer for each line costs a tenth of a tunnel; at 10,000 lines/s 10 ms
+/// gather about what a pipe takes without blocking (64 KiB).
+const QUEUE: Bounds = Bounds {
+    name: "access-log",
+    fails: "failed to write the access log; its lines are lost, and counted, until it can be written",
+    bytes_max: 4 * 1024 * 1024,
+    gather: Duration::from_millis(10),
+};
 
 thread_local! {
     /// The line in the making; its allocation is used again.
@@ -112,34 +112,12 @@ pub struct Place {
 #[derive(Clone, Debug)]
 pub struct AccessLog(Arc<Handle>);
 
-/// The last one closes the queue, and with it the writer ends.
 #[derive(Debug)]
 struct Handle {
-    queue: Arc<Queue>,
+    lines: LineQueue,
     place: Place,
     format: Format,
-}
-
-#[derive(Debug, Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// The writer has something to do.
-    filled: Condvar,
-    /// The writer has nothing to do.
-    emptied: Condvar,
-    /// Lines that are in no log.
     dropped: Counter,
-}
-
-#[derive(Debug, Default)]
-struct Waiting {
-    bytes: Vec<u8>,
-    lines: u64,
-    /// Lines that the writer took and has not written yet.
-    writing: bool,
-    /// Nobody waits for more lines to gather.
-    hurry: bool,
-    closed: bool,
 }
 
 impl AccessLog {
@@ -161,30 +139,30 @@ impl AccessLog {
         format: Format,
         dropped: Counter,
     ) -> std::io::Result<Self> {
-        let queue = Arc::new(Queue {
-            dropped,
-            ..Queue::default()
-        });
-        let handle = Handle {
-            queue: Arc::clone(&queue),
+        let lines = LineQueue::start(writer, QUEUE, dropped.clone())?;
+        Ok(Self(Arc::new(Handle {
+            lines,
             place,
             format,
-        };
-        // Nobody joins it: it may sit in a write that never returns.
-        thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || queue.write_all(writer))?;
-        Ok(Self(Arc::new(handle)))
+            dropped,
+        })))
     }
 
     /// Queues a line.
     pub fn record(&self, entry: &Entry) {
-        let Handle { queue, place, format } = &*self.0;
+        let Handle {
+            lines,
+            place,
+            format,
+            dropped,
+        } = &*self.0;
         LINE.with_borrow_mut(|line| {
             line.clear();
             // Writing plain fields to memory cannot fail; if it did, an unfinished line would be a lost one.
-            if format.append(line, entry, place).is_err() || !queue.push(line) {
-                queue.dropped.inc();
+            if format.append(line, entry, place).is_err() {
+                dropped.inc();
+            } else {
+                lines.push(line);
             }
         });
     }
@@ -192,95 +170,7 @@ impl AccessLog {
     /// Waits until everything is written, at most this long: at the end of the process, whose last lines say what was
     /// cut.
     pub fn flush(&self, limit: Duration) {
-        let queue = &*self.0.queue;
-        let mut waiting = queue.lock();
-        waiting.hurry = true;
-        queue.filled.notify_one();
-        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
-        let mut waiting = match queue.emptied.wait_timeout_while(waiting, limit, busy) {
-            Ok((waiting, _)) => waiting,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
-        waiting.hurry = false;
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        self.queue.lock().closed = true;
-        self.queue.filled.notify_one();
-    }
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        // Nothing panics while it holds the lock, and lines are whole whatever happened.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether there was room.
-    fn push(&self, line: &[u8]) -> bool {
-        let mut waiting = self.lock();
-        if waiting.bytes.len() + line.len() > QUEUE_BYTES_MAX {
-            return false;
-        }
-        let first = waiting.bytes.is_empty();
-        waiting.bytes.extend_from_slice(line);
-        waiting.lines += 1;
-        drop(waiting);
-        if first {
-            self.filled.notify_one();
-        }
-        true
-    }
-
-    fn write_all(&self, mut writer: Box<dyn Write + Send>) {
-        let (mut batch, mut failing) = (Vec::new(), false);
-        while let Some(lines) = self.take(&mut batch) {
-            let written = writer.write_all(&batch).and_then(|()| writer.flush());
-            match &written {
-                Ok(()) if failing => info!("the access log is written again"),
-                Ok(()) => {}
-                Err(error) => {
-                    self.dropped.inc_by(lines);
-                    // Once, and not for each line of a disk that is full for hours.
-                    if !failing {
-                        warn!(
-                            error = error as &dyn std::error::Error,
-                            "failed to write the access log; its lines are lost, and counted, until it can be written"
-                        );
-                    }
-                }
-            }
-            failing = written.is_err();
-            if batch.capacity() > BUFFER_BYTES_KEPT {
-                batch = Vec::new();
-            }
-            batch.clear();
-        }
-    }
-
-    /// Exchanges the empty batch for what waits, once some of it has gathered; `None` when no more can come.
-    fn take(&self, batch: &mut Vec<u8>) -> Option<u64> {
-        let mut waiting = self.lock();
-        waiting.writing = false;
-        if waiting.bytes.is_empty() {
-            self.emptied.notify_all();
-        }
-        while waiting.bytes.is_empty() {
-            if waiting.closed {
-                return None;
-            }
-            waiting = self.filled.wait(waiting).unwrap_or_else(PoisonError::into_inner);
-        }
-        let gather = |waiting: &mut Waiting| !waiting.hurry && !waiting.closed;
-        let mut waiting = match self.filled.wait_timeout_while(waiting, GATHER, gather) {
-            Ok((waiting, _)) => waiting,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
-        waiting.writing = true;
-        mem::swap(&mut waiting.bytes, batch);
-        Some(mem::take(&mut waiting.lines))
+        self.0.lines.flush(limit);
     }
 }
 

@@ -12,7 +12,7 @@ use std::fmt;
 
 pub use manifest::{Manifest, NAMESPACE, Named};
 pub use secrets::{SecretsDir, needed};
-pub use source::{Documents, Signature, Source, documents, place};
+pub use source::{Documents, Source, documents, place};
 
 /// Most problems that one log line lists; at start and in `check` all of them are printed.
 const PROBLEMS_LOGGED_MAX: usize = 20;

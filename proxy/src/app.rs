@@ -32,6 +32,8 @@ use crate::input;
 use crate::limits::descriptors::Descriptors;
 use crate::listen;
 use crate::metrics::Metrics;
+use crate::own_addresses::{self, OwnAddresses};
+use crate::own_log::OwnLog;
 use crate::report::Reporter;
 use crate::resolve::Resolver;
 use crate::server::{Limits, Server};
@@ -56,6 +58,8 @@ pub struct App {
     report: Option<TcpListener>,
     source: Source,
     log_level: LogLevel,
+    /// Absent where somebody else writes to standard error.
+    own_log: Option<OwnLog>,
 }
 
 /// Where a bound app listens.
@@ -81,6 +85,11 @@ impl App {
         for file in [&args.roots, &args.admin_token_file].into_iter().flatten() {
             input::must_last(file)?;
         }
+        if args.policy.is_some() {
+            OwnAddresses::can_be_asked().context(
+                "failed to list the addresses of this machine, which clients must not reach (AF_NETLINK has to be allowed)",
+            )?;
+        }
         let source = source(&args)?;
         let proxy = listen::bind_each(args.listen, workers::count())
             .with_context(|| format!("failed to listen on {} for clients", args.listen))?;
@@ -103,6 +112,7 @@ impl App {
             report,
             source,
             log_level: LogLevel::fixed(),
+            own_log: None,
         })
     }
 
@@ -110,6 +120,13 @@ impl App {
     #[must_use]
     pub fn with_log_level(mut self, log_level: LogLevel) -> Self {
         self.log_level = log_level;
+        self
+    }
+
+    /// With the way to standard error that the process has.
+    #[must_use]
+    pub fn with_own_log(mut self, own_log: OwnLog) -> Self {
+        self.own_log = Some(own_log);
         self
     }
 
@@ -136,6 +153,7 @@ impl App {
             report,
             source,
             log_level,
+            own_log,
         } = self;
         let identity = args.identity.clone();
         let descriptors = descriptors();
@@ -168,6 +186,10 @@ impl App {
         };
         let control = registry.sub_registry_with_prefix("egressway_proxy");
         roots.register(control);
+        if let Some(own_log) = &own_log {
+            let help = "Lines about the process itself, lost because nobody read standard error";
+            control.register("own_log_lines_dropped", help, own_log.dropped());
+        }
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
         } else {
@@ -196,6 +218,12 @@ impl App {
             CancellationToken::new(),
         );
         let mut tasks = JoinSet::new();
+        let own = own_addresses::Known {
+            given: args.own_address,
+            opened: args.allow_own_address,
+        };
+        let seen = args.policy.is_some().then(|| state.watch_egress());
+        let own = OwnAddresses::new(own, seen);
         let documents = Documents::new(
             source,
             identity.cell.clone(),
@@ -203,6 +231,7 @@ impl App {
             Arc::clone(&state),
             Arc::clone(&control),
         )
+        .with_own_addresses(own)
         .woken_by(hangups.reload());
         tasks.spawn(documents.follow(end.clone()));
         tasks.spawn(Arc::clone(&roots).follow(end.clone()));
@@ -260,8 +289,8 @@ impl App {
             Workers::start(&server, proxy, &stop, &kill).context("failed to start the data path")?;
         let served = workers.ended();
         tokio::pin!(served);
-        let _announcement = args.policy.map(|file| {
-            let greeting = greet(Arc::clone(&state), file, addresses);
+        let _announcement = args.policy.zip(own_log).map(|(file, own_log)| {
+            let greeting = greet(Arc::clone(&state), file, addresses, own_log);
             AbortOnDropHandle::new(tokio::spawn(greeting))
         });
         let outcome = tokio::select! {
@@ -295,10 +324,16 @@ impl App {
 /// Where the documents come from. A manifest that cannot be enforced is refused here, with every problem.
 fn source(args: &FleetArgs) -> anyhow::Result<Source> {
     let Some(file) = &args.policy else {
+        anyhow::ensure!(
+            !args.has_nothing_to_enforce(),
+            "there is nothing to enforce: name a policy with --policy FILE (egressway-proxy --help says the rest); without \
+             one this is a pod of a fleet, whose documents stand in {}, which does not exist",
+            args.acl_dir.display()
+        );
         return Ok(args.acl_dir.clone().into());
     };
     let source = alone::Source::open(file.clone(), args.secrets_dir.clone())?;
-    let documents = source.read(None)?;
+    let documents = source.read()?;
     let settings = Settings {
         insecure_allow: args.insecure_allow.clone(),
         ..Settings::default()
@@ -308,7 +343,7 @@ fn source(args: &FleetArgs) -> anyhow::Result<Source> {
 }
 
 /// Says what is enforced and where, once it is: for the person who started it.
-async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
+async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses, own_log: OwnLog) {
     let mut phase = state.watch_phase();
     if phase.wait_for(|phase| *phase == Phase::Serving).await.is_err() {
         return;
@@ -322,7 +357,7 @@ async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
         0 => "every user of this machine may use it",
         _ => "clients need a credential",
     };
-    eprintln!(
+    own_log.say(format_args!(
         "egressway-proxy {} enforces {}/{} of {} (mode {:?}, {} rules); proxy on {}, health and metrics on {}; {clients}",
         env!("CARGO_PKG_VERSION"),
         policy.namespace(),
@@ -332,7 +367,7 @@ async fn greet(state: Arc<State>, file: PathBuf, addresses: Addresses) {
         policy.rule_settings().count(),
         addresses.proxy,
         addresses.admin,
-    );
+    ));
 }
 
 /// The defaults, within what the process may open: a tunnel takes two descriptors.

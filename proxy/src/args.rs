@@ -265,6 +265,13 @@ pub struct FleetArgs {
     /// Opens a range that the SSRF floor refuses. Tests and benchmarks only. Repeatable.
     #[arg(long, value_name = "CIDR")]
     pub insecure_allow: Vec<IpNet>,
+    /// Refuses an address that leads to this machine although no interface has it, as the outer one of a 1:1 NAT.
+    /// Repeatable.
+    #[arg(long, value_name = "IP")]
+    pub own_address: Vec<IpAddr>,
+    /// Lets clients reach an address of this machine, which is refused otherwise. Repeatable.
+    #[arg(long, value_name = "IP")]
+    pub allow_own_address: Vec<IpAddr>,
     /// DNS server to ask instead of the node's. Repeatable.
     #[arg(long, value_name = "ADDR", value_parser = dns_server)]
     pub resolver: Vec<SocketAddr>,
@@ -305,6 +312,13 @@ pub struct ObserverArgs {
 }
 
 impl FleetArgs {
+    /// Neither alone nor a pod nor with documents: whoever starts it so would wait for ever. A pod may be there before its
+    /// documents are.
+    #[must_use]
+    pub fn has_nothing_to_enforce(&self) -> bool {
+        self.policy.is_none() && self.identity.pod_uid.is_empty() && !self.acl_dir.exists()
+    }
+
     /// The defaults with the environment of this process; tests change what they need.
     ///
     /// # Errors

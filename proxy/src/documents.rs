@@ -21,9 +21,9 @@ use tracing::{info, warn};
 pub use self::compile::Settings;
 use self::read::Raw;
 pub use self::source::{Source, compile_manifest, compile_with_secrets};
-use self::watch::Watch;
 use crate::control_metrics::ControlMetrics;
 use crate::error_chain;
+use crate::own_addresses::OwnAddresses;
 use crate::state::{InForce, State};
 
 /// Largest accepted file. The API server takes objects up to 1.5 MiB, a ConfigMap up to 1 MiB.
@@ -103,6 +103,8 @@ pub struct Documents {
     settings: Settings,
     state: Arc<State>,
     metrics: Arc<ControlMetrics>,
+    /// Absent where nobody asks the machine, as in a test.
+    own: Option<OwnAddresses>,
     /// What was read last, and what came of it: unchanged bytes are neither compiled nor put in force again.
     tried: Option<(Raw, Result<(), String>)>,
     /// The bytes in force.
@@ -134,6 +136,7 @@ impl Documents {
             settings: Settings { cell, insecure_allow },
             state,
             metrics,
+            own: None,
             tried: None,
             good: None,
         }
@@ -146,21 +149,28 @@ impl Documents {
         self
     }
 
+    /// With the addresses of this machine on the floor.
+    #[must_use]
+    pub fn with_own_addresses(mut self, own: OwnAddresses) -> Self {
+        self.own = Some(own);
+        self
+    }
+
     /// Loads at once and again whenever something changes, until `stop`.
     pub async fn follow(mut self, stop: CancellationToken) {
-        let mut watch = Watch::new(self.origin.heed());
         loop {
             // Armed before it is read, so that no change falls between.
-            let armed = watch.arm(&self.origin.watched());
-            let poll = if armed { self.origin.poll() } else { POLL_UNWATCHED };
+            let armed = self.origin.arm();
             self.load();
             loop {
+                let next_look = self.origin.next_look(armed);
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = watch.changed() => break,
+                    () = self.origin.changed() => break,
                     () = self.wake.notified() => break,
+                    () = moved(&mut self.own) => break,
                     // Documents that are refused are read again, so that the count of failures tells how long.
-                    () = sleep(poll) => if !self.origin.is_unchanged() || self.state.load_error().is_some() { break },
+                    () = sleep(next_look) => if !self.origin.is_unchanged() || self.state.load_error().is_some() { break },
                 }
             }
         }
@@ -168,8 +178,18 @@ impl Documents {
 
     /// Reads the documents and puts in force what is new and good.
     pub fn load(&mut self) {
+        self.load_whole();
+        if let Some(late) = self.origin.late() {
+            self.refuse(late);
+        }
+    }
+
+    fn load_whole(&mut self) {
         let raw = match self.origin.read(&self.state.in_force()) {
-            Ok(raw) => raw,
+            Ok(raw) => Raw {
+                own: self.own.as_mut().map(OwnAddresses::now).unwrap_or_default(),
+                ..raw
+            },
             Err(error) => return self.refuse(error_chain(&error)),
         };
         if let Some((tried, outcome)) = &self.tried
@@ -177,7 +197,7 @@ impl Documents {
         {
             return match outcome.clone() {
                 // A read error may have come between.
-                Ok(()) => self.state.set_load_error(None),
+                Ok(()) => self.accepted(),
                 Err(error) => self.refuse(error),
             };
         }
@@ -221,9 +241,19 @@ impl Documents {
         for problem in in_force.secrets.problems() {
             warn!(problem, "a Secret cannot be used: what depends on it is refused");
         }
+        for remark in in_force.secrets.remarks() {
+            info!(remark, "a Secret may mean something else to a receiver");
+        }
         self.state.set_in_force(in_force);
-        self.state.set_load_error(None);
+        self.accepted();
         self.metrics.reloaded();
+    }
+
+    /// Unless a file of them is late, which is told until it is there.
+    fn accepted(&self) {
+        if self.origin.late().is_none() {
+            self.state.set_load_error(None);
+        }
     }
 
     /// Counted every time, so that an alert on the rate holds while the trouble lasts; logged when it changes.
@@ -233,5 +263,13 @@ impl Documents {
             warn!(error, "documents refused, the last good ones stay in force");
             self.state.set_load_error(Some(error));
         }
+    }
+}
+
+/// Returns when the machine's addresses may have changed.
+async fn moved(own: &mut Option<OwnAddresses>) {
+    match own {
+        Some(own) => own.changed().await,
+        None => std::future::pending().await,
     }
 }

@@ -24,6 +24,7 @@ use tracing::warn;
 use self::credential::CredentialFile;
 use self::upstream::Upstream;
 use crate::args::ForwardArgs;
+use crate::own_log::OwnLog;
 use crate::server::id::Ids;
 
 /// Connections of one client at one time; more wait in the listener's backlog.
@@ -36,6 +37,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct ForwardClient {
     listener: TcpListener,
     drain: Duration,
+    own_log: OwnLog,
     shared: Arc<Shared>,
 }
 
@@ -52,7 +54,7 @@ impl ForwardClient {
     ///
     /// # Errors
     /// What is wrong.
-    pub fn bind(args: &ForwardArgs) -> anyhow::Result<Self> {
+    pub fn bind(args: &ForwardArgs, own_log: &OwnLog) -> anyhow::Result<Self> {
         if !args.listen.ip().is_loopback() && !args.allow_remote_clients {
             bail!(
                 "--listen {} is not loopback: whoever reaches it would use the credential; add --allow-remote-clients if \
@@ -71,6 +73,7 @@ impl ForwardClient {
         Ok(Self {
             listener,
             drain: args.drain,
+            own_log: own_log.clone(),
             shared: Arc::new(Shared {
                 upstream,
                 credential,
@@ -90,7 +93,9 @@ impl ForwardClient {
     /// Serves until `stop`, then lets what is open end, at most for the drain or until `kill`.
     pub async fn run(self, stop: CancellationToken, kill: CancellationToken) {
         if let Ok(address) = self.address() {
-            eprintln!("egressway-proxy forward: {address} to {}", self.shared.upstream);
+            let upstream = &self.shared.upstream;
+            self.own_log
+                .say(format_args!("egressway-proxy forward: {address} to {upstream}"));
         }
         let (connections, places) = (TaskTracker::new(), Arc::new(Semaphore::new(CONNECTIONS_MAX)));
         loop {

@@ -43,18 +43,27 @@ pub(crate) fn must_last(path: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// It cannot be read, is not UTF-8, or is larger than the bound.
 pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
-    let mut text = String::new();
+    String::from_utf8(read_bytes(path, bytes_max)?)
+        .map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+}
+
+/// The same of what need not be text.
+///
+/// # Errors
+/// It cannot be read, or is larger than the bound.
+pub(crate) fn read_bytes(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
     let from: Box<dyn Read> = if path == Path::new(STDIN) {
         Box::new(io::stdin().lock())
     } else {
         Box::new(File::open(path)?)
     };
-    from.take(bytes_max.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() as u64 > bytes_max {
+    from.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
         let problem = format!("it is larger than {bytes_max} bytes");
         return Err(io::Error::new(ErrorKind::FileTooLarge, problem));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use egressway_proxy::args::{Args, Command};
 use egressway_proxy::forward_client::ForwardClient;
 use egressway_proxy::log_filter;
 use egressway_proxy::observer::Observer;
+use egressway_proxy::own_log::OwnLog;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -28,18 +29,25 @@ fn main() -> ExitCode {
         return verify.main();
     }
     let lines = match &args.command {
-        None if args.fleet.policy.is_some() => Lines::ForPeople,
+        None if args.fleet.policy.is_some() || args.fleet.has_nothing_to_enforce() => Lines::ForPeople,
         None | Some(Command::Observer(_)) => Lines::ForMachines,
         Some(Command::Check(_) | Command::Forward(_) | Command::Convert(_) | Command::Verify(_)) => {
             Lines::ForPeople
         }
     };
+    let own_log = match OwnLog::start() {
+        Ok(own_log) => own_log,
+        Err(error) => {
+            eprintln!("egressway-proxy: failed to start the thread that writes to standard error: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let asks = matches!(&args.command, Some(Command::Check(_) | Command::Convert(_)));
-    let log_level = log(lines);
-    match run(args, log_level) {
+    let log_level = log(lines, &own_log);
+    let code = match run(args, log_level, &own_log) {
         Ok(code) => code,
         Err(error) => {
-            fail(lines, &error);
+            fail(lines, &own_log, &error);
             // What only answers a question has 1 for "no".
             if asks {
                 ExitCode::from(2)
@@ -47,7 +55,9 @@ fn main() -> ExitCode {
                 ExitCode::FAILURE
             }
         }
-    }
+    };
+    own_log.flush();
+    code
 }
 
 /// Who reads the process's own lines: of a pod a collector, of a proxy that runs alone whoever started it.
@@ -57,13 +67,13 @@ enum Lines {
     ForPeople,
 }
 
-fn log(lines: Lines) -> LogLevel {
+fn log(lines: Lines, own_log: &OwnLog) -> LogLevel {
     let wanted = std::env::var(ENV_LOG).unwrap_or_default();
     let (filter, problem) = match log_filter::parse(&wanted) {
         Ok(filter) => (filter, None),
         Err(problem) => (EnvFilter::new("info"), Some(problem)),
     };
-    let own_lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let own_lines = tracing_subscriber::fmt().with_writer(own_log.clone());
     let level = match lines {
         Lines::ForMachines => {
             let own_lines = own_lines
@@ -86,21 +96,23 @@ fn log(lines: Lines) -> LogLevel {
             LogLevel::new(move |filter| handle.reload(filter).map_err(|error| error.to_string()))
         }
     };
+    // The usual one writes to standard error itself, and waits for it.
+    std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a task panicked")));
     if let Some(problem) = problem {
         tracing::warn!(problem, "EGRESSWAY_LOG is ignored, the level is info");
     }
     level
 }
 
-fn fail(lines: Lines, error: &anyhow::Error) {
+fn fail(lines: Lines, own_log: &OwnLog, error: &anyhow::Error) {
     let refused = error.chain().find_map(|cause| cause.downcast_ref::<Refused>());
     match (lines, refused) {
         (Lines::ForPeople, Some(refused)) => {
             for problem in refused.list() {
-                eprintln!("{problem}");
+                own_log.say(problem);
             }
         }
-        (Lines::ForPeople, None) => eprintln!("egressway-proxy: {error:#}"),
+        (Lines::ForPeople, None) => own_log.say(format_args!("egressway-proxy: {error:#}")),
         (Lines::ForMachines, _) => {
             tracing::error!(error = format!("{error:#}"), "egressway-proxy ends");
         }
@@ -109,13 +121,15 @@ fn fail(lines: Lines, error: &anyhow::Error) {
 
 /// The control side; the data path has threads of its own.
 #[tokio::main(flavor = "current_thread")]
-async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
+async fn run(args: Args, log_level: LogLevel, own_log: &OwnLog) -> anyhow::Result<ExitCode> {
     // Nobody else in this process installs one.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     match args.command {
         None => {
             // Signals come after it: what it waits for may be a terminal, whose owner may give up.
-            let app = App::bind(args.fleet)?.with_log_level(log_level);
+            let app = App::bind(args.fleet)?
+                .with_log_level(log_level)
+                .with_own_log(own_log.clone());
             let mut signals = Signals::new()?;
             let (first, second) = (CancellationToken::new(), CancellationToken::new());
             let count = async {
@@ -144,7 +158,7 @@ async fn run(args: Args, log_level: LogLevel) -> anyhow::Result<ExitCode> {
         Some(Command::Forward(forward)) => {
             let mut signals = Signals::new()?;
             let (first, second) = (CancellationToken::new(), CancellationToken::new());
-            let served = ForwardClient::bind(&forward)?.run(first.clone(), second.clone());
+            let served = ForwardClient::bind(&forward, own_log)?.run(first.clone(), second.clone());
             let mut served = std::pin::pin!(served);
             for token in [&first, &second] {
                 tokio::select! {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use egressway_core::pem_text;
 use http::{Request, StatusCode};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -107,10 +108,12 @@ fn echo(peer: SocketAddr, request: &Request<Bytes>) -> Answer {
 }
 
 fn tls(cert: &[u8], key: &[u8]) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let chain = CertificateDer::pem_slice_iter(cert)
+    let cert = pem_text(cert).context("--tls-cert holds no PEM")?;
+    let key = pem_text(key).context("--tls-key holds no PEM")?;
+    let chain = CertificateDer::pem_slice_iter(cert.as_bytes())
         .collect::<Result<Vec<_>, _>>()
         .context("failed to parse --tls-cert")?;
-    let key = PrivateKeyDer::from_pem_slice(key).context("failed to parse --tls-key")?;
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).context("failed to parse --tls-key")?;
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -249,6 +249,12 @@ impl State {
         Arc::clone(&self.egress.borrow())
     }
 
+    /// Wakes whenever observers saw something.
+    #[must_use]
+    pub fn watch_egress(&self) -> watch::Receiver<Arc<Egress>> {
+        self.egress.subscribe()
+    }
+
     /// Notes what the observers saw.
     pub fn set_egress(&self, egress: Egress) {
         self.egress.send_replace(Arc::new(egress));

@@ -6,8 +6,9 @@
 mod caps;
 mod content;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 pub use caps::caps;
@@ -90,6 +91,19 @@ pub fn policies(document: &document::Policies) -> Result<Vec<Arc<Policy>>, Probl
 /// # Errors
 /// Every range or name that is none.
 pub fn floor(document: &document::Floor, insecure_allow: &[IpNet]) -> Result<Arc<Floor>, Problems> {
+    floor_of_machine(document, insecure_allow, &BTreeSet::new())
+}
+
+/// The same with the addresses of the machine that it stands on, which no document knows: as unreachable as any that
+/// the document lists. The digest is the document's.
+///
+/// # Errors
+/// The same.
+pub fn floor_of_machine(
+    document: &document::Floor,
+    insecure_allow: &[IpNet],
+    own: &BTreeSet<IpAddr>,
+) -> Result<Arc<Floor>, Problems> {
     let mut problems = Problems::default();
     check_version(document.version, &mut problems);
     let mut floor = Floor::new(insecure_allow);
@@ -108,6 +122,9 @@ pub fn floor(document: &document::Floor, insecure_allow: &[IpNet]) -> Result<Arc
                 Err(problem) => problems.push(field, problem),
             }
         }
+    }
+    for ip in own {
+        floor.add_never(IpNet::from(*ip));
     }
     for host in &document.never_hosts {
         match HostPattern::parse(host) {
@@ -137,5 +154,37 @@ fn check_version(version: u32, problems: &mut Problems) {
             "version",
             format!("{version} is not {}: upgrade the proxy first", document::VERSION),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::acl::Deny;
+
+    #[test]
+    fn the_machines_own_addresses_are_never_reached_in_any_spelling_and_leave_the_digest_alone() {
+        let document = document::Floor {
+            version: document::VERSION,
+            nat64_prefixes: vec!["2a00:64::/96".to_owned()],
+            ..document::Floor::default()
+        };
+        let own = ["9.9.9.9", "10.0.0.5", "2a00::1"].map(|ip| ip.parse().unwrap());
+        let floor = floor_of_machine(&document, &[], &own.into()).unwrap();
+        assert_eq!(floor.hash(), document::digest(&document));
+        for (ip, expected) in [
+            ("9.9.9.9", Err(Deny::AddressForbidden)),
+            ("::ffff:9.9.9.9", Err(Deny::AddressForbidden)),
+            ("64:ff9b::9.9.9.9", Err(Deny::AddressForbidden)),
+            ("2a00:64::9.9.9.9", Err(Deny::AddressForbidden)),
+            ("10.0.0.5", Err(Deny::AddressForbidden)),
+            ("2a00::1", Err(Deny::AddressForbidden)),
+            ("10.0.0.6", Err(Deny::AddressInternal)),
+            ("9.9.9.10", Ok(())),
+            ("2a00::2", Ok(())),
+        ] {
+            let ip = crate::acl::address::canonical(ip.parse().unwrap());
+            assert_eq!(floor.check_address(ip), expected, "{ip}");
+        }
     }
 }

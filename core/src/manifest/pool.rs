@@ -15,9 +15,9 @@ pub struct PoolSpec {
     /// Where its pods stand; a cluster's matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cells: Option<Value>,
-    /// Who is asked for the egress address; a cluster's matter.
+    /// Who is asked for the egress address.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub observation: Option<Value>,
+    pub observation: Option<Observation>,
     /// Defaults for fleets; a cluster's matter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fleet: Option<Value>,
@@ -27,6 +27,36 @@ pub struct PoolSpec {
     /// NAT64 prefixes of this network.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nat64_prefixes: Option<Vec<String>>,
+}
+
+/// `observation`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Observation {
+    /// Who is asked.
+    pub observers: Vec<Observer>,
+    /// How many have to agree. Absent: a majority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<u32>,
+    /// From one round to the next. Absent: a minute.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval: Option<String>,
+    /// What a pod does that leaves from another address than promised; a cluster's matter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_mismatch: Option<String>,
+}
+
+/// One of `observation.observers`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Observer {
+    /// Its name.
+    pub name: String,
+    /// `http://` or `https://` URL.
+    pub url: String,
+    /// PEM certificates in place of the public roots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
 }
 
 /// `caps`.

@@ -1,6 +1,6 @@
 //! What a line says in each format, and that no reader holds up the traffic.
 
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 
 use egressway_core::acl::compile;
 use egressway_core::wire::document;
@@ -224,7 +224,7 @@ fn a_stuck_pipe_drops_lines_and_counts_them() {
     Format::Json
         .append(&mut line, &entry(), &Place::default())
         .unwrap();
-    let fitting = QUEUE_BYTES_MAX / line.len();
+    let fitting = QUEUE.bytes_max / line.len();
     // What the writer took before it got stuck is not in the queue any more; it takes one batch.
     (0..fitting * 2 + 1000).for_each(|_| log.record(&entry()));
     let lost = dropped.get();

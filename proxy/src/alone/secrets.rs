@@ -3,14 +3,17 @@
 //! systemd hands a directory over as `DIR/<name>_<key>` (LoadCredential), which is looked for second. Only what the policy
 //! names is read. Passwords become digests at once; nothing here prints what it read.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use egressway_core::pem_text;
 use egressway_core::wire::document::{Auth, Content, PasswordDigest, Scheme, Secret, SecretRef};
 
 use super::Refused;
+use super::source::Read;
+use crate::input;
 
 /// Key of a password where none is named.
 const PASSWORD: &str = "password";
@@ -120,12 +123,9 @@ impl SecretsDir {
         }
     }
 
-    /// The directories in which something may change.
-    pub(super) fn watched(&self, needed: &BTreeSet<Needed>) -> Vec<PathBuf> {
-        let Some(dir) = &self.dir else { return Vec::new() };
-        let names: BTreeSet<_> = needed.iter().map(|one| &one.name).collect();
-        let own = names.into_iter().map(|name| dir.join(name));
-        std::iter::once(dir.clone()).chain(own).collect()
+    /// Where names of Secrets come and go.
+    pub(super) fn dirs(&self) -> Vec<PathBuf> {
+        self.dir.iter().cloned().collect()
     }
 
     /// Where each needed key is, or would be.
@@ -139,9 +139,18 @@ impl SecretsDir {
     /// # Errors
     /// Everything that is missing, too large or not text.
     pub fn read(&self, needed: &BTreeSet<Needed>) -> Result<BTreeMap<String, Secret>, Refused> {
+        self.read_with(needed, &mut input::read_bytes)
+    }
+
+    /// The same in a way of the caller's.
+    pub(super) fn read_with(
+        &self,
+        needed: &BTreeSet<Needed>,
+        read: &mut Read<'_>,
+    ) -> Result<BTreeMap<String, Secret>, Refused> {
         let (mut secrets, mut refused) = (BTreeMap::<String, Secret>::new(), Refused::default());
         for one in needed {
-            match self.read_one(one) {
+            match self.read_one(one, read) {
                 Ok(None) => {}
                 Ok(Some(bytes)) => {
                     let secret = secrets.entry(one.name.clone()).or_default();
@@ -151,14 +160,17 @@ impl SecretsDir {
                                 PasswordDigest::new(&format!("{}/{}", self.salt, one.name), line(&bytes));
                             secret.passwords.insert(one.key.clone(), digest);
                         }
-                        What::Data | What::Optional => match String::from_utf8(bytes) {
-                            Ok(text) => {
-                                secret.data.insert(one.key.clone(), text);
+                        What::Data | What::Optional => {
+                            let pem = pem_text(&bytes).map(Cow::into_owned);
+                            match pem.or_else(|| String::from_utf8(bytes).ok()) {
+                                Some(text) => {
+                                    secret.data.insert(one.key.clone(), text);
+                                }
+                                None => {
+                                    refused.push(format!("Secret {} key {} is not text", one.name, one.key))
+                                }
                             }
-                            Err(_) => {
-                                refused.push(format!("Secret {} key {} is not text", one.name, one.key))
-                            }
-                        },
+                        }
                     }
                 }
                 Err(problem) => refused.push(problem),
@@ -167,7 +179,7 @@ impl SecretsDir {
         refused.into_result(secrets)
     }
 
-    fn read_one(&self, one: &Needed) -> Result<Option<Vec<u8>>, String> {
+    fn read_one(&self, one: &Needed, read: &mut Read<'_>) -> Result<Option<Vec<u8>>, String> {
         let Needed { name, key, what } = one;
         if [name, key]
             .iter()
@@ -184,17 +196,18 @@ impl SecretsDir {
             };
         };
         let path = path(dir, one);
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) if bytes.len() as u64 > BYTES_MAX => {
-                Err(format!("{} is larger than {BYTES_MAX} bytes", path.display()))
-            }
-            Ok(_) if *what == What::Password && line(&bytes).is_empty() => {
+        match read(&path, BYTES_MAX) {
+            Ok(bytes) if *what == What::Password && line(&bytes).is_empty() => {
                 Err(format!("{} is empty", path.display()))
             }
-            Ok(_) => Ok(Some(bytes)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && *what == What::Optional => Ok(None),
+            Ok(bytes) => Ok(Some(bytes)),
+            // One that is written for the first time is not there yet.
+            Err(error)
+                if *what == What::Optional
+                    && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WouldBlock) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(format!("Secret {name} key {key}: {}: {error}", path.display())),
         }
     }
@@ -294,7 +307,10 @@ mod tests {
                 key: key.to_owned(),
                 what: What::Optional,
             };
-            assert!(secrets.read_one(&one).is_err(), "{name} {key}");
+            assert!(
+                secrets.read_one(&one, &mut input::read_bytes).is_err(),
+                "{name} {key}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A manifest as the documents that an operator would have mounted.
 
-use std::os::unix::fs::MetadataExt as _;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use egressway_core::acl::compile;
@@ -9,13 +9,11 @@ use egressway_core::wire::document::{self, Auth, Content, PolicySecrets, Secrets
 use tracing::info;
 
 use super::{Manifest, Named, Refused, SecretsDir, needed};
-use crate::input;
+use crate::egress_ip::Plan;
+use crate::{followed, input};
 
 /// Largest manifest; as much as a mounted document may have.
 const BYTES_MAX: u64 = crate::documents::BYTES_MAX;
-
-/// Of one file.
-pub type Signature = (u64, u64, u64, (i64, i64));
 
 /// Where a proxy that runs alone has its documents from.
 #[derive(Clone, Debug)]
@@ -53,7 +51,7 @@ impl Source {
                 policy = input::name(&file),
                 "the policy is read once and to the end, because it is no file; it is not read again"
             );
-            Some(read(&file)?)
+            Some(text(&file, &mut input::read_bytes)?)
         } else {
             None
         };
@@ -64,15 +62,30 @@ impl Source {
         })
     }
 
-    /// Reads the file and the Secrets. The generation is that of the policy with this hash, or the next.
+    /// Reads the file and the Secrets, each once it is left alone: at the start, when nobody follows them yet.
     ///
     /// # Errors
     /// Every problem.
-    pub fn read(&self, in_force: Option<(&str, i64)>) -> Result<Documents, Refused> {
+    pub fn read(&self) -> Result<Documents, Refused> {
+        self.read_with(None, &mut |path, bytes_max| {
+            followed::rested(path)?;
+            input::read_bytes(path, bytes_max)
+        })
+    }
+
+    /// Reads them in a way of the caller's. The generation is that of the policy with this hash, or the next.
+    ///
+    /// # Errors
+    /// Every problem.
+    pub(crate) fn read_with(
+        &self,
+        in_force: Option<(&str, i64)>,
+        read: &mut Read<'_>,
+    ) -> Result<Documents, Refused> {
         let name = input::name(&self.file);
         let manifest = match &self.text {
             Some(text) => Manifest::parse(&name, text)?,
-            None => Manifest::parse(&name, &read(&self.file)?)?,
+            None => Manifest::parse(&name, &text(&self.file, read)?)?,
         };
         let mut refused = Refused::default();
         let (policy, pool) = match (manifest.policies.as_slice(), manifest.pools.as_slice()) {
@@ -103,7 +116,7 @@ impl Source {
             .policies
             .first()
             .map(|policy| needed(&policy.content));
-        let secrets = self.secrets.read(&secrets.unwrap_or_default())?;
+        let secrets = self.secrets.read_with(&secrets.unwrap_or_default(), read)?;
         documents.secrets.policies = vec![PolicySecrets {
             namespace: policy.namespace.clone(),
             name: policy.name.clone(),
@@ -112,41 +125,37 @@ impl Source {
         Ok(documents)
     }
 
-    /// What tells one state of the files from another without reading them: device, inode, size and time of each.
-    #[must_use]
-    pub fn signature(&self, content: Option<&Content>) -> Vec<Option<Signature>> {
+    /// What is followed: the file and the Secrets, and the directories in which their names and links stand.
+    pub(crate) fn followed(&self, content: Option<&Content>) -> (Vec<PathBuf>, Vec<PathBuf>) {
         let needed = content.map(needed).unwrap_or_default();
-        let secrets = self.secrets.paths(&needed);
-        let of = |path: PathBuf| {
-            let metadata = std::fs::metadata(path).ok()?;
-            let time = (metadata.mtime(), metadata.mtime_nsec());
-            Some((metadata.dev(), metadata.ino(), metadata.len(), time))
-        };
-        let file = self.text.is_none().then(|| self.file.clone());
-        file.into_iter().chain(secrets).map(of).collect()
-    }
-
-    /// The directories in which something may change: of the file, of what it links to, of the Secrets.
-    #[must_use]
-    pub fn watched(&self, content: Option<&Content>) -> Vec<PathBuf> {
-        let parent = |path: &Path| match path.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            Some(_) | None => PathBuf::from("."),
-        };
-        let mut dirs = Vec::new();
+        let mut files: Vec<_> = self.secrets.paths(&needed).collect();
         if self.text.is_none() {
-            dirs.push(parent(&self.file));
-            dirs.extend(self.file.canonicalize().ok().as_deref().map(parent));
+            files.push(self.file.clone());
         }
-        dirs.extend(self.secrets.watched(&content.map(needed).unwrap_or_default()));
+        let mut dirs = self.secrets.dirs();
+        for file in &files {
+            dirs.push(followed::parent(file).to_owned());
+            dirs.extend(
+                file.canonicalize()
+                    .ok()
+                    .as_deref()
+                    .map(|file| followed::parent(file).to_owned()),
+            );
+        }
         dirs.sort();
         dirs.dedup();
-        dirs
+        (files, dirs)
     }
 }
 
-fn read(file: &Path) -> Result<String, Refused> {
-    input::read(file, BYTES_MAX).map_err(|error| {
+/// How files are read: the path, and the most bytes.
+pub(super) type Read<'a> = dyn FnMut(&Path, u64) -> io::Result<Vec<u8>> + 'a;
+
+fn text(file: &Path, read: &mut Read<'_>) -> Result<String, Refused> {
+    let text = read(file, BYTES_MAX).and_then(|bytes| {
+        String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
+    });
+    text.map_err(|error| {
         let mut refused = Refused::default();
         refused.push(format!("{}: {error}", input::name(file)));
         refused
@@ -215,6 +224,13 @@ pub fn documents(
             Ok(caps) => wire_pool.caps = caps,
             Err(problems) => refused.extend(&place, &problems),
         }
+        match manifest::observation(spec) {
+            Ok(observation) => wire_pool.observation = observation,
+            Err(problems) => refused.extend(&place, &problems),
+        }
+        if let Err(problems) = Plan::of(&wire_pool, "") {
+            refused.extend(&place, &problems);
+        }
         floor.nat64_prefixes = manifest::nat64_prefixes(spec);
         idle.extend(idle_of(spec));
         // Compiled here too, so that what is wrong with them is told together with the policy's problems.
@@ -272,7 +288,12 @@ fn idle_of(spec: &PoolSpec) -> impl Iterator<Item = &'static str> {
     [
         ("allowedNamespaces", spec.allowed_namespaces.is_some()),
         ("cells", spec.cells.is_some()),
-        ("observation", spec.observation.is_some()),
+        (
+            "observation.onMismatch",
+            spec.observation
+                .as_ref()
+                .is_some_and(|observation| observation.on_mismatch.is_some()),
+        ),
         ("fleet", spec.fleet.is_some()),
         (
             "caps.maxReplicasPerCell",

@@ -41,9 +41,14 @@ pub(super) fn compile(
         }
     };
     let floor = match before {
-        Some((old, in_force)) if old.floor == raw.floor => Arc::clone(&in_force.wall.floor),
-        Some(_) | None => compile::floor(&parse(&raw.floor, FLOOR_KEY)?, &settings.insecure_allow)
-            .map_err(meaning(FLOOR_KEY))?,
+        Some((old, in_force)) if old.floor == raw.floor && old.own == raw.own => {
+            Arc::clone(&in_force.wall.floor)
+        }
+        Some(_) | None => {
+            let document = parse(&raw.floor, FLOOR_KEY)?;
+            compile::floor_of_machine(&document, &settings.insecure_allow, &raw.own)
+                .map_err(meaning(FLOOR_KEY))?
+        }
     };
     let (pool, pool_hash, caps) = match before {
         Some((old, in_force)) if old.pool == raw.pool => (
@@ -69,7 +74,10 @@ pub(super) fn compile(
                 Some(bytes) => parse(bytes, SECRETS_KEY).map_err(unquoted)?,
                 None => document::Secrets::default(),
             };
-            Arc::new(Keyring::new(&policies, document))
+            Arc::new(match before {
+                Some((_, in_force)) => Keyring::after(&policies, document, &in_force.secrets),
+                None => Keyring::new(&policies, document),
+            })
         }
     };
     Ok(InForce {

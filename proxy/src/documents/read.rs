@@ -4,8 +4,10 @@
 //! So the link is read once and all files come from where it led; reading each through its own link could mix two
 //! versions, and a file that is optional would seem absent. A directory of plain files has no such guarantee: a half-written set is either refused or soon replaced.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use egressway_core::wire::names::{CLIENTS_KEY, FLOOR_KEY, POLICIES_KEY, POOL_KEY, SECRETS_KEY};
@@ -27,6 +29,8 @@ pub(super) struct Raw {
     pub(super) clients: Option<Vec<u8>>,
     /// Absent in a fleet whose policies refer to no Secret.
     pub(super) secrets: Option<Vec<u8>>,
+    /// The machine's own addresses, which stand in no file.
+    pub(super) own: BTreeSet<IpAddr>,
 }
 
 /// Reads the version in place.
@@ -64,6 +68,7 @@ fn read_from(base: &Path) -> Result<Raw, Error> {
         pool: read_file(base, POOL_KEY)?,
         clients: optional(read_file(base, CLIENTS_KEY))?,
         secrets: optional(read_file(base, SECRETS_KEY))?,
+        own: BTreeSet::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! Where documents come from: a mounted directory, or the manifest of a proxy that runs alone.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,35 +8,45 @@ use egressway_core::wire::document::{self, Content};
 
 use super::compile::{self, Settings};
 use super::read::{self, Raw};
-use super::watch::Heed;
+use super::watch::Watch;
 use super::{Error, POLL, POLL_UNWATCHED};
 use crate::alone;
+use crate::followed::Followed;
 use crate::state::InForce;
 
 /// Where documents come from.
 #[derive(Debug)]
 pub enum Source {
     /// A directory that an operator writes.
-    Mount(PathBuf),
+    Mount(Box<Mount>),
     /// A file that people write.
     Manifest(Box<Manifest>),
+}
+
+/// A directory, and what tells that it changed.
+#[derive(Debug)]
+pub struct Mount {
+    dir: PathBuf,
+    /// Made when it is first needed, because it belongs to a runtime.
+    watch: Option<Watch>,
 }
 
 /// A manifest, and what is known of it.
 #[derive(Debug)]
 pub struct Manifest {
     source: alone::Source,
-    /// What the file last said that meant something: it names the Secrets to watch.
+    /// What the file last said that meant something: it names the Secrets to follow.
     content: Option<Content>,
     /// What was warned of last.
     idle: Vec<String>,
-    /// The files as they were read last.
-    read: Vec<Option<alone::Signature>>,
+    files: Followed,
+    /// Whether the Secrets of the content were followed when they were read.
+    complete: bool,
 }
 
 impl From<PathBuf> for Source {
     fn from(dir: PathBuf) -> Self {
-        Self::Mount(dir)
+        Self::Mount(Box::new(Mount { dir, watch: None }))
     }
 }
 
@@ -45,7 +56,8 @@ impl From<alone::Source> for Source {
             source,
             content: None,
             idle: Vec::new(),
-            read: Vec::new(),
+            files: Followed::default(),
+            complete: false,
         }))
     }
 }
@@ -53,7 +65,7 @@ impl From<alone::Source> for Source {
 impl Source {
     pub(super) fn read(&mut self, in_force: &InForce) -> Result<Raw, Error> {
         match self {
-            Self::Mount(dir) => read::read(dir),
+            Self::Mount(mount) => read::read(&mount.dir),
             Self::Manifest(manifest) => manifest.read(in_force),
         }
     }
@@ -67,18 +79,25 @@ impl Source {
         }
     }
 
-    /// What has to be watched.
-    pub(super) fn watched(&self) -> Vec<PathBuf> {
+    /// Has changes told from now on; whether all of them will be.
+    pub(super) fn arm(&mut self) -> bool {
         match self {
-            Self::Mount(dir) => vec![dir.clone()],
-            Self::Manifest(manifest) => manifest.source.watched(manifest.content.as_ref()),
+            Self::Mount(mount) => mount.watch.get_or_insert_with(Watch::new).arm(&mount.dir),
+            Self::Manifest(manifest) => {
+                let (files, dirs) = manifest.source.followed(manifest.content.as_ref());
+                manifest.files.arm(&files, &dirs)
+            }
         }
     }
 
-    pub(super) fn heed(&self) -> Heed {
+    /// Returns after a change was told.
+    pub(super) async fn changed(&mut self) {
         match self {
-            Self::Mount(_) => Heed::Documents,
-            Self::Manifest(_) => Heed::Everything,
+            Self::Mount(mount) => match &mount.watch {
+                Some(watch) => watch.changed().await,
+                None => std::future::pending().await,
+            },
+            Self::Manifest(manifest) => manifest.files.changed().await,
         }
     }
 
@@ -86,33 +105,47 @@ impl Source {
     pub(super) fn is_unchanged(&self) -> bool {
         match self {
             Self::Mount(_) => false,
-            Self::Manifest(manifest) => manifest.read == manifest.source.signature(manifest.content.as_ref()),
+            Self::Manifest(manifest) => manifest.complete && manifest.files.is_unchanged(),
         }
     }
 
-    /// A link far above the file, or a file system of another machine, sends no event: a manifest is looked at every
-    /// second.
-    pub(super) fn poll(&self) -> Duration {
+    /// When to look even though nothing was told. A link far above the file, or a file system of another machine, sends
+    /// no event: a manifest is looked at every second.
+    pub(super) fn next_look(&self, armed: bool) -> Duration {
         match self {
-            Self::Mount(_) => POLL,
-            Self::Manifest(_) => POLL_UNWATCHED,
+            Self::Mount(_) if armed => POLL,
+            Self::Mount(_) => POLL_UNWATCHED,
+            Self::Manifest(manifest) => manifest.files.next_look(POLL_UNWATCHED),
+        }
+    }
+
+    /// A file that should have been read by now.
+    pub(super) fn late(&self) -> Option<String> {
+        match self {
+            Self::Mount(_) => None,
+            Self::Manifest(manifest) => manifest.files.late(),
         }
     }
 }
 
 impl Manifest {
     fn read(&mut self, in_force: &InForce) -> Result<Raw, Error> {
-        self.read = Vec::new();
-        let signature = self.source.signature(self.content.as_ref());
         let before = in_force
             .policy()
             .map(|policy| (policy.hash(), policy.generation()));
-        let documents = self.source.read(before).map_err(Error::Manifest)?;
-        self.content = documents
+        let files = &mut self.files;
+        let read = self
+            .source
+            .read_with(before, &mut |path, bytes_max| files.read(path, bytes_max));
+        let documents = read.map_err(Error::Manifest)?;
+        let content = documents
             .policies
             .policies
             .first()
             .map(|policy| policy.content.clone());
+        // Of Secrets that are new to it nothing was told while they were read: they are looked at once more.
+        self.complete = content == self.content;
+        self.content = content;
         if documents.idle != self.idle {
             if !documents.idle.is_empty() {
                 tracing::warn!(
@@ -122,8 +155,6 @@ impl Manifest {
             }
             self.idle.clone_from(&documents.idle);
         }
-        // Before the Secrets were known by name nothing was looked at but the file; then it is read once more.
-        self.read = signature;
         Ok(raw(&documents))
     }
 }
@@ -135,6 +166,7 @@ fn raw(documents: &alone::Documents) -> Raw {
         pool: document::to_json(&documents.pool).into_bytes(),
         clients: None,
         secrets: Some(document::to_json(&documents.secrets).into_bytes()),
+        own: BTreeSet::new(),
     }
 }
 

@@ -97,7 +97,8 @@ fn roots(ca: Option<&Path>) -> anyhow::Result<RootCertStore> {
     let name = file.display();
     let pem = std::fs::read(file).with_context(|| format!("failed to read {name}"))?;
     let mut roots = RootCertStore::empty();
-    for certificate in rustls::pki_types::CertificateDer::pem_slice_iter(&pem) {
+    let pem = egressway_core::pem_text(&pem).unwrap_or_default();
+    for certificate in rustls::pki_types::CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let certificate = certificate.with_context(|| format!("failed to parse {name}"))?;
         roots
             .add(certificate)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
+use egressway_core::pem_text;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
@@ -23,6 +24,8 @@ use tracing::{info, warn};
 use webpki::OwnedCertRevocationList;
 
 use super::x509;
+use crate::followed::{self, Followed};
+use crate::input;
 
 /// The crate that the compiled-in roots come from, and its version; a test compares it with the lock file.
 pub const BUILT_IN_VERSION: &str = "webpki-roots 1.0.10";
@@ -33,7 +36,7 @@ const BUILT_IN_SECONDS: i64 = 1_792_368_000;
 
 /// Largest bundle; Mozilla's is 230 KB.
 const BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// How often the file is looked at. A bundle changes a few times a year, and a node's inotify instances are few.
+/// How often the file is looked at where the kernel tells nothing. A bundle changes a few times a year.
 const POLL: Duration = Duration::from_secs(10);
 
 /// Why a bundle cannot be used.
@@ -42,9 +45,6 @@ pub enum Error {
     /// The kernel refused.
     #[error("failed to read the bundle")]
     Read(#[source] std::io::Error),
-    /// More than [`BYTES_MAX`].
-    #[error("the bundle is larger than {BYTES_MAX} bytes")]
-    TooLarge,
     /// Not PEM.
     #[error("the bundle is not PEM: {0}")]
     Pem(String),
@@ -83,9 +83,10 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Takes all of them or none: half a bundle would refuse destinations without saying why.
     pub(crate) fn parse(pem: &[u8]) -> Result<Self, Error> {
+        let pem = pem_text(pem).ok_or(Error::Empty)?;
         let mut store = RootCertStore::empty();
         let mut valid_until = None;
-        for (index, certificate) in CertificateDer::pem_slice_iter(pem).enumerate() {
+        for (index, certificate) in CertificateDer::pem_slice_iter(pem.as_bytes()).enumerate() {
             let certificate = certificate.map_err(|error| Error::Pem(error.to_string()))?;
             let facts = x509::facts(&certificate);
             valid_until = valid_until.max(facts.map(|facts| facts.not_after));
@@ -190,31 +191,41 @@ impl Roots {
         self.current.load().seconds
     }
 
-    /// Reads the file again whenever it changes, until `stop`. Without a file it only waits.
+    /// Reads the file again whenever somebody has written it, until `stop`. Without a file it only waits.
     pub async fn follow(self: Arc<Self>, stop: CancellationToken) {
         let Some(file) = &self.file else {
             return stop.cancelled().await;
         };
-        let mut tried = read(file).unwrap_or_default();
+        let (mut files, mut tried) = (Followed::default(), input::read_bytes(file, BYTES_MAX).ok());
         loop {
-            tokio::select! {
-                () = sleep(POLL) => {}
-                () = stop.cancelled() => return,
-            }
-            match read(file) {
-                Ok(pem) if pem == tried => {}
+            let mut dirs = vec![followed::parent(file).to_owned()];
+            dirs.extend(
+                file.canonicalize()
+                    .ok()
+                    .as_deref()
+                    .map(|file| followed::parent(file).to_owned()),
+            );
+            files.arm(std::slice::from_ref(file), &dirs);
+            match files.read(file, BYTES_MAX) {
+                Ok(pem) if tried.as_ref() == Some(&pem) => {}
                 Ok(pem) => {
                     self.replace(&pem, changed(file));
-                    tried = pem;
+                    tried = Some(pem);
                 }
-                Err(error) if tried.is_empty() => drop(error),
+                Err(error) if tried.is_none() => drop(error),
                 Err(error) => {
                     warn!(
                         error = crate::error_chain(&error),
                         "the roots' file cannot be read, the last good ones stay in force"
                     );
-                    tried = Vec::new();
+                    tried = None;
                 }
+            }
+            let next_look = files.next_look(POLL);
+            tokio::select! {
+                () = files.changed() => {}
+                () = sleep(next_look) => {}
+                () = stop.cancelled() => return,
             }
         }
     }
@@ -265,15 +276,9 @@ fn warn_if_stale(bundle: &Bundle) {
 }
 
 fn read(file: &Path) -> Result<Vec<u8>, Error> {
-    use std::io::Read as _;
-    let mut bytes = Vec::new();
-    std::fs::File::open(file)
-        .and_then(|open| open.take(BYTES_MAX + 1).read_to_end(&mut bytes))
-        .map_err(Error::Read)?;
-    if bytes.len() as u64 > BYTES_MAX {
-        return Err(Error::TooLarge);
-    }
-    Ok(bytes)
+    followed::rested(file)
+        .and_then(|()| input::read_bytes(file, BYTES_MAX))
+        .map_err(Error::Read)
 }
 
 fn changed(file: &Path) -> i64 {
@@ -330,6 +335,12 @@ mod tests {
             Bundle::parse(cut.as_bytes()),
             Err(Error::Certificate { number: 2, .. })
         ));
+        let marked = [b"\xef\xbb\xbf# Z\xfcrich\n\xef\xbb\xbf", good.as_bytes()].concat();
+        assert_eq!(
+            Bundle::parse(&marked).unwrap().store.len(),
+            1,
+            "as editors leave it"
+        );
         assert!(matches!(Bundle::parse(b"no PEM at all"), Err(Error::Empty)));
         assert!(matches!(Bundle::parse(b""), Err(Error::Empty)));
     }

@@ -1,9 +1,12 @@
 //! Files that change while the binary runs: policy, passwords, the log's name. What is broken changes nothing.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::time::Instant;
 
 use crate::alone::{Alone, LOOPBACK, eventually, policy, replace};
 use crate::ask::{answered, connect, get};
@@ -145,4 +148,79 @@ async fn the_log_goes_to_a_file_and_follows_its_name() {
             .contains("two.example")
     );
     assert_eq!(proxy.process.stdout(), "");
+}
+
+#[tokio::test]
+async fn a_policy_that_is_half_written_is_not_enforced() {
+    let origin = origin().await;
+    let target = origin.local_addr().unwrap().to_string();
+    let refused = "- {name: secret, action: Deny, hosts: [secret.example]}";
+    let closed = policy(&format!("{LOOPBACK}\n  {refused}"));
+    let proxy = Alone::start(&closed, &[]).await;
+    let by = async |host: &str, reason: &str| {
+        let (_, answer) = connect(proxy.proxy, host).await;
+        let reason = format!("X-Egressway-Reason: {reason}\r\n");
+        assert!(status(&answer) == 403 && answer.contains(&reason), "{answer}");
+    };
+    by("secret.example:443", "denied_by_rule").await;
+    // Open now is what the last line will close again.
+    let half = policy(&format!("{LOOPBACK}\n  - {{name: all, hosts: ['*.example']}}"));
+    let mut writer = fs::File::create(proxy.path("policy.yaml")).unwrap();
+    writer.write_all(half.as_bytes()).unwrap();
+    proxy.process.signal(Signal::HUP);
+    proxy.process.says("SIGHUP").await;
+    let held = Instant::now();
+    while held.elapsed() < Duration::from_secs(3) {
+        by("secret.example:443", "denied_by_rule").await;
+        by("other.example:443", "no_rule_matches").await;
+    }
+    writer.write_all(format!("  {refused}\n").as_bytes()).unwrap();
+    drop(writer);
+    eventually("the whole policy", async || {
+        let (_, answer) = connect(proxy.proxy, "other.example:443").await;
+        (status(&answer) != 403).then_some(())
+    })
+    .await;
+    by("secret.example:443", "denied_by_rule").await;
+    answered(proxy.proxy, &target, 200).await;
+}
+
+#[tokio::test]
+async fn a_restriction_does_not_wait_for_the_writer_of_another_file() {
+    let origin = origin().await;
+    let target = origin.local_addr().unwrap().to_string();
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir_all(dir.path().join("secrets/pass")).unwrap();
+    fs::write(dir.path().join("secrets/pass/password"), "one").unwrap();
+    let with = |rules: &str| {
+        let clients = "clients: [{name: app, auth: {passwordSecretRefs: [{name: pass}]}}]";
+        policy(&format!("{rules}\n  {clients}"))
+    };
+    fs::write(dir.path().join("policy.yaml"), with(LOOPBACK)).unwrap();
+    let proxy = Alone::start_in(dir, &["--secrets-dir", "secrets"]).await;
+    let ask = async |password: &str| {
+        use base64::Engine as _;
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("u:{password}"));
+        let field = format!("Proxy-Authorization: Basic {pair}\r\n");
+        status(&support::connect(proxy.proxy, &target, &field).await.1)
+    };
+    let mut writer = fs::File::create(proxy.path("secrets/pass/password")).unwrap();
+    writer.write_all(b"t").unwrap();
+    proxy.edit(&with("- {name: other, hosts: [other.example]}"));
+    eventually("the restriction", async || {
+        (ask("one").await == 403).then_some(())
+    })
+    .await;
+    assert_eq!(
+        (ask("one").await, ask("t").await),
+        (403, 407),
+        "the last whole password stands"
+    );
+    writer.write_all(b"wo").unwrap();
+    drop(writer);
+    eventually("the new password", async || {
+        (ask("two").await == 403).then_some(())
+    })
+    .await;
+    assert_eq!((ask("one").await, ask("t").await), (407, 407));
 }

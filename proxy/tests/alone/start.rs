@@ -4,7 +4,7 @@ use std::fs;
 
 use rustix::process::Signal;
 
-use crate::alone::{Alone, LOOPBACK, policy, run, text};
+use crate::alone::{Alone, LOOPBACK, binary, policy, run, text};
 use crate::ask::answered;
 
 #[test]
@@ -143,4 +143,15 @@ async fn what_only_a_cluster_acts_on_is_named_once() {
     proxy.process.says("SIGHUP").await;
     answered(proxy.proxy, "other.example:443", 403).await;
     assert_eq!(proxy.process.stderr().matches("without any effect").count(), 1);
+}
+
+#[test]
+fn without_a_policy_it_says_what_is_missing_and_ends() {
+    let output = binary().env_remove("EGRESSWAY_POD_UID").output().unwrap();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("there is nothing to enforce") && said.contains("--policy FILE"),
+        "{said}"
+    );
 }
