@@ -61,7 +61,8 @@ fn every_field_reaches_the_wire() {
         }, {"name": "sni", "hosts": ["*.example"], "sni": "MustMatch"}],
         "timeouts": {"head": "5s", "connect": "10s", "idle": "3m", "lifetime": "1h"},
         "limits": {"headBytes": "16Ki", "connections": 1, "tunnels": 2, "tunnelsPerDestination": 3,
-                   "requestsPerSecond": 4, "clientRequestsPerSecond": 5, "responseBody": 6, "signedBody": "1Mi"},
+                   "requestsPerSecond": 4, "clientRequestsPerSecond": 5, "clientConnections": 7,
+                   "responseBody": 6, "signedBody": "1Mi"},
         "revokeTunnels": "OnClose"
     }));
     assert_eq!(
@@ -81,7 +82,7 @@ fn every_field_reaches_the_wire() {
             r#"{"name":"sni","action":"Allow","hosts":["*.example"],"ports":[{"port":443}],"sni":"MustMatch"}],"#,
             r#""timeouts":{"headMs":5000,"connectMs":10000,"idleMs":180000,"lifetimeMs":3600000},"#,
             r#""limits":{"headBytes":16384,"connections":1,"tunnels":2,"tunnelsPerDestination":3,"#,
-            r#""requestsPerSecond":4,"clientRequestsPerSecond":5,"responseBodyBytes":6,"signedBodyBytes":1048576},"#,
+            r#""requestsPerSecond":4,"clientRequestsPerSecond":5,"clientConnections":7,"responseBodyBytes":6,"signedBodyBytes":1048576},"#,
             r#""revokeTunnels":"OnClose"}"#
         )
     );

@@ -167,6 +167,12 @@ impl AccessLog {
         });
     }
 
+    /// Bytes that the lines which wait take.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.0.lines.held_bytes()
+    }
+
     /// Waits until everything is written, at most this long: at the end of the process, whose last lines say what was
     /// cut.
     pub fn flush(&self, limit: Duration) {

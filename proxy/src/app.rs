@@ -30,6 +30,9 @@ use crate::egress_ip::EgressIp;
 use crate::hangup::Hangups;
 use crate::input;
 use crate::limits::descriptors::Descriptors;
+use crate::limits::gauges::Gauges;
+use crate::limits::governor::Governor;
+use crate::limits::memory::Memory;
 use crate::listen;
 use crate::metrics::Metrics;
 use crate::own_addresses::{self, OwnAddresses};
@@ -158,6 +161,8 @@ impl App {
         let identity = args.identity.clone();
         let descriptors = descriptors();
         let limits = limits(&descriptors);
+        let governor = Governor::new(args.memory_limit);
+        let memory = Memory::of(governor.limit());
         info!(
             version = env!("CARGO_PKG_VERSION"),
             proxy = %addresses.proxy,
@@ -169,6 +174,7 @@ impl App {
             cell = identity.cell,
             connections = limits.connections,
             connections_max = limits.connections_max,
+            memory = governor.limit(),
             from = %args.policy.as_ref().unwrap_or(&args.acl_dir).display(),
             "starting"
         );
@@ -190,6 +196,7 @@ impl App {
             let help = "Lines about the process itself, lost because nobody read standard error";
             control.register("own_log_lines_dropped", help, own_log.dropped());
         }
+        governor.register(control);
         let resolver = if args.resolver.is_empty() {
             Resolver::from_system()
         } else {
@@ -272,7 +279,20 @@ impl App {
             PROXY_APP_NAME.to_owned(),
             own_ports,
         );
-        let server = Arc::new(server.with_roots(roots).with_descriptors(descriptors));
+        let server = server.with_roots(roots).with_descriptors(descriptors);
+        let server = Arc::new(server.with_memory(memory.clone()));
+        registry
+            .sub_registry_with_prefix("egressway_proxy")
+            .register_collector(Box::new(Gauges::new(
+                memory.clone(),
+                Arc::clone(server.strangers()),
+                log.clone(),
+            )));
+        let relieve = {
+            let server = Arc::clone(&server);
+            move || server.relieve()
+        };
+        tasks.spawn(governor.run(memory, relieve, end.clone()));
         let mut health = Admin::new(Arc::clone(&state), registry);
         if let Some(file) = args.admin_token_file.clone() {
             let server = Arc::clone(&server);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::builder::ArgPredicate;
 use clap::{Args as _, Parser, Subcommand};
-use egressway_core::{duration, wire::names};
+use egressway_core::{duration, quantity, wire::names};
 use ipnet::IpNet;
 
 use crate::access_log::Format;
@@ -32,6 +32,9 @@ pub struct Args {
 const LISTEN_ALONE: &str = "127.0.0.1:4750";
 /// The same for health and metrics.
 const ADMIN_ALONE: &str = "127.0.0.1:4751";
+
+/// Least memory that a limit may be: what the operator asks for a pod.
+const MEMORY_BYTES_MIN: u64 = 64 << 20;
 
 /// What else the binary can be.
 #[derive(Clone, Debug, Subcommand)]
@@ -259,6 +262,9 @@ pub struct FleetArgs {
     /// Token that opens /tunnels, /policy and /log-level on the admin port; read for each request.
     #[arg(long, value_name = "FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Most memory that the process may use, as 256Mi. [default: the limit of its cgroup, or half of the machine's memory]
+    #[arg(long, value_name = "BYTES", value_parser = memory)]
+    pub memory_limit: Option<usize>,
     /// PEM bundle of roots that destinations and observers are verified with, instead of those built in; followed.
     #[arg(long, value_name = "FILE")]
     pub roots: Option<PathBuf>,
@@ -341,6 +347,15 @@ fn version() -> &'static str {
         )
     });
     &VERSION
+}
+
+/// Bytes, as Kubernetes writes them; fewer than the process needs for itself would only refuse everything.
+fn memory(text: &str) -> Result<usize, String> {
+    let bytes = quantity::parse(text).map_err(|error| error.to_string())?;
+    if bytes < MEMORY_BYTES_MIN {
+        return Err("less than 64Mi is not enough to do anything".to_owned());
+    }
+    usize::try_from(bytes).map_err(|_| "more than any machine has".to_owned())
 }
 
 /// An address with a port, or without one and then 53.

@@ -2,13 +2,22 @@
 //!
 //! Each pod has its own; pods do not coordinate. Nothing here knows requests or replies.
 
+pub mod cgroup;
 pub mod descriptors;
+pub mod gauges;
+pub mod governor;
+pub mod memory;
 pub mod places;
 pub mod rate;
+pub mod source;
+pub mod strangers;
 
 use std::time::Duration;
 
 use egressway_core::acl::Policy;
+
+/// Connections from which on some are kept back for clients that have few.
+const SHARED_FROM: usize = 256;
 
 /// Bounds of the data path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,11 +47,17 @@ pub struct Limits {
     pub requests_per_second: Option<u64>,
     /// New requests a second of one client address.
     pub client_requests_per_second: Option<u64>,
+    /// Open connections of one client address at one time.
+    pub client_connections: Option<usize>,
     /// Most bytes of an answer's body to a forwarded request; unlimited if absent.
     pub response_bytes_max: Option<u64>,
     /// Most bytes of a request's body that is signed, and so held in memory: most senders of webhooks stay below
     /// 256 KiB, the largest ones in common use (GitHub, 25 MB) are the exception.
     pub signed_bytes_max: u64,
+    /// Least bytes a second of such a body, in each window: what is held for somebody who sends nothing is kept from others.
+    pub signed_rate: u64,
+    /// How often that is looked at.
+    pub signed_window: Duration,
 }
 
 impl Default for Limits {
@@ -60,8 +75,11 @@ impl Default for Limits {
             tunnels_per_destination: None,
             requests_per_second: None,
             client_requests_per_second: None,
+            client_connections: None,
             response_bytes_max: None,
             signed_bytes_max: 1024 * 1024,
+            signed_rate: 8 * 1024,
+            signed_window: Duration::from_secs(5),
         }
     }
 }
@@ -96,8 +114,43 @@ impl Limits {
             client_requests_per_second: limits
                 .client_requests_per_second
                 .or(self.client_requests_per_second),
+            client_connections: count(limits.client_connections).or(self.client_connections),
             response_bytes_max: limits.response_body_bytes.or(self.response_bytes_max),
             signed_bytes_max: limits.signed_body_bytes.unwrap_or(self.signed_bytes_max),
+            signed_rate: self.signed_rate,
+            signed_window: self.signed_window,
+        }
+    }
+
+    /// Connections of one client address: what is set, else seven eighths of all, so that one client leaves some to others.
+    /// A pod that takes few connections has no eighth worth keeping back.
+    #[must_use]
+    pub fn connections_of_client(&self) -> usize {
+        let all = self.connections;
+        let kept_back = if all < SHARED_FROM { 0 } else { all / 8 };
+        self.client_connections.unwrap_or(all - kept_back)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_client_leaves_places_to_others_unless_the_policy_says_otherwise() {
+        for (connections, set, expected) in [
+            (9_500, None, 8_313),
+            (256, None, 224),
+            (255, None, 255),
+            (9_500, Some(10), 10),
+            (9_500, Some(20_000), 20_000),
+        ] {
+            let limits = Limits {
+                connections,
+                client_connections: set,
+                ..Limits::default()
+            };
+            assert_eq!(limits.connections_of_client(), expected, "{connections} {set:?}");
         }
     }
 }

@@ -86,6 +86,11 @@ impl LineQueue {
         }
     }
 
+    /// Bytes that the lines which wait take.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.0.lock().bytes.capacity()
+    }
+
     /// Waits until everything is written, at most this long.
     pub(crate) fn flush(&self, limit: Duration) {
         let queue = &*self.0;

@@ -79,6 +79,8 @@ pub struct Metrics {
     pub log_lines_dropped: Counter,
     /// Connections that the kernel could not hand over (out of file descriptors, mostly).
     pub accept_errors: Counter,
+    /// Connections and transfers that were ended for the sake of others.
+    pub shed: Counter,
     tunnels_active: Gauge,
     connections_active: Gauge,
 }
@@ -112,6 +114,7 @@ impl Metrics {
             }),
             log_lines_dropped: Counter::default(),
             accept_errors: Counter::default(),
+            shed: Counter::default(),
             tunnels_active: Gauge::default(),
             connections_active: Gauge::default(),
         };
@@ -151,6 +154,11 @@ impl Metrics {
             "accept_errors",
             "Connections that the kernel could not hand over",
             metrics.accept_errors.clone(),
+        );
+        registry.register(
+            "shed",
+            "Connections and transfers that were ended because others needed their place or memory",
+            metrics.shed.clone(),
         );
         registry.register("tunnels_active", "Open tunnels", metrics.tunnels_active.clone());
         registry.register(

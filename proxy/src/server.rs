@@ -24,7 +24,9 @@ mod route;
 mod sni;
 mod terms;
 mod timer;
+mod who;
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,13 +42,18 @@ use self::connection::Connection;
 use self::id::Ids;
 use self::listener::Source;
 use self::pool::Pool;
+use self::reason::Fault;
 use self::terms::Makers;
+use self::who::Who;
 use crate::access_log::AccessLog;
 use crate::dial;
 pub use crate::limits::Limits;
 use crate::limits::descriptors::Descriptors;
-use crate::limits::places::{Destinations, Places};
+use crate::limits::memory::Memory;
+use crate::limits::places::{Destinations, Each, Place, Places};
 use crate::limits::rate::Rates;
+use crate::limits::source::Source as From;
+use crate::limits::strangers::Strangers;
 use crate::metrics::Metrics;
 use crate::resolve::Resolver;
 use crate::state::{InForce, State};
@@ -58,6 +65,10 @@ use crate::upstream_tls::Roots;
 /// Pause after the kernel could not hand over a connection (EMFILE, mostly): long enough not to spin, short enough
 /// that nobody notices when one descriptor is free again.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Connections past the limit while those that were ended for their sake still say good-bye.
+const ENDING_MAX: usize = 64;
+/// A reader that takes nothing for so long is stuck: it may be ended where memory is short.
+const STUCK: Duration = Duration::from_secs(5);
 /// Refusals written at one time past the limit of connections; past this a connection is closed without a word.
 const REFUSALS_MAX: usize = 64;
 
@@ -83,8 +94,14 @@ pub struct Server {
     tunnels: Places,
     destinations: Destinations,
     rates: Rates,
+    memory: Memory,
+    strangers: Arc<Strangers>,
+    /// Connections of each client.
+    clients: Each<IpAddr>,
     /// Requests that wait for their source to be listed as a client pod.
     waiting: Places,
+    /// The same of each source.
+    waiting_of: Each<From>,
     refusals: Arc<Semaphore>,
 }
 
@@ -124,7 +141,11 @@ impl Server {
             tunnels: Places::default(),
             destinations: Destinations::default(),
             rates: Rates::default(),
+            strangers: Arc::new(Strangers::new(Memory::default().for_strangers())),
+            memory: Memory::default(),
+            clients: Each::default(),
             waiting: Places::default(),
+            waiting_of: Each::default(),
             refusals: Arc::new(Semaphore::new(REFUSALS_MAX)),
         }
     }
@@ -133,7 +154,7 @@ impl Server {
     #[must_use]
     pub fn with_roots(self, roots: Arc<Roots>) -> Self {
         Self {
-            makers: Makers::new(roots),
+            makers: Makers::new(roots).within(&self.memory),
             ..self
         }
     }
@@ -148,6 +169,18 @@ impl Server {
         }
     }
 
+    /// The same within a budget of memory.
+    #[must_use]
+    pub fn with_memory(self, memory: Memory) -> Self {
+        Self {
+            strangers: Arc::new(Strangers::new(memory.for_strangers())),
+            makers: self.makers.within(&memory),
+            pipes: Pipes::beside(PIPES_MAX, memory.clone()),
+            memory,
+            ..self
+        }
+    }
+
     /// The bounds of a connection that begins now, or of the head that it waits for.
     fn limits_in_force(&self) -> Limits {
         self.limits_of(&self.state.in_force())
@@ -158,6 +191,18 @@ impl Server {
         documents
             .policy()
             .map_or(self.limits, |policy| self.limits.with(policy))
+    }
+
+    /// Whoever is connected and has not shown that it is a client.
+    #[must_use]
+    pub fn strangers(&self) -> &Arc<Strangers> {
+        &self.strangers
+    }
+
+    /// Ends some of the tunnels that hold memory for a reader which takes nothing.
+    pub fn relieve(&self) {
+        let ended = self.live.relieve(STUCK);
+        self.metrics.shed.inc_by(ended as u64);
     }
 
     /// The tunnels that are open right now, the oldest first.
@@ -195,8 +240,8 @@ impl Server {
             match accepted {
                 Ok((stream, peer)) => {
                     let source = Source::peer(peer, self.state.lets_in());
-                    let connection = Connection::new(stream, source, stop.clone(), kill.clone());
-                    self.take(connection);
+                    let connection = |who| Connection::new(stream, source, who, stop.clone(), kill.clone());
+                    self.take(From::of(peer.ip()), connection);
                 }
                 Err(error) => {
                     self.metrics.accept_errors.inc();
@@ -213,20 +258,47 @@ impl Server {
     }
 
     /// Serves a connection on this thread if there is a place, else says that there is none, else drops it.
-    fn take(self: &Arc<Self>, connection: Connection) {
+    fn take(self: &Arc<Self>, source: From, connection: impl FnOnce(Who) -> Connection) {
         let server = Arc::clone(self);
-        if let Some(place) = self.places.take(self.limits_in_force().connections) {
-            self.connections.spawn(async move {
-                let _open = server.metrics.connection();
-                connection.run(&server).await;
-                drop(place);
-            });
-        } else if let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() {
-            self.connections.spawn(async move {
-                connection.turn_away(&server).await;
-                drop(place);
-            });
+        match self.place(source) {
+            Ok(place) => {
+                let connection = connection(Who::stranger(self, source));
+                self.connections.spawn(async move {
+                    let _open = server.metrics.connection();
+                    connection.run(&server).await;
+                    drop(place);
+                });
+            }
+            Err(full) => {
+                let Ok(place) = Arc::clone(&self.refusals).try_acquire_owned() else {
+                    return;
+                };
+                let connection = connection(Who::stranger(self, source));
+                self.connections.spawn(async move {
+                    connection.turn_away(&server, full).await;
+                    drop(place);
+                });
+            }
         }
+    }
+
+    /// A place for one more connection: a free one, or that of a stranger that has had it for longer.
+    fn place(&self, source: From) -> Result<Place, Fault> {
+        let max = self.limits_in_force().connections;
+        let full = if self.memory.admits() {
+            match self.places.take(max) {
+                Some(place) => return Ok(place),
+                None => Fault::TooManyConnections,
+            }
+        } else {
+            Fault::MemoryFull
+        };
+        if !self.strangers.make_room(source) {
+            return Err(full);
+        }
+        self.metrics.shed.inc();
+        // It gives its place back as soon as its task has its turn.
+        self.places.take(max.saturating_add(ENDING_MAX)).ok_or(full)
     }
 
     /// Resolves once `stop` was said and no connection is left.

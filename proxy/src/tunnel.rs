@@ -50,11 +50,13 @@ pub enum End {
     ResponseTooLarge,
     /// An answer broke HTTP's grammar behind its head; the text says where, for the log.
     UpstreamMalformed(&'static str),
+    /// Its reader took nothing, and the memory of what waited was needed.
+    CrowdedOut,
 }
 
 impl End {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Completed,
         Self::ClientReset,
         Self::OriginReset,
@@ -65,6 +67,7 @@ impl End {
         Self::Killed,
         Self::ResponseTooLarge,
         Self::UpstreamMalformed("example"),
+        Self::CrowdedOut,
     ];
 
     /// The end of an answer whose body is not what it has to be.
@@ -89,6 +92,7 @@ impl End {
             Self::Killed => "killed",
             Self::ResponseTooLarge => "response_too_large",
             Self::UpstreamMalformed(_) => "upstream_malformed",
+            Self::CrowdedOut => "crowded_out",
         }
     }
 }
@@ -154,7 +158,7 @@ pub struct Means<'a> {
     pub counters: &'a Counters,
     /// Counts for this one.
     pub meter: &'a Meter,
-    /// For long transfers.
+    /// For long transfers, and for what waits for its reader.
     pub pipes: &'a Arc<Pipes>,
 }
 
@@ -194,6 +198,9 @@ pub async fn run(
             poll_fn(|cx| {
                 if let Poll::Ready(end) = relay.poll(cx, &are_current) {
                     return Poll::Ready(Woken::Ended(end));
+                }
+                if means.meter.waits(cx, relay.is_blocked()) {
+                    return Poll::Ready(Woken::Ended(End::CrowdedOut));
                 }
                 if killed.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Woken::Ended(End::Killed));
@@ -252,8 +259,8 @@ struct Relay<'a> {
 impl<'a> Relay<'a> {
     fn new(client: Side, origin: Side, means: Means<'a>) -> Self {
         Self {
-            up: Direction::new(client.early, &means.counters.sent),
-            down: Direction::new(origin.early, &means.counters.received),
+            up: Direction::new(client.early, &means.counters.sent, means.pipes.memory()),
+            down: Direction::new(origin.early, &means.counters.received, means.pipes.memory()),
             client: client.stream,
             origin: origin.stream,
             moved_at: Instant::now(),
@@ -303,6 +310,10 @@ impl<'a> Relay<'a> {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Completed),
             (Poll::Pending, _) | (_, Poll::Pending) => Poll::Pending,
         }
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.up.is_blocked() || self.down.is_blocked()
     }
 
     /// Makes closing a reset on both sides, so that nobody takes a cut for a clean end.

@@ -91,6 +91,7 @@ pub fn draft(spec: &PolicySpec, namespace: &str, place: Place) -> (Content, Prob
                 limits.client_requests_per_second,
                 p,
             ),
+            client_connections: count("spec.limits.clientConnections", limits.client_connections, p),
             response_body_bytes: bytes("spec.limits.responseBody", limits.response_body.as_ref(), p),
             signed_body_bytes: bytes("spec.limits.signedBody", limits.signed_body.as_ref(), p),
         },

@@ -267,6 +267,9 @@ pub struct Limits {
     /// The same of one client address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_requests_per_second: Option<i64>,
+    /// Open connections of one client address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_connections: Option<i64>,
     /// Bytes of an answer's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response_body: Option<Quantity>,

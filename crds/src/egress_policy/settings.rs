@@ -74,6 +74,11 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_048_576))]
     pub client_requests_per_second: Option<i64>,
+    /// Open connections of one client address at one time, 1 to 1048576. Default: seven eighths of `connections`, or all
+    /// of them where they are fewer than 256.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub client_connections: Option<i64>,
     /// Bytes of the body of an answer to a forwarded request, up to 1024Gi. Default: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "fields::response_body")]

@@ -52,7 +52,7 @@ fn policy() -> Value {
         "timeouts": {"head": "1s", "connect": "2s", "idle": "3s", "lifetime": "4s"},
         "limits": {
             "headBytes": "64Ki", "connections": 1, "tunnels": 2, "tunnelsPerDestination": 3, "requestsPerSecond": 4,
-            "clientRequestsPerSecond": 5, "responseBody": 6, "signedBody": "7Mi",
+            "clientRequestsPerSecond": 5, "clientConnections": 8, "responseBody": 6, "signedBody": "7Mi",
         },
         "revokeTunnels": "OnClose",
     })

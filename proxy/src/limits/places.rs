@@ -1,10 +1,11 @@
-//! How many of something there are at one time, in all and per destination.
+//! How many of something there are at one time, in all and for each of something: a destination, a client, a source.
 //!
 //! A place is taken for as long as its guard lives. The limit is given with each question, since a policy can change
 //! it; what stands already is counted all the same.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,29 +40,34 @@ impl Drop for Place {
     }
 }
 
-/// A count for each destination that is in use.
-#[derive(Clone, Debug, Default)]
-pub struct Destinations(Arc<Mutex<HashMap<SocketAddr, usize>>>);
+/// A count for each key that is in use; no entry outlives its last use, so there are never more than uses.
+#[derive(Clone, Debug)]
+pub struct Each<K: Eq + Hash + Copy>(Arc<Mutex<HashMap<K, usize>>>);
 
-/// A use of a destination.
+/// One use.
 #[derive(Debug)]
-pub struct Destination {
-    all: Destinations,
-    address: SocketAddr,
+pub struct One<K: Eq + Hash + Copy> {
+    all: Each<K>,
+    key: K,
 }
 
-impl Destinations {
+/// Uses of each destination.
+pub type Destinations = Each<SocketAddr>;
+/// A use of a destination.
+pub type Destination = One<SocketAddr>;
+
+impl<K: Eq + Hash + Copy> Each<K> {
     /// Whether one more would fit.
     #[must_use]
-    pub fn has_room(&self, address: SocketAddr, max: usize) -> bool {
-        self.lock().get(&address).is_none_or(|taken| *taken < max)
+    pub fn has_room(&self, key: K, max: usize) -> bool {
+        self.lock().get(&key).is_none_or(|taken| *taken < max)
     }
 
     /// One more, unless there are as many as `max`.
     #[must_use]
-    pub fn take(&self, address: SocketAddr, max: usize) -> Option<Destination> {
-        let mut destinations = self.lock();
-        match destinations.entry(address) {
+    pub fn take(&self, key: K, max: usize) -> Option<One<K>> {
+        let mut counts = self.lock();
+        match counts.entry(key) {
             Entry::Occupied(taken) if *taken.get() >= max => return None,
             Entry::Occupied(mut taken) => *taken.get_mut() += 1,
             Entry::Vacant(_) if max == 0 => return None,
@@ -69,22 +75,28 @@ impl Destinations {
                 free.insert(1);
             }
         }
-        drop(destinations);
-        Some(Destination {
+        drop(counts);
+        Some(One {
             all: self.clone(),
-            address,
+            key,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SocketAddr, usize>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<K, usize>> {
         // Nothing panics while it holds the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for Destination {
+impl<K: Eq + Hash + Copy> Default for Each<K> {
+    fn default() -> Self {
+        Self(Arc::default())
+    }
+}
+
+impl<K: Eq + Hash + Copy> Drop for One<K> {
     fn drop(&mut self) {
-        if let Entry::Occupied(mut taken) = self.all.lock().entry(self.address) {
+        if let Entry::Occupied(mut taken) = self.all.lock().entry(self.key) {
             *taken.get_mut() = taken.get().saturating_sub(1);
             if *taken.get() == 0 {
                 taken.remove();

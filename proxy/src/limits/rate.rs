@@ -1,4 +1,5 @@
-//! New requests a second: token buckets, one for all clients and one for each client's address.
+//! New requests a second: token buckets, one for all clients, one for each client's address, and one for each source of
+//! requests in which no client was recognised.
 //!
 //! A bucket holds one second's worth, so a client that was silent may send that much at once. A bucket that has filled
 //! up again says nothing that a new one would not, so it can be forgotten at any time; that keeps the table small.
@@ -11,6 +12,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::source::Source;
+
 /// Most client addresses with a bucket of their own; about 1 MiB. More than that active within one second is no fleet
 /// of clients but an attack.
 const CLIENTS_MAX: usize = 16 * 1024;
@@ -19,11 +22,16 @@ const SHARED: usize = 256;
 /// A full table is not searched for buckets to forget more often than this: a search looks at every one.
 const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
+/// Requests a second of one source in which no client is recognised. A client that asks first and presents its credential
+/// when told to (407) needs one for each connection that it opens.
+const STRANGERS: u64 = 100;
+
 /// All buckets.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rates {
     all: Mutex<Option<Bucket>>,
     clients: Mutex<Clients>,
+    strangers: Mutex<Clients>,
 }
 
 #[derive(Debug)]
@@ -40,16 +48,13 @@ struct Bucket {
     at: Instant,
 }
 
-impl Default for Rates {
+impl Default for Clients {
     fn default() -> Self {
         Self {
-            all: Mutex::default(),
-            clients: Mutex::new(Clients {
-                own: HashMap::new(),
-                shared: vec![None; SHARED],
-                hasher: RandomState::new(),
-                swept: None,
-            }),
+            own: HashMap::new(),
+            shared: vec![None; SHARED],
+            hasher: RandomState::new(),
+            swept: None,
         }
     }
 }
@@ -65,30 +70,36 @@ impl Rates {
 
     /// Whether one more request of a client is within its rate.
     pub fn admits_client(&self, client: IpAddr, rate: u64) -> bool {
-        let now = Instant::now();
-        let client = client.to_canonical();
-        let mut clients = lock(&self.clients);
-        if let Some(bucket) = clients.own.get_mut(&client) {
+        lock(&self.clients).admits(client.to_canonical(), rate, Instant::now())
+    }
+
+    /// Whether one more request in which no client was recognised is within what its source may send of them.
+    pub fn admits_stranger(&self, source: Source) -> bool {
+        lock(&self.strangers).admits(source.address(), STRANGERS, Instant::now())
+    }
+}
+
+impl Clients {
+    fn admits(&mut self, client: IpAddr, rate: u64, now: Instant) -> bool {
+        if let Some(bucket) = self.own.get_mut(&client) {
             return bucket.take(rate, now);
         }
-        if clients.own.len() >= CLIENTS_MAX {
-            clients.sweep(rate, now);
+        if self.own.len() >= CLIENTS_MAX {
+            self.sweep(rate, now);
         }
-        if clients.own.len() < CLIENTS_MAX {
-            let bucket = clients.own.entry(client);
+        if self.own.len() < CLIENTS_MAX {
+            let bucket = self.own.entry(client);
             return bucket.or_insert_with(|| Bucket::full(rate, now)).take(rate, now);
         }
-        let hash = clients.hasher.hash_one(client);
+        let hash = self.hasher.hash_one(client);
         let at = usize::try_from(hash % SHARED as u64).unwrap_or(0);
-        clients.shared.get_mut(at).is_some_and(|bucket| {
+        self.shared.get_mut(at).is_some_and(|bucket| {
             bucket
                 .get_or_insert_with(|| Bucket::full(rate, now))
                 .take(rate, now)
         })
     }
-}
 
-impl Clients {
     fn sweep(&mut self, rate: u64, now: Instant) {
         if self.swept.is_some_and(|swept| now - swept < SWEEP_PAUSE) {
             return;
@@ -191,6 +202,15 @@ mod tests {
         let rates = Rates::default();
         assert!(rates.admits_client("192.0.2.1".parse().unwrap(), 1));
         assert!(!rates.admits_client("::ffff:192.0.2.1".parse().unwrap(), 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn strangers_have_a_budget_of_their_own_for_each_source() {
+        let rates = Rates::default();
+        let [one, other] = ["2001:db8::1", "2001:db8:1::1"].map(|text| Source::of(text.parse().unwrap()));
+        let taken = |source| (0..1000).filter(|_| rates.admits_stranger(source)).count() as u64;
+        assert_eq!((taken(one), taken(one), taken(other)), (STRANGERS, 0, STRANGERS));
+        assert!(rates.admits(1) && rates.admits_client("2001:db8::1".parse().unwrap(), 1));
     }
 
     #[tokio::test(start_paused = true)]

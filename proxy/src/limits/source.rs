@@ -20,6 +20,12 @@ impl Source {
             v4 @ IpAddr::V4(_) => v4,
         })
     }
+
+    /// The address, or the first of the network.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        self.0
+    }
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ const FEW: usize = 16;
 /// All of them.
 #[derive(Debug)]
 pub struct Strangers {
-    /// Most bytes that they hold together beyond the first of each.
+    /// Most bytes that they hold together.
     bytes_max: usize,
     inner: Mutex<Inner>,
     /// Grows with each that is ended, so that the others need not look.
@@ -59,7 +59,7 @@ struct Presence {
 pub struct Ticket(u64);
 
 impl Strangers {
-    /// Nobody yet; together they may hold so many bytes beyond the first of each.
+    /// Nobody yet; together they may hold so many bytes.
     #[must_use]
     pub fn new(bytes_max: usize) -> Self {
         Self {
@@ -85,20 +85,25 @@ impl Strangers {
         Ticket(id)
     }
 
-    /// It is a client's connection, or has ended: whichever, nobody ends it any more.
-    pub fn leave(&self, ticket: Ticket) {
+    /// It is a client's connection, or has ended: whichever, nobody ends it any more. False where that was done already.
+    pub fn leave(&self, ticket: Ticket) -> bool {
         let mut inner = self.lock();
-        if let Some(stranger) = inner.here.remove(&ticket.0)
-            && !stranger.ended
-        {
-            inner.forget(ticket.0, &stranger);
+        match inner.here.remove(&ticket.0) {
+            Some(stranger) if !stranger.ended => {
+                inner.forget(ticket.0, &stranger);
+                true
+            }
+            Some(_) | None => false,
         }
     }
 
     /// Ends one so that a connection of this source finds a place; false where there is none that could be ended.
     pub fn make_room(&self, source: Source) -> bool {
         let mut inner = self.lock();
-        let of_source = inner.sources.get(&source).map_or(0, |presence| presence.connections);
+        let of_source = inner
+            .sources
+            .get(&source)
+            .map_or(0, |presence| presence.connections);
         let all: usize = inner.here.len();
         let own = of_source > FEW.max(all / SHARE);
         let mut standing = inner.here.iter().filter(|(_, stranger)| !stranger.ended);
@@ -114,7 +119,7 @@ impl Strangers {
         true
     }
 
-    /// Has it hold so many bytes beyond its first, in place of as many as before; false where they cannot be had, even by
+    /// Has it hold so many bytes, in place of as many as before; false where they cannot be had, even by
     /// ending others.
     pub fn hold(&self, ticket: Ticket, bytes: usize) -> bool {
         let mut inner = self.lock();
@@ -133,7 +138,9 @@ impl Strangers {
             let oldest = if own {
                 let here = &inner.here;
                 let is_own = |id: &&u64| here.get(id).is_some_and(|other| other.source == source);
-                others.find(is_own).or_else(|| inner.holders.iter().find(|id| **id != ticket.0))
+                others
+                    .find(is_own)
+                    .or_else(|| inner.holders.iter().find(|id| **id != ticket.0))
             } else {
                 others.next()
             };
@@ -185,7 +192,11 @@ impl Strangers {
             Some(stranger) if stranger.ended => Poll::Ready(()),
             Some(stranger) => {
                 // The task of a connection is the same all its life.
-                if stranger.waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+                if stranger
+                    .waker
+                    .as_ref()
+                    .is_none_or(|waker| !waker.will_wake(cx.waker()))
+                {
                     stranger.waker = Some(cx.waker().clone());
                 }
                 Poll::Pending
@@ -194,7 +205,7 @@ impl Strangers {
         }
     }
 
-    /// How many there are, and what they hold beyond the first bytes of each.
+    /// How many there are, and what they hold.
     #[must_use]
     pub fn counted(&self) -> (usize, usize) {
         let inner = self.lock();
@@ -250,7 +261,9 @@ mod tests {
     fn ended(strangers: &Strangers, tickets: &[Ticket]) -> Vec<usize> {
         let is_ended = |ticket: &Ticket| strangers.ended(*ticket).now_or_never().is_some();
         let all = tickets.iter().enumerate();
-        all.filter(|(_, ticket)| is_ended(ticket)).map(|(n, _)| n).collect()
+        all.filter(|(_, ticket)| is_ended(ticket))
+            .map(|(n, _)| n)
+            .collect()
     }
 
     #[test]
@@ -264,7 +277,7 @@ mod tests {
         assert_eq!(ended(&strangers, &tickets), [1, 2]);
         assert!(!strangers.make_room(source(3)), "nobody is left");
         assert_eq!(strangers.counted(), (0, 0));
-        tickets.into_iter().for_each(|ticket| strangers.leave(ticket));
+        assert!(!tickets.into_iter().any(|ticket| strangers.leave(ticket)));
         let inner = strangers.lock();
         assert!(inner.here.is_empty() && inner.sources.is_empty());
     }
@@ -278,7 +291,11 @@ mod tests {
         assert_eq!(ended(&strangers, &[pod]), [0; 0]);
         assert_eq!(ended(&strangers, &flood), [0]);
         assert!(strangers.make_room(source(3)));
-        assert_eq!(ended(&strangers, &[pod]), [0], "the oldest of all, for another source");
+        assert_eq!(
+            ended(&strangers, &[pod]),
+            [0],
+            "the oldest of all, for another source"
+        );
     }
 
     #[test]

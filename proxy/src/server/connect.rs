@@ -35,7 +35,7 @@ impl Connection {
         };
         let what = What::tunnel(&target);
         let routed = server
-            .route(&mut request, self.certified.as_deref_mut(), &what)
+            .route(&mut request, self.certified.as_deref_mut(), &mut self.who, &what)
             .await;
         match routed {
             Ok(routed) => self.established(server, request, &what, routed).await,
@@ -85,6 +85,7 @@ impl Connection {
         Some(Box::new(Tunnel {
             client: Side::new(self.stream, &self.buffer),
             origin: Side::new(stream, &[]),
+            who: self.who.of_tunnel(),
             request,
             target: what.target.clone(),
             address,

@@ -3,10 +3,11 @@
 //! Whatever is refused ends the connection: after a message that cannot be framed nobody knows where the next one
 //! begins, and behind a refused CONNECT may stand bytes that were meant for the tunnel (RFC 9931).
 
+mod tunnel;
+
 use std::future::poll_fn;
 use std::mem::MaybeUninit;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -15,27 +16,30 @@ use egressway_core::acl::{Target, VettedAddr};
 use http::Method;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::tunnel::Tunnel;
 use super::Server;
 use super::head::{EmptyLines, Head, Scan, Section};
 use super::listener::{Source, may_speak_plainly};
 use super::reason::{Fault, Reason};
-use super::request::{Ending, Request};
+use super::request::Request;
 use super::timer::Timer;
+use super::who::{FIRST_BYTES, Who};
 use crate::auth::{Certified, Credential, MalformedCredential};
 use crate::linger;
-use crate::state::InForce;
 use crate::stream::Stream;
-use crate::tunnel::live::{Meter, Open};
-use crate::tunnel::{self, Cuts, Means, Side};
+use crate::tunnel::Side;
 
 /// Most time that a refusal takes to be written: the client may be slow, the answer is short.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// Most time that one takes whose place somebody else needs.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
 /// Bytes of a head read at once; nearly every head fits.
-const READ_BYTES: usize = 4 * 1024;
+const READ_BYTES: usize = FIRST_BYTES;
 /// Once a drain refuses, an idle connection is closed when it has been silent for so long. A client writes in the very
 /// moment of an end that it has not heard of yet, or it does not: whoever uses a connection at all uses it within this, and
 /// is answered with the end of the connection; most have been silent since the drain was announced.
@@ -47,6 +51,7 @@ pub(super) struct Connection {
     pub(super) stream: Stream,
     pub(super) buffer: BytesMut,
     pub(super) source: Source,
+    pub(super) who: Who,
     /// The client certificate of a TLS connection.
     pub(super) certified: Option<Box<Certified>>,
     pub(super) stop: CancellationToken,
@@ -80,79 +85,11 @@ pub(super) struct Upgraded {
     pub(super) address: VettedAddr,
 }
 
-/// A connection that has become a tunnel, and what is still to be known about it.
-#[derive(Debug)]
-pub(super) struct Tunnel {
-    pub(super) client: Side,
-    pub(super) origin: Side,
-    pub(super) request: Request,
-    pub(super) target: Target,
-    pub(super) address: VettedAddr,
-    /// What the client was told.
-    pub(super) status: u16,
-}
-
-impl Tunnel {
-    async fn run(self: Box<Self>, server: &Server, kill: CancellationToken) {
-        let Self {
-            client,
-            origin,
-            mut request,
-            target,
-            address,
-            status,
-        } = unboxed(self);
-        let mut in_force = server.state.watch_in_force();
-        if !server.state.is_current(&request.documents) {
-            // They changed since it was decided: asked before the first byte.
-            in_force.mark_changed();
-        }
-        // What was proved is not proved again, and a tunnel is open for hours.
-        request.credential = Credential::None;
-        let (_tunnel, _active) = (server.metrics.tunnel(), server.state.track());
-        let listed = server.live.list(Open {
-            id: request.id,
-            client: request.client,
-            policy: request.policy.clone(),
-            target,
-            address,
-            meter: Meter::new(Instant::now()),
-        });
-        let open = listed.open();
-        let cuts = Cuts {
-            idle: request.limits.idle,
-            deadline: request.deadline(),
-            in_force,
-            kill,
-        };
-        let means = Means {
-            counters: &server.counters,
-            meter: &open.meter,
-            pipes: &server.pipes,
-        };
-        // It keeps the newest documents alive, never old ones.
-        let permitted = |documents: &Arc<InForce>| request.goes_on(documents, open.address);
-        let outcome = tunnel::run(client, origin, cuts, means, permitted).await;
-        let ending = Ending {
-            end: outcome.end,
-            status: Some(status),
-            sent: outcome.sent,
-            received: outcome.received,
-        };
-        request.served(server, ending);
-    }
-}
-
-/// The content of a box, which is given back here: moved out of in place it would live as long as what moved it.
-#[expect(clippy::boxed_local, reason = "giving the box back is what it is for")]
-fn unboxed<T>(content: Box<T>) -> T {
-    *content
-}
-
 impl Connection {
     pub(super) fn new(
         stream: TcpStream,
         source: Source,
+        who: Who,
         stop: CancellationToken,
         kill: CancellationToken,
     ) -> Self {
@@ -160,6 +97,7 @@ impl Connection {
             stream: stream.into(),
             buffer: BytesMut::new(),
             source,
+            who,
             certified: None,
             stop,
             kill,
@@ -170,6 +108,12 @@ impl Connection {
 
     pub(super) async fn run(self, server: &Server) {
         let kill = self.kill.clone();
+        let ticket = self.who.ticket();
+        let ended = async {
+            let never = std::future::pending::<()>();
+            server.strangers.unless_ended(ticket, never).await;
+            sleep(LAST_WORD).await;
+        };
         // Apart, because a tunnel lives for hours: what it took to open it is gone by then, buffers and all.
         let requests = Box::pin(async {
             match self.open(server).await {
@@ -181,6 +125,8 @@ impl Connection {
             tunnel = requests => tunnel,
             // A forwarded request hears of the kill itself, in order to log its end; this ends what does not listen.
             () = after(&kill, FAREWELL) => None,
+            // The same for one that is ended for the sake of others.
+            () = ended => None,
         };
         if let Some(tunnel) = tunnel {
             tunnel.run(server, kill).await;
@@ -250,6 +196,7 @@ impl Connection {
                     return Some(Box::new(Tunnel {
                         client: Side::new(self.stream, &self.buffer),
                         origin,
+                        who: self.who.of_tunnel(),
                         request,
                         target,
                         address,
@@ -273,7 +220,15 @@ impl Connection {
         let mut empty_lines = EmptyLines::default();
         // Whoever sent no more than a line end behind a body has asked for nothing: the connection is idle.
         while !empty_lines.pass(&mut self.buffer) {
+            // Nothing is kept but the room for a first piece.
+            let kept = if self.buffer.is_empty() {
+                0
+            } else {
+                self.buffer.capacity()
+            };
+            self.who.holds(server, kept)?;
             let first = first_bytes(&mut self.stream, &mut self.buffer);
+            let first = server.strangers.unless_ended(self.who.ticket(), first);
             let read = tokio::select! {
                 biased;
                 read = self.timer.until(begun + patience, first) => read,
@@ -282,6 +237,11 @@ impl Connection {
                     self.idle = true;
                     return Ok(None);
                 }
+            };
+            let read = match read {
+                Some(None) => return Err(Fault::CrowdedOut),
+                Some(Some(read)) => Some(read),
+                None => None,
             };
             match read {
                 Some(Ok(1..)) => {}
@@ -301,16 +261,33 @@ impl Connection {
             if let Some(end) = scan.advance(&self.buffer, Section::Request, bytes_max)? {
                 return Ok(Some(self.buffer.split_to(end).freeze()));
             }
-            self.buffer.reserve(READ_BYTES);
+            self.grow(server, bytes_max)?;
             let more = self.stream.read_buf(&mut self.buffer);
+            let more = server.strangers.unless_ended(self.who.ticket(), more);
             match self.timer.until(deadline, more).await {
-                Some(Ok(1..)) => {}
-                Some(Ok(0)) if self.buffer.is_empty() => return Ok(None),
-                Some(Ok(0)) => return Err(Fault::MalformedRequest("the head is not complete")),
-                Some(Err(_)) => return Ok(None),
+                Some(Some(Ok(1..))) => {}
+                Some(Some(Ok(0))) if self.buffer.is_empty() => return Ok(None),
+                Some(Some(Ok(0))) => return Err(Fault::MalformedRequest("the head is not complete")),
+                Some(Some(Err(_))) => return Ok(None),
+                Some(None) => return Err(Fault::CrowdedOut),
                 None => return Err(Fault::HeadTimeout),
             }
         }
+    }
+
+    /// Makes room for more of a head: twice as much as there is, and never more than a head may have, so that a buffer is
+    /// as large as what is counted for it.
+    fn grow(&mut self, server: &Server, bytes_max: usize) -> Result<(), Fault> {
+        let (length, capacity) = (self.buffer.len(), self.buffer.capacity());
+        let size = (2 * length).min(bytes_max).max(FIRST_BYTES);
+        if capacity >= size && capacity > length {
+            return Ok(());
+        }
+        self.who.holds(server, size)?;
+        let mut larger = BytesMut::with_capacity(size);
+        larger.extend_from_slice(&self.buffer);
+        self.buffer = larger;
+        Ok(())
     }
 
     /// Says why, logs it, and closes.
@@ -321,19 +298,20 @@ impl Connection {
     async fn refuse_within(mut self, server: &Server, request: Request, reason: Reason, time: Duration) {
         let bytes = request.refusal(server, &reason);
         request.refused(server, &reason);
+        // What was read of it is not needed any more.
+        self.buffer = BytesMut::new();
         let _ = timeout(FAREWELL, self.stream.write_all(&bytes)).await;
         linger::close(&mut self.stream, time).await;
     }
 
     /// Refuses before anything was read: the pod has as many connections as it takes.
-    pub(super) async fn turn_away(self, server: &Server) {
+    pub(super) async fn turn_away(self, server: &Server, full: Fault) {
         let request = Request::new(server, self.source);
         if !may_speak_plainly(server) {
-            return request.refused(server, &Fault::TooManyConnections.into());
+            return request.refused(server, &full.into());
         }
         // There are few places for it.
-        self.refuse_within(server, request, Fault::TooManyConnections.into(), FAREWELL)
-            .await;
+        self.refuse_within(server, request, full.into(), FAREWELL).await;
     }
 
     /// Closes so that the client reads what was written: a reset would take it away.
@@ -382,5 +360,5 @@ async fn silent(stop: &CancellationToken, since: Instant) {
 /// Completes some time after the token was cancelled.
 async fn after(stop: &CancellationToken, grace: Duration) {
     stop.cancelled().await;
-    tokio::time::sleep(grace).await;
+    sleep(grace).await;
 }

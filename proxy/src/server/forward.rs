@@ -48,7 +48,7 @@ impl Connection {
         }
         let what = outgoing.what();
         let decided = server
-            .decide(&mut request, self.certified.as_deref_mut(), &what)
+            .decide(&mut request, self.certified.as_deref_mut(), &mut self.who, &what)
             .await;
         let mut decided = match decided {
             Ok(decided) => decided,
@@ -242,7 +242,12 @@ impl Connection {
     }
 
     async fn options(&mut self, server: &Server, mut request: Request, target: Target) -> Next {
-        let greeted = server.greet(&mut request, self.certified.as_deref_mut(), &target);
+        let greeted = server.greet(
+            &mut request,
+            self.certified.as_deref_mut(),
+            &mut self.who,
+            &target,
+        );
         if let Err(reason) = greeted.await {
             return Next::Refused(Box::new(request), reason);
         }

@@ -15,6 +15,7 @@ use super::connection::Connection;
 use super::reason::Unopened;
 use super::request::Request;
 use crate::auth::{Certified, Presented};
+use crate::limits::source::Source as From;
 use crate::proxy_protocol;
 use crate::stream::Stream;
 
@@ -45,16 +46,21 @@ impl Connection {
             return Some(self);
         };
         if believes(policy, self.source.client) {
-            let read = proxy_protocol::read(&mut tcp);
+            let ticket = self.who.ticket();
+            let read = server
+                .strangers
+                .unless_ended(ticket, proxy_protocol::read(&mut tcp));
             match timeout_at(deadline, read).await {
-                Ok(Ok(client)) => {
+                Ok(Some(Ok(client))) => {
                     self.source = Source {
                         client: client.unwrap_or(self.source.client),
                         balancer: Some(self.source.client),
                         ..self.source
                     };
+                    self.who.comes_from(server, From::of(self.source.client.ip()));
                 }
-                Ok(Err(error)) => {
+                Ok(None) => return unopened(server, self.source, Unopened::CrowdedOut, None),
+                Ok(Some(Err(error))) => {
                     let detail = error.to_string();
                     return unopened(server, self.source, Unopened::ProxyProtocol, Some(detail));
                 }
@@ -74,15 +80,25 @@ impl Connection {
             }
             None => return unopened(server, self.source, Unopened::TlsUnavailable, None),
         };
+        let ticket = self.who.ticket();
+        // Whoever says nothing needs no session yet.
+        let begun = server.strangers.unless_ended(ticket, tcp.readable());
+        match timeout_at(deadline, begun).await {
+            Ok(Some(_)) if self.who.speaks_tls(server).is_ok() => {}
+            Ok(_) => return unopened(server, self.source, Unopened::CrowdedOut, None),
+            Err(_) => return unopened(server, self.source, Unopened::Timeout, None),
+        }
         let accepted = TlsAcceptor::from(Arc::clone(config)).accept(tcp);
+        let accepted = server.strangers.unless_ended(ticket, accepted);
         match timeout_at(deadline, accepted).await {
-            Ok(Ok(tls)) => {
+            Ok(None) => unopened(server, self.source, Unopened::CrowdedOut, None),
+            Ok(Some(Ok(tls))) => {
                 let chain = tls.get_ref().1.peer_certificates();
                 self.certified = Presented::of(chain).map(|presented| Box::new(Certified::new(presented)));
                 self.stream = tls.into();
                 Some(self)
             }
-            Ok(Err(error)) => {
+            Ok(Some(Err(error))) => {
                 let detail = error.to_string();
                 unopened(server, self.source, Unopened::TlsHandshake, Some(detail))
             }

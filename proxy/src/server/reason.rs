@@ -43,6 +43,14 @@ pub enum Fault {
     RateLimited,
     /// The same for this client.
     ClientRateLimited,
+    /// The same for requests from this address in which no client was recognised.
+    UnidentifiedRateLimited,
+    /// The limit of this client's connections is reached.
+    ClientConnections,
+    /// Its place was needed before it had shown whose it is.
+    CrowdedOut,
+    /// The process holds as much as its memory allows.
+    MemoryFull,
     /// The message cannot be framed or breaks HTTP's grammar; the text says where.
     MalformedRequest(&'static str),
     /// The request line alone is longer than a head may be.
@@ -53,6 +61,8 @@ pub enum Fault {
     HeadTimeout,
     /// The client stopped sending a body before its end.
     BodyTimeout,
+    /// The client sends a body that has to be held more slowly than it may.
+    BodyTooSlow,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     VersionUnsupported,
     /// A transfer coding other than `chunked`.
@@ -103,7 +113,7 @@ pub enum Fault {
 
 impl Fault {
     /// One of each, for tests and docs; those of TLS are [`Failure::EXAMPLES`].
-    pub const EXAMPLES: [Self; 36] = [
+    pub const EXAMPLES: [Self; 41] = [
         Self::NotReady,
         Self::Quarantined,
         Self::Draining,
@@ -113,11 +123,16 @@ impl Fault {
         Self::DestinationLimit,
         Self::RateLimited,
         Self::ClientRateLimited,
+        Self::UnidentifiedRateLimited,
+        Self::ClientConnections,
+        Self::CrowdedOut,
+        Self::MemoryFull,
         Self::MalformedRequest("example"),
         Self::TargetTooLong,
         Self::HeadTooLarge,
         Self::HeadTimeout,
         Self::BodyTimeout,
+        Self::BodyTooSlow,
         Self::VersionUnsupported,
         Self::TransferCodingUnsupported,
         Self::ExpectationUnsupported,
@@ -288,6 +303,10 @@ impl Reason {
                     | Fault::DestinationLimit
                     | Fault::RateLimited
                     | Fault::ClientRateLimited
+                    | Fault::UnidentifiedRateLimited
+                    | Fault::ClientConnections
+                    | Fault::CrowdedOut
+                    | Fault::MemoryFull
             )
         )
     }
@@ -304,15 +323,18 @@ pub enum Unopened {
     TlsHandshake,
     /// It did not come that far in time.
     Timeout,
+    /// Its place was needed before it had shown whose it is.
+    CrowdedOut,
 }
 
 impl Unopened {
     /// One of each, for tests and docs.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::ProxyProtocol,
         Self::TlsUnavailable,
         Self::TlsHandshake,
         Self::Timeout,
+        Self::CrowdedOut,
     ];
 
     /// The stable code: metric label and log field.
@@ -323,6 +345,7 @@ impl Unopened {
             Self::TlsUnavailable => "tls_unavailable",
             Self::TlsHandshake => "tls_handshake_failed",
             Self::Timeout => "opening_timeout",
+            Self::CrowdedOut => "crowded_out",
         }
     }
 }

@@ -9,7 +9,7 @@ mod presence;
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -20,14 +20,18 @@ use self::answer::{Answer, Finish, Rules};
 use self::flow::Broken;
 pub(super) use self::flow::{Encoding, Flow};
 use self::presence::Presence;
-use super::Server;
 use super::connection::Connection;
 use super::head::Head;
 use super::origin::Origin;
 use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
+use super::{STUCK, Server};
 use crate::auth::Certified;
+use crate::limits::memory::{Level, Use};
 use crate::tunnel::End;
+
+/// What buffers hold is counted in steps, so that nearly every turn of an exchange changes nothing.
+const STEP_BYTES: usize = 8 * 1024;
 
 /// What an exchange needs besides its streams.
 #[derive(Debug)]
@@ -122,8 +126,11 @@ impl Exchange<'_> {
         let mut answer = Answer::new();
         let mut state = Upload::Running;
         let mut presence = Presence::default();
+        let memory = &self.server.memory;
+        let mut held = memory.take_anyway(Use::Requests, 0);
         let mut moved = (upload.progress, 0);
         let mut moved_at = Instant::now();
+        let mut look_at = moved_at + STUCK;
         let event = poll_fn(|cx| {
             loop {
                 if !gate.stands() && !gate.opens(client.certified.as_deref_mut(), state) {
@@ -138,6 +145,13 @@ impl Exchange<'_> {
                     break;
                 }
             }
+            // Somebody is waited for, and meanwhile this much is kept.
+            let buffers = [client.buffer.capacity(), answer.input.capacity()];
+            let kept = buffers.into_iter().sum::<usize>() + upload.capacity() + answer.flow.capacity();
+            held.set(kept.next_multiple_of(STEP_BYTES));
+            let most = memory.piece(usize::MAX);
+            upload.read_at_most(most);
+            answer.flow.read_at_most(most);
             // A client that is still read from is heard of by that.
             if state != Upload::Running
                 && presence
@@ -154,8 +168,23 @@ impl Exchange<'_> {
                 moved = now;
                 moved_at = Instant::now();
             }
-            let deadline = moved_at + self.idle;
-            client.timer.poll(cx, deadline).map(|()| Event::Idle)
+            let idle_at = moved_at + self.idle;
+            if !upload.is_blocked() && !answer.flow.is_blocked() {
+                return client.timer.poll(cx, idle_at).map(|()| Event::Idle);
+            }
+            // What waits for a reader is looked at now and then: its memory may be needed.
+            loop {
+                ready!(client.timer.poll(cx, idle_at.min(look_at)));
+                let now = Instant::now();
+                if now >= idle_at {
+                    return Poll::Ready(Event::Idle);
+                }
+                if now >= moved_at + STUCK && memory.level() > Level::Calm {
+                    self.server.metrics.shed.inc();
+                    return Poll::Ready(Event::Cut(End::CrowdedOut));
+                }
+                look_at = now + STUCK;
+            }
         })
         .await;
         self.outcome(event, upload, state, answer)

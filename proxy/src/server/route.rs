@@ -17,16 +17,21 @@ use tokio::time::{Instant, timeout_at};
 use super::Server;
 use super::reason::{Fault, Reason};
 use super::request::Request;
+use super::who::Who;
 use crate::auth::{self, Certified, Identity};
 use crate::dial::{self, DialError};
 use crate::limits::descriptors::Attempt;
+use crate::limits::source::Source;
 use crate::metrics::OutcomeLabels;
 use crate::resolve::ResolveError;
 
 /// How long a request waits for its source to be listed as a client pod: a pod asks sooner than the news of it spreads.
 const TABLE_PATIENCE: Duration = Duration::from_secs(2);
 /// Most requests that wait for it; past this a source that is in no row is refused at once.
-const WAITING_MAX: usize = 256;
+const WAITING_MAX: usize = 2048;
+/// Most of them of one source: as many as a pod opens at once when it starts, and few enough that it takes dozens of
+/// strangers to keep a new pod from waiting.
+const WAITING_OF_SOURCE_MAX: usize = 32;
 
 /// What is asked for, as it was asked: it may have to be decided more than once.
 #[derive(Clone, Copy, Debug)]
@@ -97,9 +102,10 @@ impl Server {
         &self,
         request: &mut Request,
         mut certified: Option<&mut Certified>,
+        who: &mut Who,
         what: &What<'_>,
     ) -> Result<Routed, Reason> {
-        let mut decided = self.decide(request, certified.as_deref_mut(), what).await?;
+        let mut decided = self.decide(request, certified.as_deref_mut(), who, what).await?;
         let still = |request: &mut Request, decided: &mut Decided, address| {
             self.holds(request, certified.as_deref_mut(), what, decided, address)
         };
@@ -117,10 +123,11 @@ impl Server {
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
+        who: &mut Who,
         what: &What<'_>,
     ) -> Result<Decided, Reason> {
         request.target = Some(what.target.clone());
-        let identity = self.recognise(request, certified).await?;
+        let identity = self.recognise(request, certified, who).await?;
         request.path = what.http.map(|forwarded| forwarded.http.path.into());
         self.judge(request, &identity, what)
     }
@@ -168,12 +175,13 @@ impl Server {
     ) -> Result<Decided, Reason> {
         let rates = request.limits.rates();
         request.follow(self, self.state.in_force());
-        if request.limits.rates() != rates {
-            self.within_rates(request)?;
-        }
         let policy = request.documents.policy().ok_or(Fault::NoPolicy)?;
         let identity = request.identify(policy, certified);
+        let is_client = policy.admits(&request.documents.wall, identity.caller).is_ok();
         request.recognised(&identity)?;
+        if is_client && request.limits.rates() != rates {
+            self.within_rates(request)?;
+        }
         let decided = self.judge(request, &identity, what)?;
         Ok(Decided {
             anew: true,
@@ -217,10 +225,11 @@ impl Server {
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
+        who: &mut Who,
         target: &Target,
     ) -> Result<(), Reason> {
         request.target = Some(target.clone());
-        let identity = self.recognise(request, certified).await?;
+        let identity = self.recognise(request, certified, who).await?;
         let policy = request.documents.policy().ok_or(Fault::NoPolicy)?;
         match policy.admits(&request.documents.wall, identity.caller) {
             Ok(()) => Ok(()),
@@ -228,11 +237,13 @@ impl Server {
         }
     }
 
-    /// Admits and identifies, and notes who asks.
+    /// Admits and identifies, and notes who asks. What clients share is spent by clients alone: whoever is none yet spends
+    /// what its source has.
     async fn recognise(
         &self,
         request: &mut Request,
         certified: Option<&mut Certified>,
+        who: &mut Who,
     ) -> Result<Identity, Reason> {
         // A client cannot know that a drain goes on while it writes: what it may have kept open for this request is served.
         let admitted = if request.welcome {
@@ -241,9 +252,19 @@ impl Server {
             self.state.admits()
         };
         admitted.map_err(Fault::from)?;
-        self.within_rates(request)?;
         let identity = self.identified(request, certified).await?;
         request.recognised(&identity)?;
+        let (documents, client) = (&request.documents, request.client.ip());
+        let policy = documents.policy().ok_or(Fault::NoPolicy)?;
+        if policy.admits(&documents.wall, identity.caller).is_ok() {
+            self.within_rates(request)?;
+            if !self.memory.admits() {
+                return Err(Fault::MemoryFull.into());
+            }
+            who.is_client(self, client, request.limits.connections_of_client())?;
+        } else if !self.rates.admits_stranger(Source::of(client)) {
+            return Err(Fault::UnidentifiedRateLimited.into());
+        }
         Ok(identity)
     }
 
@@ -278,7 +299,12 @@ impl Server {
                 return Ok(identity);
             }
             if waiting.is_none() {
-                let Some(place) = self.waiting.take(WAITING_MAX) else {
+                let source = Source::of(request.client.ip());
+                let Some(place) = self
+                    .waiting_of
+                    .take(source, WAITING_OF_SOURCE_MAX)
+                    .and_then(|own| Some((own, self.waiting.take(WAITING_MAX)?)))
+                else {
                     return Ok(identity);
                 };
                 let deadline = Instant::now() + TABLE_PATIENCE;

@@ -23,6 +23,7 @@ use super::origin::Origin;
 use super::pool::TlsId;
 use super::reason::{Fault, Reason};
 use super::request::Request;
+use crate::limits;
 use crate::metrics::OutcomeLabels;
 use crate::prepared::{For, Prepared};
 use crate::signing::key::{Broken, KeyError};
@@ -35,7 +36,7 @@ use crate::upstream_tls::{Connector, Connectors, Failed, Roots};
 pub(super) struct Makers {
     pub(super) connectors: Connectors,
     signers: Prepared<Signing, Signer, KeyError>,
-    memory: Memory,
+    pub(super) memory: Memory,
 }
 
 impl Makers {
@@ -44,6 +45,14 @@ impl Makers {
             connectors: Connectors::new(roots),
             signers: Prepared::default(),
             memory: Memory::default(),
+        }
+    }
+
+    /// The same within a budget of memory.
+    pub(super) fn within(self, memory: &limits::memory::Memory) -> Self {
+        Self {
+            memory: Memory::of(memory),
+            ..self
         }
     }
 }
@@ -189,8 +198,7 @@ impl Terms {
         let (body, held) = match before {
             Some(before) => (before.body, before._held),
             None => {
-                let (bytes_max, idle) = (request.limits.signed_bytes_max, request.limits.idle);
-                let mut held = Held::read(client, head, &server.makers.memory, bytes_max, idle).await?;
+                let mut held = Held::read(server, client, head, &request.limits).await?;
                 (held.bytes.split().freeze(), held)
             }
         };

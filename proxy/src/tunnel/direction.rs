@@ -15,6 +15,7 @@ use prometheus_client::metrics::counter::Counter;
 use rustix::pipe::{SpliceFlags, splice};
 use tokio::io::{AsyncRead as _, AsyncWrite as _, Interest, ReadBuf};
 
+use crate::limits::memory::{Held, Memory, Use};
 use crate::stream::Stream;
 
 use super::pipe::{Loan, PIPE_BYTES, Pipes};
@@ -22,6 +23,8 @@ use super::pipe::{Loan, PIPE_BYTES, Pipes};
 /// Bytes copied at once. Larger buffers no longer lower the cost per byte; it is also the most that one direction of a
 /// tunnel keeps in memory.
 const SCRATCH_BYTES: usize = 64 * 1024;
+/// What TLS takes of a writer before it says that it takes no more: the default of rustls.
+const TLS_BACKLOG_BYTES: usize = 64 * 1024;
 /// A piece from which on splicing is cheaper: below, its third system call costs more than copying twice.
 const LARGE_BYTES: usize = 16 * 1024;
 /// Large pieces after which a direction is spliced; each small one takes half of the count.
@@ -52,8 +55,16 @@ pub(super) struct Direction {
 /// What the receiver did not take yet.
 enum Kept {
     Nothing,
-    Memory(Bytes),
+    Memory { bytes: Bytes, _held: Held },
     Pipe(Loan),
+}
+
+impl Kept {
+    /// `backlog` is what the receiver's stream keeps besides.
+    fn memory(bytes: Bytes, backlog: usize, memory: &Memory) -> Self {
+        let _held = memory.take_anyway(Use::Tunnels, bytes.len() + backlog);
+        Self::Memory { bytes, _held }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -71,14 +82,14 @@ pub(super) enum Broken {
 }
 
 impl Direction {
-    pub(super) fn new(early: Bytes, counter: &Counter) -> Self {
+    pub(super) fn new(early: Bytes, counter: &Counter, memory: &Memory) -> Self {
         let bytes = early.len() as u64;
         counter.inc_by(bytes);
         Self {
             kept: if early.is_empty() {
                 Kept::Nothing
             } else {
-                Kept::Memory(early)
+                Kept::memory(early, 0, memory)
             },
             stage: Stage::Open,
             bytes,
@@ -94,6 +105,11 @@ impl Direction {
 
     pub(super) const fn progress(&self) -> u64 {
         self.progress
+    }
+
+    /// Whether bytes wait for the receiver.
+    pub(super) const fn is_blocked(&self) -> bool {
+        !matches!(self.kept, Kept::Nothing)
     }
 
     pub(super) fn finished(&self) -> bool {
@@ -152,7 +168,7 @@ impl Direction {
                     };
                     let moved = match spliced {
                         Some((from, loan)) => self.poll_splice(cx, from, loan),
-                        None => self.poll_copy(cx, from, to),
+                        None => self.poll_copy(cx, from, to, pipes.memory()),
                     };
                     match ready!(moved) {
                         Ok(0) => self.stage = Stage::Finishing,
@@ -201,7 +217,7 @@ impl Direction {
             }
             match &mut self.kept {
                 Kept::Nothing => return Poll::Ready(Ok(())),
-                Kept::Memory(bytes) => {
+                Kept::Memory { bytes, .. } => {
                     let count = ready!(Pin::new(&mut *to).poll_write(cx, bytes))?;
                     bytes.advance(written(count)?);
                     self.unflushed = to.as_tcp().is_none();
@@ -238,9 +254,12 @@ impl Direction {
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
+        memory: &Memory,
     ) -> Poll<Result<usize, Broken>> {
         SCRATCH.with_borrow_mut(|scratch| {
-            let mut buffer = ReadBuf::new(scratch);
+            // All of it may have to be kept.
+            let piece = memory.piece(scratch.len());
+            let mut buffer = ReadBuf::new(scratch.get_mut(..piece).unwrap_or_default());
             if ready!(Pin::new(from).poll_read(cx, &mut buffer)).is_err() {
                 return Poll::Ready(Err(Broken::Sender));
             }
@@ -256,7 +275,8 @@ impl Direction {
             };
             let rest = data.get(taken..).unwrap_or_default();
             if !rest.is_empty() {
-                self.kept = Kept::Memory(Bytes::copy_from_slice(rest));
+                let backlog = if self.unflushed { TLS_BACKLOG_BYTES } else { 0 };
+                self.kept = Kept::memory(Bytes::copy_from_slice(rest), backlog, memory);
             }
             Poll::Ready(Ok(data.len()))
         })

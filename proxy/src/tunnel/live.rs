@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 use std::time::Duration;
 
 use egressway_core::acl::{Policy, Target, VettedAddr};
+use futures::task::AtomicWaker;
 use jiff::Timestamp;
 use serde::Serialize;
 use tokio::time::Instant;
@@ -19,6 +21,9 @@ use crate::server::id::Id;
 /// Parts of the list, each with a lock of its own, so that threads that open tunnels seldom meet.
 const PARTS: usize = 16;
 
+/// Of those that are stuck, one of so many ends at a time.
+const RELIEF: usize = 8;
+
 /// Counts of one tunnel: written by its task, read by whoever asks.
 #[derive(Debug)]
 pub struct Meter {
@@ -27,6 +32,12 @@ pub struct Meter {
     received: AtomicU64,
     /// Milliseconds after `opened_at`.
     moved_ms: AtomicU64,
+    /// Bytes wait for a reader that takes none.
+    blocked: AtomicBool,
+    /// It has to end, because what it holds is needed.
+    crowded_out: AtomicBool,
+    /// Of the task, while it is blocked.
+    waker: AtomicWaker,
 }
 
 impl Meter {
@@ -38,7 +49,35 @@ impl Meter {
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
             moved_ms: AtomicU64::new(0),
+            blocked: AtomicBool::new(false),
+            crowded_out: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
         }
+    }
+
+    /// Notes whether bytes wait for a reader; then whoever needs their memory can wake the task. True where somebody does.
+    pub(super) fn waits(&self, cx: &Context<'_>, blocked: bool) -> bool {
+        if blocked || self.blocked.load(Ordering::Relaxed) {
+            self.blocked.store(blocked, Ordering::Relaxed);
+            if blocked {
+                self.waker.register(cx.waker());
+            }
+        }
+        self.crowded_out.load(Ordering::Relaxed)
+    }
+
+    fn end(&self) {
+        self.crowded_out.store(true, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    /// For how long nothing has moved, where bytes wait for a reader.
+    fn stuck(&self, now: Instant) -> Option<Duration> {
+        let moved = Duration::from_millis(self.moved_ms.load(Ordering::Relaxed));
+        let age = now.saturating_duration_since(self.opened_at);
+        self.blocked
+            .load(Ordering::Relaxed)
+            .then(|| age.saturating_sub(moved))
     }
 
     /// Notes totals, and when something moved last.
@@ -127,6 +166,26 @@ impl Live {
         open.iter().map(|open| open.info(now, wall)).collect()
     }
 
+    /// Ends some of the tunnels whose reader has taken nothing for so long, those first that have been stuck longest; how
+    /// many. Called again until there is memory: a few at a time, so that no more end than have to.
+    pub fn relieve(&self, stuck_for: Duration) -> usize {
+        let now = Instant::now();
+        let mut stuck: Vec<(Duration, Arc<Open>)> = Vec::new();
+        for part in &self.0 {
+            let open = locked(part);
+            let long = open.values().filter_map(|open| {
+                let since = open.meter.stuck(now).filter(|since| *since >= stuck_for)?;
+                Some((since, Arc::clone(open)))
+            });
+            stuck.extend(long);
+        }
+        let count = stuck.len().div_ceil(RELIEF);
+        stuck.sort_unstable_by_key(|(since, _)| std::cmp::Reverse(*since));
+        stuck.truncate(count);
+        stuck.iter().for_each(|(_, open)| open.meter.end());
+        count
+    }
+
     fn part(&self, open: &Open) -> Option<MutexGuard<'_, HashMap<Id, Arc<Open>>>> {
         self.0.get(usize::from(open.client.port()) % PARTS).map(locked)
     }
@@ -177,4 +236,31 @@ impl Open {
 
 fn milliseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::task::noop_waker;
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_waits_for_its_reader_is_stuck_and_moving_ends_it() {
+        let waker = noop_waker();
+        let cx = Context::from_waker(&waker);
+        let meter = Meter::new(Instant::now());
+        let seconds = Duration::from_secs;
+        assert!(!meter.waits(&cx, false));
+        advance(seconds(3)).await;
+        assert_eq!(meter.stuck(Instant::now()), None, "it is idle");
+        assert!(!meter.waits(&cx, true));
+        meter.note(1, 0, Instant::now());
+        advance(seconds(2)).await;
+        assert_eq!(meter.stuck(Instant::now()), Some(seconds(2)));
+        assert!(!meter.waits(&cx, false));
+        assert_eq!(meter.stuck(Instant::now()), None);
+        meter.end();
+        assert!(meter.waits(&cx, true));
+    }
 }

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 
+use crate::limits::memory::Memory;
+
 /// Size asked for, and the most that is moved at once: the most that an unprivileged user may have
 /// (`fs.pipe-max-size`). The kernel's 64 KiB save nothing against copying, 256 KiB a quarter, these nearly half.
 pub(super) const PIPE_BYTES: usize = 1024 * 1024;
@@ -27,6 +29,7 @@ pub struct Pipes {
     spare: Mutex<Vec<Arc<Pipe>>>,
     open: AtomicUsize,
     max: usize,
+    memory: Memory,
 }
 
 #[derive(Debug)]
@@ -48,11 +51,24 @@ impl Pipes {
     /// At most this many; none are made yet.
     #[must_use]
     pub fn new(max: usize) -> Arc<Self> {
+        Self::beside(max, Memory::default())
+    }
+
+    /// The same beside the memory in which bytes wait that go through no pipe.
+    #[must_use]
+    pub fn beside(max: usize, memory: Memory) -> Arc<Self> {
         Arc::new(Self {
             spare: Mutex::default(),
             open: AtomicUsize::new(0),
             max,
+            memory,
         })
+    }
+
+    /// Where bytes wait that go through no pipe.
+    #[must_use]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
     }
 
     /// An empty pipe, unless all are lent or the kernel grants none.

@@ -8,6 +8,7 @@ mod pki;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod held;
 mod listener;
 mod signing;
 mod upstream;

@@ -361,6 +361,7 @@ fn settings(content: &Content, field: &str, problems: &mut Problems) {
             limits.client_requests_per_second,
             1 << 20,
         ),
+        ("limits.clientConnections", limits.client_connections, 1 << 20),
         ("limits.responseBody", limits.response_body_bytes, 1 << 40),
         ("limits.signedBody", limits.signed_body_bytes, 1 << 26),
     ] {

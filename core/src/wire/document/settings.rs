@@ -122,6 +122,9 @@ pub struct Limits {
     /// New requests a second of one client address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_requests_per_second: Option<u64>,
+    /// Open connections of one client address at one time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_connections: Option<u64>,
     /// Bytes of the body of an answer to a forwarded request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_body_bytes: Option<u64>,

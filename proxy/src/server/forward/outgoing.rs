@@ -95,12 +95,9 @@ impl Sending<'_> {
     /// The request, as it is sent.
     pub(super) fn flow(&self, name: &str) -> Flow {
         let head = self.outgoing.head;
-        let mut out = self.print(name);
+        let out = self.print(name);
         match self.signed {
-            Some(signed) => {
-                out.extend_from_slice(&signed.body);
-                Flow::whole(out, signed.body.len())
-            }
+            Some(signed) => Flow::whole(out, signed.body.clone()),
             None if head.framing == Framing::Chunked => Flow::new(out, head.framing, Encoding::Chunked),
             None => Flow::new(out, head.framing, Encoding::Raw),
         }

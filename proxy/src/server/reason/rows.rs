@@ -72,6 +72,34 @@ impl Fault {
                 "this client sends more requests a second than limits.clientRequestsPerSecond",
                 "Send more slowly, or have limits.clientRequestsPerSecond of the EgressPolicy raised.",
             ),
+            Self::UnidentifiedRateLimited => Row(
+                "unidentified_rate_limited",
+                StatusCode::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "this address sends too many requests in which no client of the policy is recognised",
+                "Present the credential with the first request, and keep the connection.",
+            ),
+            Self::ClientConnections => Row(
+                "client_connection_limit",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this client has as many connections as limits.clientConnections lets it have",
+                "Close idle connections, or have limits.clientConnections of the EgressPolicy raised.",
+            ),
+            Self::CrowdedOut => Row(
+                "crowded_out",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "connection_limit_reached",
+                "this pod needed the place of a connection that had not shown whose it is",
+                "Retry, and send the whole head at once.",
+            ),
+            Self::MemoryFull => Row(
+                "memory_full",
+                StatusCode::SERVICE_UNAVAILABLE,
+                "proxy_internal_response",
+                "this pod holds as much as its memory allows",
+                "Retry later, or have the fleet's memory or replicas raised.",
+            ),
             Self::MalformedRequest(what) => Row(
                 "malformed_request",
                 StatusCode::BAD_REQUEST,
@@ -106,6 +134,13 @@ impl Fault {
                 "http_request_error",
                 "the client stopped sending the body before its end",
                 "Send as much as Content-Length says, without pauses longer than timeouts.idle of the EgressPolicy.",
+            ),
+            Self::BodyTooSlow => Row(
+                "body_too_slow",
+                StatusCode::REQUEST_TIMEOUT,
+                "http_request_error",
+                "the body has to be signed, and came more slowly than 8 KiB a second",
+                "Send the body at once: the proxy holds it in memory until it is whole.",
             ),
             Self::VersionUnsupported => Row(
                 "version_unsupported",

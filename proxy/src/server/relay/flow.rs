@@ -8,7 +8,7 @@ use std::future::Future as _;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 
 use crate::server::body::{Decoder, Step};
@@ -51,6 +51,8 @@ pub(in crate::server) struct Flow {
     decoder: Decoder,
     encoding: Encoding,
     out: BytesMut,
+    /// Stands behind `out`, as it is: a body that was held.
+    behind: Bytes,
     written: usize,
     /// Everything that was written so far still stands in `out`.
     repeatable: bool,
@@ -59,6 +61,7 @@ pub(in crate::server) struct Flow {
     /// What was read waits to be taken from where it stands.
     passing: bool,
     read_bytes: usize,
+    read_bytes_max: usize,
     bytes_max: u64,
     /// Bytes of the body that went on.
     pub(super) bytes: u64,
@@ -87,11 +90,13 @@ impl Flow {
             decoder,
             encoding,
             out: head,
+            behind: Bytes::new(),
             written: 0,
             repeatable: true,
             unflushed: false,
             passing: false,
             read_bytes: READ_BYTES,
+            read_bytes_max: READ_BYTES_MAX,
             bytes_max: u64::MAX,
             bytes: 0,
             wrote: 0,
@@ -99,11 +104,19 @@ impl Flow {
         }
     }
 
-    /// A direction that begins with a whole message, of which so many bytes are its body.
-    pub(in crate::server) fn whole(message: BytesMut, body_bytes: usize) -> Self {
+    /// A direction that is a whole message: its head and its body, of which only a short one is copied behind the head.
+    pub(in crate::server) fn whole(mut head: BytesMut, body: Bytes) -> Self {
+        let bytes = body.len() as u64;
+        let behind = if body.len() <= OUT_BYTES_MAX {
+            head.extend_from_slice(&body);
+            Bytes::new()
+        } else {
+            body
+        };
         Self {
-            bytes: body_bytes as u64,
-            ..Self::new(message, Framing::None, Encoding::Raw)
+            bytes,
+            behind,
+            ..Self::new(head, Framing::None, Encoding::Raw)
         }
     }
 
@@ -123,12 +136,24 @@ impl Flow {
 
     /// What is to be written, for more of it.
     pub(super) fn out(&mut self) -> &mut BytesMut {
-        if self.written > 0 && self.written == self.out.len() {
+        if self.written > 0 && !self.has_out() {
             self.out.clear();
+            self.behind = Bytes::new();
             self.written = 0;
             self.repeatable = false;
         }
         &mut self.out
+    }
+
+    /// Bytes that its own buffer takes.
+    pub(super) fn capacity(&self) -> usize {
+        self.out.capacity()
+    }
+
+    /// Reads no more at once from now on, while there is little memory; nor more than it ever does.
+    pub(super) fn read_at_most(&mut self, bytes: usize) {
+        self.read_bytes_max = bytes.clamp(READ_BYTES, READ_BYTES_MAX);
+        self.read_bytes = self.read_bytes.min(self.read_bytes_max);
     }
 
     /// Whether the receiver is waited for.
@@ -137,7 +162,7 @@ impl Flow {
     }
 
     fn has_out(&self) -> bool {
-        self.written < self.out.len()
+        self.written < self.out.len() + self.behind.len()
     }
 
     /// Whether all that the receiver took, or nothing of it, can be written once more.
@@ -196,7 +221,7 @@ impl Flow {
     /// Decodes what was read and lays out what is to be written.
     fn gather(&mut self, input: &mut BytesMut, fields: Option<&Fields>) -> Result<Next, Broken> {
         loop {
-            let waiting = self.out.len() - self.written;
+            let waiting = self.out.len() + self.behind.len() - self.written;
             // What was begun is written out first: behind it, a slow receiver would let the rest grow for ever.
             if waiting >= OUT_BYTES_MAX || (waiting > 0 && self.written > 0) {
                 return Ok(Next::Write);
@@ -278,7 +303,7 @@ impl Flow {
         };
         self.progress += 1;
         if count >= room {
-            self.read_bytes = (self.read_bytes * 2).min(READ_BYTES_MAX);
+            self.read_bytes = (self.read_bytes * 2).min(self.read_bytes_max);
         }
         Poll::Ready(Some(count))
     }
@@ -290,7 +315,13 @@ impl Flow {
         to: &mut W,
     ) -> Poll<Result<(), Broken>> {
         while self.has_out() {
-            let part = self.out.get(self.written..).unwrap_or_default();
+            let part = match self.out.get(self.written..) {
+                Some(part @ [_, ..]) => part,
+                Some([]) | None => self
+                    .behind
+                    .get(self.written - self.out.len()..)
+                    .unwrap_or_default(),
+            };
             match ready!(Pin::new(&mut *to).poll_write(cx, part)) {
                 Ok(taken @ 1..) => {
                     self.written += taken;

@@ -163,3 +163,25 @@ async fn a_slow_receiver_does_not_make_it_keep_more() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_held_body_is_sent_from_where_it_stands_and_can_be_sent_again() {
+    for length in [0, 1, OUT_BYTES_MAX, OUT_BYTES_MAX + 1, 5 * OUT_BYTES_MAX] {
+        let body = Bytes::from(vec![b'x'; length]);
+        let mut flow = Flow::whole(BytesMut::from("head"), body.clone());
+        assert!(
+            flow.capacity() <= 2 * (OUT_BYTES_MAX + 4),
+            "a long body was copied"
+        );
+        for _ in 0..2 {
+            let (mut from, mut to) = (Trickle::new(b"", 1), Trickle::new(b"", 1000));
+            let mut input = BytesMut::new();
+            let moved =
+                std::future::poll_fn(|cx| flow.poll(cx, &mut input, &mut from, &mut to, None, &|| true));
+            assert_eq!(moved.await, Ok(()));
+            assert!(to.bytes == [b"head", &body[..]].concat(), "{length}");
+            assert!(flow.is_repeatable() && flow.bytes == length as u64);
+            flow.rewind();
+        }
+    }
+}
