@@ -13,6 +13,7 @@ pub mod deny;
 pub mod floor;
 pub mod host;
 mod index;
+pub mod lint;
 pub mod path;
 pub mod permit;
 pub mod policy;

@@ -17,4 +17,4 @@ pub use policy::{
     Auth, Certificate, Client, From, Http, Limits, Listener, ListenerTls, Name, PasswordRef, PolicySpec,
     PortRange, ProxyProtocol, Quantity, Rule, SecretKeyRef, Signing, Timeouts, UpstreamTls,
 };
-pub use pool::{Caps, HostCaps, InternalDestination, Observation, Observer, PoolSpec};
+pub use pool::{Caps, CidrCaps, HostCaps, InternalDestination, Observation, Observer, PoolSpec};

@@ -57,7 +57,7 @@ fn every_field_reaches_the_wire() {
             "upstreamTLS": {"when": "OnRequest", "clientCertificateRef": {"name": "bank"}, "caRef": {"name": "bank-ca"},
                             "minVersion": "1.3"},
             "signing": {"scheme": "HMAC-SHA256", "secretRefs": [{"name": "sign"}], "header": "X-Signature",
-                        "encoding": "Base64"}
+                        "encoding": "Base64"}, "tunnels": "Allow"
         }, {"name": "sni", "hosts": ["*.example"], "sni": "MustMatch"}],
         "timeouts": {"head": "5s", "connect": "10s", "idle": "3m", "lifetime": "1h"},
         "limits": {"headBytes": "16Ki", "connections": 1, "tunnels": 2, "tunnelsPerDestination": 3,
@@ -78,7 +78,7 @@ fn every_field_reaches_the_wire() {
             r#""ports":[{"port":443,"endPort":444}],"clients":["sender"],"#,
             r#""http":{"methods":["POST"],"pathPrefixes":["/hooks/"]},"#,
             r#""upstreamTLS":{"when":"OnRequest","clientCertificate":"bank","ca":"bank-ca","minVersion":"1.3"},"#,
-            r#""signing":{"scheme":"HMAC-SHA256","secrets":[{"name":"sign"}],"header":"X-Signature","encoding":"Base64"}},"#,
+            r#""signing":{"scheme":"HMAC-SHA256","secrets":[{"name":"sign"}],"header":"X-Signature","encoding":"Base64"},"tunnels":"Allow"},"#,
             r#"{"name":"sni","action":"Allow","hosts":["*.example"],"ports":[{"port":443}],"sni":"MustMatch"}],"#,
             r#""timeouts":{"headMs":5000,"connectMs":10000,"idleMs":180000,"lifetimeMs":3600000},"#,
             r#""limits":{"headBytes":16384,"connections":1,"tunnels":2,"tunnelsPerDestination":3,"#,

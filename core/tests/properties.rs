@@ -227,12 +227,115 @@ proptest! {
         }
     }
 
+    /// A walk of its own over every level of decoding: what a rule by path lets through lies where it seems to, whoever
+    /// decodes it how often.
+    #[test]
+    fn what_a_rule_by_path_lets_through_lies_under_it_at_every_level_of_decoding(pieces in prop::collection::vec(piece(), 0..8)) {
+        let path = format!("/public/{}", pieces.concat());
+        let allow = policy(vec![http_rule(0, Action::Allow, "/public")]);
+        if passes(&allow, &path) {
+            for level in levels(&path) {
+                let segments: Vec<&[u8]> = level.split(|byte| *byte == b'/').collect();
+                prop_assert_eq!(segments.len(), path.split('/').count(), "{} as {:?}", path, level);
+                prop_assert_eq!(segments.get(1).copied(), Some(b"public".as_slice()));
+                prop_assert!(level.iter().all(|byte| !byte.is_ascii_control() && *byte != b'\\'), "{} as {:?}", path, level);
+                for segment in segments {
+                    let name = bare(segment);
+                    prop_assert!(!matches!(name.as_slice(), b"." | b".."), "{} as {:?}", path, level);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_deny_by_path_lets_through_is_it_at_no_level_of_decoding(pieces in prop::collection::vec(piece(), 1..5)) {
+        let path = format!("/{}", pieces.concat());
+        let all = Rule { ports: vec![PortRange { port: 443, end_port: None }], ..rule(0, Action::Allow, vec!["*".to_owned()], vec![]) };
+        let deny = policy(vec![all, http_rule(1, Action::Deny, "/admin")]);
+        if passes(&deny, &path) {
+            for level in levels(&path) {
+                let first = level.split(|byte| *byte == b'/').nth(1).unwrap_or_default();
+                let name = bare(first).to_ascii_lowercase();
+                let name = String::from_utf8_lossy(&name).trim_end_matches(['.', ' ']).to_owned();
+                prop_assert_ne!(name, "admin", "{}", path);
+            }
+        }
+    }
+
     #[test]
     fn documents_of_any_shape_never_panic(json in "\\PC{0,200}") {
         if let Ok(document) = serde_json::from_str::<Policies>(&json) {
             let _ = compile::policies(&document);
         }
     }
+}
+
+/// Parts of paths, plain, encoded and encoded again.
+fn piece() -> impl Strategy<Value = String> {
+    let plain = prop::sample::select(vec![
+        "a", "admin", "ADMIN", "%61dmin", ".", "..", "/", "%", "%25", "2e", "2f", ";", "x", "%zz",
+    ]);
+    let octets = prop::sample::select(vec![
+        0x2e_u8, 0x2f, 0x5c, 0x3b, 0x3f, 0x20, 0x09, 0x00, 0x25, 0x61, 0xe9, 0xc0, 0xae, 0x7f,
+    ]);
+    prop_oneof![
+        plain.prop_map(ToOwned::to_owned),
+        (octets, 0_usize..3).prop_map(|(octet, again)| format!("%{}{octet:02x}", "25".repeat(again))),
+    ]
+}
+
+fn http_rule(name: usize, action: Action, prefix: &str) -> Rule {
+    Rule {
+        http: Some(Http {
+            methods: vec![],
+            path_prefixes: vec![prefix.to_owned()],
+        }),
+        ..rule(name, action, vec!["*".to_owned()], vec![])
+    }
+}
+
+fn passes(policy: &Arc<Policy>, path: &str) -> bool {
+    let target = Target::parse("www.example:443").unwrap();
+    policy
+        .permit(&wall(), Ask::tunnel(target).http("GET", path))
+        .is_ok()
+}
+
+/// The path, decoded once, twice, and so on until nothing changes.
+fn levels(path: &str) -> Vec<Vec<u8>> {
+    let mut levels = vec![path.as_bytes().to_vec()];
+    loop {
+        let last = levels.last().unwrap();
+        let (mut next, mut at) = (Vec::new(), 0);
+        while let Some(byte) = last.get(at) {
+            let digits = last
+                .get(at + 1..at + 3)
+                .and_then(|digits| std::str::from_utf8(digits).ok());
+            match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+                Some(octet) if *byte == b'%' => {
+                    next.push(octet);
+                    at += 3;
+                }
+                _ => {
+                    next.push(*byte);
+                    at += 1;
+                }
+            }
+        }
+        if next == *last {
+            return levels;
+        }
+        levels.push(next);
+    }
+}
+
+/// A segment without parameters, what looks like a query, and blanks.
+fn bare(segment: &[u8]) -> Vec<u8> {
+    let name = segment
+        .split(|byte| matches!(byte, b';' | b'?' | b'#'))
+        .next()
+        .unwrap_or_default();
+    name.iter().copied().filter(|byte| *byte != b' ').collect()
 }
 
 fn allow_all() -> Permit {

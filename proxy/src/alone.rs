@@ -7,12 +7,14 @@
 mod manifest;
 mod secrets;
 mod source;
+mod warnings;
 
 use std::fmt;
 
 pub use manifest::{Manifest, NAMESPACE, Named};
 pub use secrets::{SecretsDir, needed};
 pub use source::{Documents, Source, documents, place};
+pub(crate) use warnings::warnings;
 
 /// Most problems that one log line lists; at start and in `check` all of them are printed.
 const PROBLEMS_LOGGED_MAX: usize = 20;

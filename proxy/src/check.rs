@@ -83,6 +83,8 @@ pub async fn run(args: CheckArgs) -> anyhow::Result<ExitCode> {
 struct Checked {
     in_force: InForce,
     documents: alone::Documents,
+    /// What has no effect, or more than its author may have meant.
+    warnings: Vec<String>,
 }
 
 fn check_all(args: &CheckArgs, file: &str, manifest: &Manifest) -> anyhow::Result<Vec<Checked>> {
@@ -143,7 +145,23 @@ fn check_all(args: &CheckArgs, file: &str, manifest: &Manifest) -> anyhow::Resul
             for remark in in_force.secrets.remarks() {
                 eprintln!("{file}: note: {remark}");
             }
-            Ok(Checked { in_force, documents })
+            let content = documents.policies.policies.first().map(|policy| &policy.content);
+            let warnings = match (in_force.policy(), content) {
+                (Some(policy), Some(content)) => alone::warnings(
+                    policy,
+                    content,
+                    &in_force.wall,
+                    &documents.pool.caps,
+                    pool.map(|pool| &pool.spec),
+                    floor.is_some().then_some(&*in_force.wall.floor),
+                ),
+                (None, _) | (_, None) => Vec::new(),
+            };
+            Ok(Checked {
+                in_force,
+                documents,
+                warnings,
+            })
         })
         .collect()
 }

@@ -2,11 +2,15 @@
 //!
 //! Source: the IANA IPv4 and IPv6 Special-Purpose Address Registries (both last updated 2025-10-09), plus ranges that
 //! no registry lists but that are never a destination (multicast, site-local, address families that embed IPv4) and
-//! the metadata services of clouds. Ranges of *this* cluster are in [`super::floor`].
+//! the metadata services of clouds ([`metadata`]). Ranges of *this* cluster are in [`super::floor`].
+
+mod metadata;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+
+use super::floor::Tier;
 
 /// What an address is, as far as every cluster agrees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +46,11 @@ use Class::{Internal, Never, Public};
 pub fn rows() -> impl Iterator<Item = (IpNet, Class)> {
     let v4 = V4
         .iter()
+        .chain(metadata::V4)
         .map(|(net, len, class)| (IpAddr::V4(*net), *len, *class));
     let v6 = V6
         .iter()
+        .chain(metadata::V6)
         .map(|(net, len, class)| (IpAddr::V6(*net), *len, *class));
     v4.chain(v6)
         .filter_map(|(net, len, class)| Some((IpNet::new(net, len).ok()?, class)))
@@ -59,17 +65,7 @@ const V4: &[(Ipv4Addr, u8, Class)] = &[
         10,
         Internal("shared address space (RFC 6598)"),
     ),
-    (
-        Ipv4Addr::new(100, 100, 100, 200),
-        32,
-        Never("cloud metadata (Alibaba)"),
-    ),
     (Ipv4Addr::new(127, 0, 0, 0), 8, Never("loopback (RFC 1122)")),
-    (
-        Ipv4Addr::new(168, 63, 129, 16),
-        32,
-        Never("cloud metadata (Azure WireServer)"),
-    ),
     (Ipv4Addr::new(169, 254, 0, 0), 16, Never("link-local (RFC 3927)")),
     (
         Ipv4Addr::new(172, 16, 0, 0),
@@ -144,18 +140,58 @@ const V6: &[(Ipv6Addr, u8, Class)] = &[
         7,
         Internal("unique local (RFC 4193)"),
     ),
-    // AWS: instance metadata .254, DNS .253, Pod Identity .23; GCP: metadata.
-    (
-        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0),
-        112,
-        Never("cloud metadata (AWS)"),
-    ),
-    (
-        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
-        128,
-        Never("cloud metadata (GCP)"),
-    ),
 ];
+
+/// What a whole range is, as far as every cluster agrees: open as soon as one address of it may be.
+pub(super) fn tier(net: &IpNet) -> Tier {
+    let rows = rows_like(net);
+    // Of the rows that the range has whole inside, one that is public is enough; else one that is internal.
+    let inside = |public: bool| {
+        rows.iter().any(|(row, class)| {
+            let wanted = if public {
+                matches!(class, Public)
+            } else {
+                matches!(class, Internal(_))
+            };
+            wanted && net.contains(row)
+        })
+    };
+    let around = rows
+        .iter()
+        .filter(|(row, _)| row.contains(net))
+        .max_by_key(|(row, _)| row.prefix_len());
+    let class = match (around, net) {
+        (Some((_, class)), _) => *class,
+        (None, IpNet::V4(_)) => Public,
+        (None, IpNet::V6(_)) => Never("outside of global unicast (RFC 4291)"),
+    };
+    match class {
+        Public => Tier::Open,
+        Internal(_) | Never(_) if inside(true) => Tier::Open,
+        Internal(what) => Tier::Internal(what),
+        Never(_) if inside(false) => Tier::Internal("private ranges among others"),
+        Never(what) => Tier::Never(what),
+    }
+}
+
+/// The widest private range that is only a part of this range.
+pub(super) fn internal_within(net: &IpNet) -> Option<IpNet> {
+    let rows = rows_like(net).into_iter();
+    let mut within: Vec<IpNet> = rows
+        .filter(|(row, class)| matches!(class, Internal(_)) && net != row && net.contains(row))
+        .map(|(row, _)| row)
+        .collect();
+    within.sort_by_key(IpNet::prefix_len);
+    within.first().copied()
+}
+
+/// The rows of the family of a range. IPv4 inside of the well-known NAT64 prefix has no rows of its own: it is public.
+fn rows_like(net: &IpNet) -> Vec<(IpNet, Class)> {
+    let nat64 = IpNet::new(IpAddr::V6(NAT64), 96).ok().map(|net| (net, Public));
+    let v4 = net.addr().is_ipv4();
+    let rows = rows().chain(nat64);
+    rows.filter(|(row, _)| row.addr().is_ipv4() == v4).collect()
+}
 
 const NAT64: Ipv6Addr = Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0, 0);
 
@@ -196,6 +232,7 @@ pub fn nat64_embedded(ip: Ipv6Addr, prefix_len: u8) -> Ipv4Addr {
 fn classify_v4(ip: Ipv4Addr) -> Class {
     let bits = u32::from(ip);
     V4.iter()
+        .chain(metadata::V4)
         .filter(|(net, len, _)| shift32(bits, *len) == shift32(u32::from(*net), *len))
         .max_by_key(|(_, len, _)| *len)
         .map_or(Public, |(_, _, class)| *class)
@@ -213,6 +250,7 @@ fn classify_v6(ip: Ipv6Addr) -> Class {
     }
     let class = V6
         .iter()
+        .chain(metadata::V6)
         .filter(|(net, len, _)| shift128(bits, *len) == shift128(u128::from(*net), *len))
         .max_by_key(|(_, len, _)| *len)
         .map_or(Never("outside of global unicast (RFC 4291)"), |(_, _, class)| {

@@ -46,6 +46,12 @@ impl<T> CidrMap<T> {
         }
     }
 
+    /// Whether there is no range in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
     /// Values of every range that contains the address, longer prefixes first.
     pub fn matches(&self, ip: IpAddr) -> impl Iterator<Item = &T> {
         let ip = ip.to_canonical();
@@ -54,6 +60,38 @@ impl<T> CidrMap<T> {
             .iter()
             .filter_map(move |(len, table)| table.get(&key(ip, *len)))
             .flatten()
+    }
+
+    /// Values of every range that contains all of this one, longer prefixes first.
+    pub fn covering(&self, net: &IpNet) -> impl Iterator<Item = &T> {
+        let (ip, most) = (net.network(), net.prefix_len());
+        let tables = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        tables
+            .iter()
+            .filter(move |(len, _)| *len <= most)
+            .filter_map(move |(len, table)| table.get(&key(ip, *len)))
+            .flatten()
+    }
+
+    /// Whether any range contains all of this one.
+    #[must_use]
+    pub fn covers(&self, net: &IpNet) -> bool {
+        self.covering(net).next().is_some()
+    }
+
+    /// Whether this range contains all of any.
+    #[must_use]
+    pub fn has_within(&self, net: &IpNet) -> bool {
+        let (ip, least) = (net.network(), net.prefix_len());
+        let tables = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        let mut tables = tables.iter().filter(|(len, _)| *len >= least);
+        tables.any(|(len, table)| {
+            let wanted = key(ip, least);
+            let beyond = u32::from(len.saturating_sub(least));
+            table
+                .keys()
+                .any(|key| key.checked_shr(beyond).unwrap_or(0) == wanted)
+        })
     }
 
     /// Whether any range contains the address.
@@ -122,6 +160,31 @@ mod tests {
         assert_eq!(found, ["10.1.2.3/32", "10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"]);
         assert_eq!(map.matches("::ffff:10.2.0.1".parse().unwrap()).count(), 2);
         assert_eq!(map.matches("2620:4f:8000::1".parse().unwrap()).count(), 2);
+    }
+
+    #[test]
+    fn ranges_around_and_within_a_range() {
+        let mut map = CidrMap::default();
+        for net in ["10.0.0.0/8", "10.1.0.0/16", "2620:4f::/32", "0.0.0.0/0"] {
+            map.insert(net.parse().unwrap(), net);
+        }
+        let around = |net: &str| map.covering(&net.parse().unwrap()).copied().collect::<Vec<_>>();
+        assert_eq!(around("10.1.0.0/16"), ["10.1.0.0/16", "10.0.0.0/8", "0.0.0.0/0"]);
+        assert_eq!(around("10.0.0.0/15"), ["10.0.0.0/8", "0.0.0.0/0"]);
+        assert_eq!(around("2620:4f:8000::/48"), ["2620:4f::/32"]);
+        assert!(around("2620::/16").is_empty() && !map.covers(&"::/0".parse().unwrap()));
+        for (net, expected) in [
+            ("10.1.0.0/16", true),
+            ("10.1.1.0/24", false),
+            ("10.0.0.0/15", true),
+            ("11.0.0.0/8", false),
+            ("0.0.0.0/0", true),
+            ("::/0", true),
+            ("2620:4f::/32", true),
+            ("2620:50::/32", false),
+        ] {
+            assert_eq!(map.has_within(&net.parse().unwrap()), expected, "{net}");
+        }
     }
 
     #[test]

@@ -26,6 +26,16 @@ pub enum Deny {
     DeniedByPool,
     /// A rule compares paths, and this one is read differently by different servers.
     PathAmbiguous,
+    /// The most specific rule for the host signs, and in a tunnel nothing can be signed.
+    TunnelUnsigned {
+        /// The rule.
+        rule: Arc<str>,
+    },
+    /// The client asked the proxy for TLS, and what lets the request through makes none.
+    TlsNotOffered {
+        /// The rule, where one lets it through.
+        rule: Option<Arc<str>>,
+    },
     /// The client is none that the policy names.
     ClientUnknown,
     /// The client presented no credential where one is needed.
@@ -62,6 +72,8 @@ impl Deny {
             Self::PolicyClosed => "policy_closed",
             Self::DeniedByPool => "denied_by_pool",
             Self::PathAmbiguous => "path_ambiguous",
+            Self::TunnelUnsigned { .. } => "tunnel_unsigned",
+            Self::TlsNotOffered { .. } => "tls_not_offered",
             Self::ClientUnknown => "client_unknown",
             Self::CredentialsMissing => "credentials_missing",
             Self::CredentialsInvalid => "credentials_invalid",
@@ -82,6 +94,8 @@ impl Deny {
             | Self::PolicyClosed
             | Self::DeniedByPool
             | Self::PathAmbiguous
+            | Self::TunnelUnsigned { .. }
+            | Self::TlsNotOffered { .. }
             | Self::ClientUnknown
             | Self::CredentialsMissing
             | Self::CredentialsInvalid
@@ -102,7 +116,10 @@ impl Deny {
     #[must_use]
     pub const fn rule_name(&self) -> Option<&Arc<str>> {
         match self {
-            Self::DeniedByRule { rule } | Self::AddressDeniedByRule { rule } => Some(rule),
+            Self::DeniedByRule { rule }
+            | Self::AddressDeniedByRule { rule }
+            | Self::TunnelUnsigned { rule } => Some(rule),
+            Self::TlsNotOffered { rule } => rule.as_ref(),
             Self::NoRuleMatches { .. }
             | Self::PolicySuspended
             | Self::PolicyClosed
@@ -119,7 +136,7 @@ impl Deny {
 
     /// One of each, for tests and docs.
     #[must_use]
-    pub fn examples() -> [Self; 13] {
+    pub fn examples() -> [Self; 15] {
         let rule: Arc<str> = Arc::from("example");
         [
             Self::no_rule(),
@@ -130,6 +147,12 @@ impl Deny {
             Self::PolicyClosed,
             Self::DeniedByPool,
             Self::PathAmbiguous,
+            Self::TunnelUnsigned {
+                rule: Arc::clone(&rule),
+            },
+            Self::TlsNotOffered {
+                rule: Some(Arc::clone(&rule)),
+            },
             Self::ClientUnknown,
             Self::CredentialsMissing,
             Self::CredentialsInvalid,
@@ -158,6 +181,18 @@ impl fmt::Display for Deny {
                 f,
                 "has a path that servers read differently, and a rule compares paths"
             ),
+            Self::TunnelUnsigned { rule } => {
+                write!(f, "would be a tunnel, in which rule {rule} can sign nothing")
+            }
+            Self::TlsNotOffered { rule: Some(rule) } => {
+                write!(
+                    f,
+                    "was asked for with TLS by the proxy, which rule {rule} does not offer"
+                )
+            }
+            Self::TlsNotOffered { rule: None } => {
+                write!(f, "was asked for with TLS by the proxy, which no rule offers")
+            }
             Self::ClientUnknown => write!(f, "was asked for by a client that the policy does not name"),
             Self::CredentialsMissing => write!(f, "needs proxy credentials"),
             Self::CredentialsInvalid => {

@@ -14,14 +14,30 @@ use super::address::{self, Class, classify};
 use super::cidr::CidrMap;
 use super::host::HostPattern;
 
-/// Names of metadata services; most lead to link-local addresses, but not through every resolver.
+/// Names of metadata services, from the manuals of Google Cloud, AWS, Tencent, IBM and Equinix; most lead to link-local
+/// addresses, but not through every resolver, and Equinix' to a public one.
 const METADATA_NAMES: &[&str] = &[
     "metadata.google.internal",
+    "metadata.goog",
+    "instance-data.ec2.internal",
     "metadata.tencentyun.com",
+    "api.metadata.cloud.ibm.com",
     "metadata.packet.net",
+    "metadata.platformequinix.com",
 ];
 /// Suffixes that are a cluster's or a machine's own whatever the cluster is called.
 const LOCAL_SUFFIXES: &[&str] = &["svc", "cluster.local", "localhost"];
+
+/// What a whole range is to the floor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tier {
+    /// Some address of it may be dialled.
+    Open,
+    /// All of it is refused, but for exceptions of the pool. The text names the range.
+    Internal(&'static str),
+    /// All of it is refused. The text names the range.
+    Never(&'static str),
+}
 
 /// The floor in force.
 #[derive(Debug, Default)]
@@ -128,6 +144,31 @@ impl Floor {
         self.check_embedded(ip)
     }
 
+    /// What a whole range is, for people: a range that is refused in pieces counts as open.
+    pub(super) fn tier(&self, net: &IpNet) -> Tier {
+        if self.insecure_allow.covers(net) || self.insecure_allow.has_within(net) {
+            return Tier::Open;
+        }
+        if self.nat64.iter().any(|prefix| IpNet::V6(*prefix).contains(net)) {
+            return Tier::Open;
+        }
+        match address::tier(net) {
+            Tier::Never(what) => Tier::Never(what),
+            Tier::Open | Tier::Internal(_) if self.never.covers(net) => {
+                Tier::Never("the cluster's own machinery, or operator.neverCIDRs")
+            }
+            Tier::Open if self.internal.covers(net) => {
+                Tier::Internal("Pods, Services or operator.internalCIDRs")
+            }
+            tier @ (Tier::Open | Tier::Internal(_)) => tier,
+        }
+    }
+
+    /// Whether a part of the range is the cluster's own.
+    pub(super) fn has_internal_within(&self, net: &IpNet) -> bool {
+        self.internal.has_within(net)
+    }
+
     /// The IPv4 address that an IPv6 address leads to: by this network's own NAT64, the well-known one, or ISATAP.
     pub(super) fn embedded(&self, ip: IpAddr) -> Option<IpAddr> {
         self.behind_own_nat64(ip).or_else(|| address::embedded(ip))
@@ -190,6 +231,12 @@ mod tests {
             "web.default.svc.cluster.local",
             "cluster.local",
             "metadata.google.internal",
+            "metadata.goog",
+            "instance-data.ec2.internal",
+            "metadata.tencentyun.com",
+            "api.metadata.cloud.ibm.com",
+            "metadata.packet.net",
+            "metadata.platformequinix.com",
             "corp.internal",
             "a.b.corp.internal",
         ] {

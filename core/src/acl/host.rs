@@ -63,6 +63,23 @@ impl HostSet {
         }
     }
 
+    /// Whether one name can match both the set and a pattern.
+    #[must_use]
+    pub fn overlaps(&self, pattern: &HostPattern) -> bool {
+        let below = |name: &str, suffix: &str| {
+            name.strip_suffix(suffix)
+                .is_some_and(|labels| labels.ends_with('.'))
+        };
+        match pattern {
+            HostPattern::Exact(name) => self.contains(name),
+            HostPattern::Any => self.any || !self.exact.is_empty() || !self.suffix.is_empty(),
+            HostPattern::Suffix(own) => {
+                let meets = |other: &String| other == own || below(other, own) || below(own, other);
+                self.any || self.suffix.iter().any(meets) || self.exact.iter().any(|name| below(name, own))
+            }
+        }
+    }
+
     /// Whether a pattern matches the name.
     #[must_use]
     pub fn contains(&self, name: &str) -> bool {

@@ -54,6 +54,11 @@ impl Index {
             .chain(wider.map(|id| (Exactness::Wider, *id)))
     }
 
+    /// Rules with a range that contains all of this one.
+    pub(super) fn by_range(&self, net: &IpNet) -> impl Iterator<Item = u32> {
+        self.cidrs.covering(net).copied()
+    }
+
     /// Rules whose ranges contain the address, longer prefixes first.
     pub(super) fn by_address(&self, ip: IpAddr) -> impl Iterator<Item = (Exactness, u32)> {
         self.cidrs.matches(ip).map(|id| (Exactness::Wider, *id))

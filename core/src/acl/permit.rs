@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock};
 use ipnet::IpNet;
 
 use super::ask::Caller;
-use super::rule::{Fit, Settings};
+use super::rule::{Fit, Look, Settings};
 use super::{Deny, Floor, Policy, Target, Wall, address};
-use crate::wire::document::{Action, Mode};
+use crate::wire::document::{Action, Mode, Tunnels};
 
 /// Proof that a request passed the rules of a policy; the only thing that can vet addresses.
 #[derive(Clone, Debug)]
@@ -87,6 +87,15 @@ impl Permit {
         }
     }
 
+    /// The refusal of a request that asked for TLS where this decides.
+    pub(super) fn without_tls(&self) -> Deny {
+        let rule = match self.passed {
+            Passed::ByRule(_) => self.rule().cloned(),
+            Passed::Open | Passed::Reported(_) => None,
+        };
+        Deny::TlsNotOffered { rule }
+    }
+
     /// In mode Report: what mode Enforce would have said.
     #[must_use]
     pub fn would_deny(&self) -> Option<&Deny> {
@@ -105,16 +114,37 @@ impl Permit {
         }
     }
 
+    /// Decides whether a forwarded request may become a tunnel: what passes behind its 101 nobody signs.
+    ///
+    /// # Errors
+    /// [`Deny::TunnelUnsigned`].
+    pub fn check_upgrade(&self) -> Result<(), Deny> {
+        let settings = self.settings();
+        match (&settings.signing, settings.tunnels, self.rule()) {
+            (Some(_), Tunnels::Refuse, Some(rule)) => {
+                let rule = Arc::clone(rule);
+                Err(Deny::TunnelUnsigned { rule })
+            }
+            (_, Tunnels::Refuse | Tunnels::Allow, _) => Ok(()),
+        }
+    }
+
     /// Decides on one address of the target: a DNS answer, or the address that the target is written as.
     ///
     /// # Errors
-    /// The address is on the floor, or a Deny rule names a range with it (except in mode Report).
+    /// The address is on the floor, or outside of what the pool opens, or a Deny rule names a range with it (except in mode
+    /// Report).
     pub fn vet(&self, ip: IpAddr) -> Result<VettedAddr, Deny> {
         let ip = address::canonical(ip);
-        match self.wall.floor.check_address(ip) {
-            Err(Deny::AddressInternal) if self.opens(ip) => {}
-            verdict => verdict?,
-        }
+        let excepted = match self.wall.floor.check_address(ip) {
+            Err(Deny::AddressInternal) if self.opens(ip) => true,
+            verdict => {
+                verdict?;
+                false
+            }
+        };
+        let (floor, host) = (&self.wall.floor, self.target.host());
+        self.wall.caps.check_dialled(floor, host, ip, excepted)?;
         match self.denied_by_range(ip) {
             Some(deny) if self.wall.caps.mode(self.policy.mode()) != Mode::Report => Err(deny),
             Some(_) | None => Ok(VettedAddr(SocketAddr::new(ip, self.target.port()))),
@@ -136,11 +166,11 @@ impl Permit {
     }
 
     fn denied_by_range(&self, ip: IpAddr) -> Option<Deny> {
-        let port = self.target.port();
+        let look = Look::new(self.target.port(), self.caller, None);
         let matching = self.policy.by_address(&self.wall, ip);
         let mut denying = matching.filter_map(|(_, id)| {
             let rule = self.policy.rule(id)?;
-            let fits = self.http_denies.contains(&id) || rule.fits(port, self.caller, None) == Fit::Yes;
+            let fits = self.http_denies.contains(&id) || rule.fits(&look) == Fit::Yes;
             (rule.action == Action::Deny && fits).then_some(rule)
         });
         denying.next().map(|rule| Deny::AddressDeniedByRule {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::ask::{Ask, Caller};
 use super::index::{Exactness, Index};
 use super::permit::{Internal, Passed, Permit};
-use super::rule::{Fit, Rule};
+use super::rule::{Fit, Look, Rule, Settings};
 use super::{Deny, Host, Target, VettedAddr, Wall};
 use crate::wire::document::{
     Action, Client, ClientAuth, Closed, Content, Limits, Listener, Mode, Revoke, Timeouts, When,
@@ -111,7 +111,7 @@ impl Policy {
     }
 
     /// Names of the Secrets that rules refer to: client certificates, roots and signing keys.
-    pub fn rule_settings(&self) -> impl Iterator<Item = &super::Settings> {
+    pub fn rule_settings(&self) -> impl Iterator<Item = &Settings> {
         self.rules.iter().map(|rule| &rule.settings)
     }
 
@@ -160,17 +160,15 @@ impl Policy {
             ClientAuth::Optional => ask.caller,
             ClientAuth::Required => ask.caller.and(self.with_credential),
         };
-        let ask = Ask { caller, ..ask };
+        let look = Look::new(ask.target.port(), caller, ask.http);
         let decided = match ask.target.host() {
-            Host::Name(name) => self.permit_name(wall, name, &ask)?,
-            Host::Address(ip) => self.permit_address(wall, *ip, &ask)?,
+            Host::Name(name) => self.permit_name(wall, name, &look)?,
+            Host::Address(ip) => self.permit_address(wall, *ip, &look)?,
         };
         let (passed, internal) = decided;
         let http_denies = self.http_denies.iter().copied().filter(|id| {
-            let fit = self
-                .rule(*id)
-                .map(|rule| rule.fits(ask.target.port(), caller, ask.http.as_ref()));
-            ask.http.is_some() && !matches!(fit, None | Some(Fit::No))
+            let fit = self.rule(*id).map(|rule| rule.fits(&look));
+            look.http.is_some() && !matches!(fit, None | Some(Fit::No))
         });
         Ok(Permit {
             policy: Arc::clone(self),
@@ -183,10 +181,28 @@ impl Policy {
         })
     }
 
+    /// Decides on a request for a tunnel. `asks_tls`: the client asked the proxy for TLS, which no rule makes in a tunnel.
+    ///
+    /// # Errors
+    /// The reason for the refusal.
+    pub fn permit_tunnel(
+        self: &Arc<Self>,
+        wall: &Arc<Wall>,
+        ask: Ask<'_>,
+        asks_tls: bool,
+    ) -> Result<Permit, Deny> {
+        let permit = self.permit(wall, ask)?;
+        if asks_tls {
+            return Err(permit.without_tls());
+        }
+        Ok(permit)
+    }
+
     /// Decides on a forwarded request for `http://host` or `http://host:port`.
     ///
     /// Without a port it is for 443 where a rule for that port makes the proxy speak TLS, else for 80. The second value
-    /// says whether the proxy speaks TLS. `asks_tls`: the client asked for it, which only a rule can grant.
+    /// says whether the proxy speaks TLS. `asks_tls`: the client asked for it, which only a rule can grant; what asks and
+    /// is not granted is refused in every mode, because it would go out in the clear.
     ///
     /// # Errors
     /// The reason for the refusal.
@@ -201,7 +217,7 @@ impl Policy {
             let tls = permit.settings().upstream_tls.as_ref();
             tls.is_some_and(|tls| tls.when == When::Always || asks_tls)
         };
-        let mut no_rule_for_tls = false;
+        let mut no_rule_for_tls = None;
         if !port_was_written {
             let target = ask.target.with_port(HTTPS);
             let permit = self.permit(
@@ -213,8 +229,10 @@ impl Policy {
             );
             match permit {
                 Ok(permit) if originates(&permit) => return Ok((permit, true)),
+                Ok(permit) if asks_tls => no_rule_for_tls = Some(permit.without_tls()),
                 Err(Deny::NoRuleMatches { .. }) if wall.caps.check_port(HTTP).is_err() => {
-                    no_rule_for_tls = self.unmatched(&ask.target, false, asks_tls).port() == HTTPS;
+                    let tls = self.unmatched(&ask.target, false, asks_tls).port() == HTTPS;
+                    no_rule_for_tls = tls.then(Deny::no_rule);
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -224,13 +242,13 @@ impl Policy {
         } else {
             ask.target.with_port(HTTP)
         };
-        match self.permit(wall, Ask { target, ..ask }) {
-            // That a pool closes port 80 says nothing to whoever meant 443.
-            Err(Deny::DeniedByPool) if no_rule_for_tls => Err(Deny::no_rule()),
-            permit => permit.map(|permit| {
-                let tls = originates(&permit);
-                (permit, tls)
-            }),
+        match (self.permit(wall, Ask { target, ..ask }), no_rule_for_tls) {
+            (Ok(permit), _) if originates(&permit) => Ok((permit, true)),
+            (Ok(permit), _) if asks_tls => Err(permit.without_tls()),
+            (Ok(permit), _) => Ok((permit, false)),
+            // What a pool or the rules say about port 80 says nothing to whoever meant 443.
+            (Err(Deny::DeniedByPool | Deny::NoRuleMatches { .. }), Some(deny)) => Err(deny),
+            (Err(deny), _) => Err(deny),
         }
     }
 
@@ -265,8 +283,8 @@ impl Policy {
         permitted || (keeps && within(wall, &ask.target, ip))
     }
 
-    fn permit_name(&self, wall: &Wall, name: &str, ask: &Ask<'_>) -> Result<(Passed, Internal), Deny> {
-        let port = ask.target.port();
+    fn permit_name(&self, wall: &Wall, name: &str, look: &Look<'_>) -> Result<(Passed, Internal), Deny> {
+        let port = look.port;
         let opened = wall.caps.opens_name(name, port);
         let inside = wall.floor.check_name(name);
         if opened.is_empty() {
@@ -275,7 +293,7 @@ impl Policy {
         wall.caps.check_port(port)?;
         wall.caps.check_name(name)?;
         let mut names_it = false;
-        let decided = self.decide(wall, self.index.by_name(name), ask, |exactness, _| {
+        let decided = self.decide(wall, self.index.by_name(name), look, |exactness, _| {
             // Rules come most specific first: the rule that decides is exact only if an exact one fits.
             names_it = exactness == Exactness::Exact;
             true
@@ -292,16 +310,17 @@ impl Policy {
         Ok((decided, internal))
     }
 
-    fn permit_address(&self, wall: &Wall, ip: IpAddr, ask: &Ask<'_>) -> Result<(Passed, Internal), Deny> {
-        let port = ask.target.port();
+    fn permit_address(&self, wall: &Wall, ip: IpAddr, look: &Look<'_>) -> Result<(Passed, Internal), Deny> {
+        let port = look.port;
         let internal = match wall.floor.check_address(ip) {
             Ok(()) => false,
             Err(Deny::AddressInternal) if !wall.caps.internal_cidrs.is_empty() => true,
             Err(deny) => return Err(deny),
         };
         wall.caps.check_port(port)?;
+        wall.caps.check_target(ip, internal)?;
         let opens = |rule: &Rule| wall.caps.opens_address(ip, port, &rule.cidrs);
-        let decided = self.decide(wall, self.by_address(wall, ip), ask, |_, rule| {
+        let decided = self.decide(wall, self.by_address(wall, ip), look, |_, rule| {
             !internal || opens(rule)
         });
         match decided {
@@ -321,59 +340,108 @@ impl Policy {
         self.index.by_address(ip).chain(inside.filter(denies))
     }
 
-    /// The first Allow that `takes`, unless any Deny matches.
+    /// The first Allow that `takes`, unless any Deny matches, a rule that comes before it signs what is asked for as a
+    /// tunnel, or the path cannot be compared.
     fn decide<'a>(
         &'a self,
         wall: &Wall,
         matches: impl Iterator<Item = (Exactness, u32)>,
-        ask: &Ask<'_>,
+        look: &Look<'_>,
         mut takes: impl FnMut(Exactness, &'a Rule) -> bool,
     ) -> Result<Passed, Deny> {
-        let mode = wall.caps.mode(self.content.mode);
-        let mut allowed: Option<u32> = None;
-        let mut denied = None;
-        let mut near: Option<&Rule> = None;
+        let mut found = Found::default();
         for (exactness, id) in matches {
             let Some(rule) = self.rule(id) else { continue };
-            match (
-                rule.action,
-                rule.fits(ask.target.port(), ask.caller, ask.http.as_ref()),
-            ) {
-                (Action::Allow, Fit::No) if rule.misses_by_http(ask.target.port(), ask.caller) => {
-                    near = near.or(Some(rule));
+            if rule.forbids_tunnel(look) {
+                found.unsigned(rule);
+                continue;
+            }
+            match (rule.action, rule.fits(look)) {
+                (Action::Allow, Fit::No) if rule.misses_by_http(look) => {
+                    found.near = found.near.or(Some(rule))
                 }
                 (_, Fit::No) => {}
-                (Action::Deny, Fit::Yes | Fit::Ambiguous) => {
-                    let rule = Arc::clone(&rule.name);
-                    denied = Some(Deny::DeniedByRule { rule });
+                (Action::Deny, Fit::Yes | Fit::Ambiguous | Fit::Hidden) => {
+                    found.denied = Some(Deny::DeniedByRule {
+                        rule: Arc::clone(&rule.name),
+                    });
                     break;
                 }
-                (Action::Allow, Fit::Ambiguous) => denied = denied.or(Some(Deny::PathAmbiguous)),
+                (Action::Allow, Fit::Hidden) => found.doubt(rule, true),
+                (Action::Allow, Fit::Ambiguous) => found.doubt(rule, false),
                 (Action::Allow, Fit::Yes) => {
-                    if allowed.is_none() && takes(exactness, rule) {
-                        allowed = Some(id);
+                    if found.allowed.is_none() && takes(exactness, rule) {
+                        found.allowed = Some((id, rule));
                     }
                 }
             }
         }
-        let denied = match (denied, allowed) {
-            // Another rule lets it through however the path is read.
-            (None | Some(Deny::PathAmbiguous), Some(id)) => return Ok(Passed::ByRule(id)),
-            (Some(deny), _) => deny,
-            (None, None) => Deny::NoRuleMatches {
-                near: near.map(|rule| Arc::clone(&rule.name)),
-            },
-        };
-        match mode {
-            Mode::Enforce => Err(denied),
-            Mode::Report => Ok(Passed::Reported(denied)),
-            Mode::Open if matches!(denied, Deny::DeniedByRule { .. }) => Err(denied),
-            Mode::Open => Ok(Passed::Open),
-        }
+        found.verdict(wall.caps.mode(self.content.mode))
     }
 
     pub(super) fn rule(&self, id: u32) -> Option<&Rule> {
         self.rules.get(usize::try_from(id).ok()?)
+    }
+}
+
+/// What the rules say to one request, most specific first.
+#[derive(Default)]
+struct Found<'a> {
+    /// A Deny, or a rule that signs and comes before any Allow of the tunnel.
+    denied: Option<Deny>,
+    /// The Allow that decides.
+    allowed: Option<(u32, &'a Rule)>,
+    /// No rule may be compared with the path, whatever other rules say.
+    hidden: bool,
+    /// What rules ask of the proxy that come before the one that decides, and might have decided.
+    doubtful: Option<&'a Settings>,
+    /// They ask for different things.
+    disagree: bool,
+    /// An Allow that only its methods and paths keep from fitting.
+    near: Option<&'a Rule>,
+}
+
+impl<'a> Found<'a> {
+    /// A wider rule would let the tunnel out unsigned.
+    fn unsigned(&mut self, rule: &'a Rule) {
+        if self.allowed.is_none() && self.denied.is_none() {
+            let rule = Arc::clone(&rule.name);
+            self.denied = Some(Deny::TunnelUnsigned { rule });
+        }
+    }
+
+    fn doubt(&mut self, rule: &'a Rule, hidden: bool) {
+        self.hidden |= hidden;
+        if self.allowed.is_none() {
+            let settings = &rule.settings;
+            self.disagree |= self.doubtful.is_some_and(|other| other != settings);
+            self.doubtful = Some(settings);
+        }
+    }
+
+    fn verdict(self, mode: Mode) -> Result<Passed, Deny> {
+        // Another rule lets it through however the path is read, but must not do less to it.
+        let same = |rule: &Rule| !self.disagree && self.doubtful.is_none_or(|other| *other == rule.settings);
+        let denied = match (self.denied, self.allowed) {
+            (Some(deny), _) => deny,
+            (None, Some((id, rule))) if !self.hidden && same(rule) => return Ok(Passed::ByRule(id)),
+            (None, None) if !self.hidden && self.doubtful.is_none() => Deny::NoRuleMatches {
+                near: self.near.map(|rule| Arc::clone(&rule.name)),
+            },
+            (None, _) => Deny::PathAmbiguous,
+        };
+        let asks = self.disagree
+            || self
+                .doubtful
+                .is_some_and(|settings| *settings != Settings::default());
+        match (mode, &denied) {
+            (Mode::Enforce, _) | (Mode::Open, Deny::DeniedByRule { .. } | Deny::TunnelUnsigned { .. }) => {
+                Err(denied)
+            }
+            (Mode::Open, Deny::PathAmbiguous) if asks => Err(denied),
+            (Mode::Report, _) => Ok(Passed::Reported(denied)),
+            (Mode::Open, _) => Ok(Passed::Open),
+        }
     }
 }
 
@@ -384,7 +452,11 @@ fn within(wall: &Wall, target: &Target, ip: IpAddr) -> bool {
             .floor
             .check_name(name)
             .and_then(|()| wall.caps.check_name(name)),
-        Host::Address(_) => Ok(()),
+        Host::Address(ip) => wall.caps.check_target(*ip, false),
     };
-    name.is_ok() && wall.caps.check_port(target.port()).is_ok() && wall.floor.check_address(ip).is_ok()
+    let address = wall.caps.check_dialled(&wall.floor, target.host(), ip, false);
+    name.is_ok()
+        && address.is_ok()
+        && wall.caps.check_port(target.port()).is_ok()
+        && wall.floor.check_address(ip).is_ok()
 }

@@ -37,6 +37,13 @@ impl PortSet {
             .any(|(a, b)| other.0.iter().any(|(c, d)| a <= d && c <= b))
     }
 
+    /// Whether the set has every port of the other. Ranges that only together have them do not count.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let within = |(c, d): &(u16, u16)| self.0.iter().any(|(a, b)| a <= c && d <= b);
+        other.0.iter().all(within)
+    }
+
     /// Whether the set has `port`.
     #[must_use]
     pub fn contains(&self, port: u16) -> bool {

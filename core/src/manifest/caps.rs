@@ -3,7 +3,7 @@
 use super::content::{MODES, choose, ports};
 use super::pool::PoolSpec;
 use crate::acl::compile::Problems;
-use crate::wire::document::{Caps, ClientAuth, HostCaps, InternalDestination, Mode};
+use crate::wire::document::{Caps, CidrCaps, ClientAuth, HostCaps, InternalDestination, Mode};
 
 const CLIENT_AUTH: &[(&str, ClientAuth)] = &[
     ("Optional", ClientAuth::Optional),
@@ -30,11 +30,16 @@ pub fn caps(spec: &PoolSpec) -> Result<Caps, Problems> {
         allow: hosts.allow.unwrap_or_default(),
         deny: hosts.deny.unwrap_or_default(),
     });
+    let cidrs = caps.cidrs.map(|cidrs| CidrCaps {
+        allow: cidrs.allow.unwrap_or_default(),
+        deny: cidrs.deny.unwrap_or_default(),
+    });
     let internal = caps.internal_destinations.unwrap_or_default().into_iter();
     let document = Caps {
         modes: Some(modes),
         ports: ports(&caps.ports.unwrap_or_default()),
         hosts,
+        cidrs,
         internal_destinations: internal
             .map(|entry| InternalDestination {
                 cidr: entry.cidr,

@@ -4,7 +4,7 @@ use super::policy::{self, PolicySpec};
 use crate::acl::compile::Problems;
 use crate::wire::document::{
     self, Action, Client, ClientCertificate, Content, Encoding, Http, Listener, ListenerTls, Mode, Revoke,
-    Rule, Scheme, SecretRef, Signing, Sni, TlsVersion, UpstreamTls, When,
+    Rule, Scheme, SecretRef, Signing, Sni, TlsVersion, Tunnels, UpstreamTls, When,
 };
 use crate::{duration, quantity};
 
@@ -108,6 +108,7 @@ pub(super) const MODES: &[(&str, Mode)] = &[
 const REVOKE: &[(&str, Revoke)] = &[("Immediate", Revoke::Immediate), ("OnClose", Revoke::OnClose)];
 const ACTIONS: &[(&str, Action)] = &[("Allow", Action::Allow), ("Deny", Action::Deny)];
 const SNI: &[(&str, Sni)] = &[("Ignore", Sni::Ignore), ("MustMatch", Sni::MustMatch)];
+const TUNNELS: &[(&str, Tunnels)] = &[("Refuse", Tunnels::Refuse), ("Allow", Tunnels::Allow)];
 const WHEN: &[(&str, When)] = &[("Always", When::Always), ("OnRequest", When::OnRequest)];
 const VERSIONS: &[(&str, TlsVersion)] = &[("1.2", TlsVersion::V12), ("1.3", TlsVersion::V13)];
 const ENCODINGS: &[(&str, Encoding)] = &[
@@ -229,6 +230,7 @@ fn rule(rule: &policy::Rule, problems: &mut Problems) -> Rule {
                 problems,
             ),
         }),
+        tunnels: choose(&field("tunnels"), rule.tunnels.as_deref(), TUNNELS, problems),
     }
 }
 

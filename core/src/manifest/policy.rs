@@ -168,6 +168,9 @@ pub struct Rule {
     /// A signature made by the proxy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
+    /// Refuse or Allow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<String>,
 }
 
 /// A port or a range of ports.

@@ -72,6 +72,9 @@ pub struct Caps {
     /// Names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostCaps>,
+    /// Addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cidrs: Option<CidrCaps>,
     /// Exceptions to the internal tier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub internal_destinations: Option<Vec<InternalDestination>>,
@@ -94,6 +97,18 @@ pub struct HostCaps {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allow: Option<Vec<String>>,
     /// Host patterns that beat `allow`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<String>>,
+}
+
+/// `caps.cidrs`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct CidrCaps {
+    /// Ranges.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<String>>,
+    /// Ranges that beat `allow`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deny: Option<Vec<String>>,
 }

@@ -13,12 +13,13 @@ mod settings;
 pub use access::{ClientPod, Clients, Issuer, PasswordDigest, PolicyClients, PolicySecrets, Secret, Secrets};
 pub use floor::Floor;
 pub use pool::{
-    Caps, Cell, ClientAuth, HostCaps, InternalDestination, Observation, Observer, OnMismatch, Pool, Promised,
+    Caps, Cell, CidrCaps, ClientAuth, HostCaps, InternalDestination, Observation, Observer, OnMismatch, Pool,
+    Promised,
 };
 use serde::{Deserialize, Serialize};
 pub use settings::{
     Auth, Client, ClientCertificate, Encoding, Http, Limits, Listener, ListenerTls, Mode, Revoke, Scheme,
-    SecretRef, Signing, Sni, Timeouts, TlsVersion, UpstreamTls, When,
+    SecretRef, Signing, Sni, Timeouts, TlsVersion, Tunnels, UpstreamTls, When,
 };
 use sha2::{Digest, Sha256};
 
@@ -124,6 +125,9 @@ pub struct Rule {
     /// The proxy signs the body of a plain HTTP request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
+    /// What becomes of tunnels to a host whose requests are signed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tunnels: Tunnels,
 }
 
 /// What a matching rule does. Deny beats Allow.

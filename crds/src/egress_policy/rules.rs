@@ -13,7 +13,8 @@ use crate::fields::{self, ObjectName, PortRange, SecretKey};
     validation = Rule::new("has(self.hosts) != has(self.cidrs)").message("a rule has either hosts or cidrs; write two rules for both"),
     validation = Rule::new("self.action != 'Deny' || !(has(self.sni) || has(self.upstreamTLS) || has(self.signing))").message("a Deny rule cannot have sni, upstreamTLS or signing"),
     validation = Rule::new("!has(self.sni) || self.sni != 'MustMatch' || (has(self.hosts) && !has(self.http))").message("sni: MustMatch is for tunnels to hosts, not for cidrs or http"),
-    validation = Rule::new("!has(self.upstreamTLS) || has(self.hosts)").message("upstreamTLS needs hosts: a certificate is verified against a name")
+    validation = Rule::new("!has(self.upstreamTLS) || has(self.hosts)").message("upstreamTLS needs hosts: a certificate is verified against a name"),
+    validation = Rule::new("!has(self.tunnels) || has(self.signing)").message("tunnels goes with signing: without it a rule lets tunnels through anyway")
 )]
 pub struct AclRule {
     /// Name of the rule, unique within the policy. Refusals and logs name it.
@@ -57,6 +58,12 @@ pub struct AclRule {
     /// The proxy signs the body of a plain HTTP request. Absent: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing: Option<Signing>,
+    /// What becomes of CONNECT to the rule's hosts and ports, where the rule has `signing`: nothing in a tunnel is signed.
+    /// Refuse: it is refused, also where a wider rule would let it through. Allow: it is decided as if the rule did not
+    /// sign. Default: Refuse.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["Refuse", "Allow"]))]
+    pub tunnels: Option<String>,
 }
 
 /// Which plain HTTP requests a rule is for.

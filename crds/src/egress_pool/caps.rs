@@ -19,9 +19,13 @@ pub struct Caps {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), extend("x-kubernetes-list-type" = "atomic"))]
     pub ports: Option<Vec<PortRange>>,
-    /// Names that may be reached. They say nothing about targets written as addresses. Absent: every name.
+    /// Names that may be reached. A pool that allows names lets no target written as an address through, but those of
+    /// `cidrs` and `internalDestinations`. Absent: every name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostCaps>,
+    /// Addresses that may be reached. Absent: every public address, or none where `hosts` allows names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidrs: Option<CidrCaps>,
     /// The only exceptions to the internal tier of the SSRF floor (RFC 1918, unique local, shared, Pods and Services),
     /// at most 64. Each opens nothing by itself: a rule must name that very host, or a range inside that range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -52,6 +56,22 @@ pub struct HostCaps {
     /// Host patterns as in a rule that beat `allow`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "fields::hosts")]
+    pub deny: Option<Vec<String>>,
+}
+
+/// Addresses that policies of a pool may reach.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CidrCaps {
+    /// Ranges that targets written as addresses must lie in, at most 256; without `hosts.allow` the addresses of names as
+    /// well. Absent: as if `cidrs` were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "fields::cidrs")]
+    pub allow: Option<Vec<String>>,
+    /// Ranges that nothing is dialled in, whatever name leads there, at most 256. They beat `allow` and
+    /// `internalDestinations`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "fields::cidrs")]
     pub deny: Option<Vec<String>>,
 }
 

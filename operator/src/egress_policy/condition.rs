@@ -106,6 +106,8 @@ macro_rules! reasons {
 reasons! {
     /// The spec is in force.
     Accepted => "Accepted",
+    /// The spec is in force, and something in it has no effect.
+    AcceptedWithWarnings => "AcceptedWithWarnings",
     /// The pool does not exist.
     PoolNotFound => "PoolNotFound",
     /// No poolRef, and no pool is the default one.

@@ -7,6 +7,7 @@ mod refused;
 use std::collections::BTreeMap;
 
 use egressway_core::acl::compile::{self, Problems};
+use egressway_core::acl::{Wall, lint};
 use egressway_core::wire::document::{self, ClientAuth, Closed};
 use egressway_crds::{AllowedNamespaces, EgressPolicy, EgressPool, PolicyFleet};
 use kube::ResourceExt as _;
@@ -172,11 +173,11 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
         );
         return keep(facts, Reason::ReplicasAboveCap, message, kept(valid_pool));
     }
-    let document = match accept(facts, &valid_pool) {
-        Ok(document) => document,
+    let (document, warnings) = match accept(facts, &valid_pool) {
+        Ok(accepted) => accepted,
         Err((reason, message)) => return keep(facts, reason, message, kept(valid_pool)),
     };
-    let message = format!("generation {} is accepted", document.generation);
+    let (reason, message) = accepted(document.generation, &warnings);
     let valid = ValidPolicy {
         id: identity(facts),
         document,
@@ -190,7 +191,7 @@ pub fn validate(facts: &Facts<'_>) -> Validated {
     Validated {
         valid: Some(valid),
         accepted: true,
-        reason: Reason::Accepted,
+        reason,
         message,
     }
 }
@@ -247,6 +248,21 @@ fn last_shape(facts: &Facts<'_>, pool: ValidPool) -> Shape {
     }
 }
 
+/// What is said of a spec that is accepted.
+fn accepted(generation: i64, warnings: &[lint::Warning]) -> (Reason, String) {
+    let mut message = format!("generation {generation} is accepted");
+    if warnings.is_empty() {
+        return (Reason::Accepted, message);
+    }
+    for warning in warnings.iter().take(PROBLEMS_MAX) {
+        message.push_str(&format!("; {warning}"));
+    }
+    if let Some(more @ 1..) = warnings.len().checked_sub(PROBLEMS_MAX) {
+        message.push_str(&format!("; and {more} more"));
+    }
+    (Reason::AcceptedWithWarnings, message)
+}
+
 /// What a `spec.fleet` means on a pool, inside the pool's cap, and whether it asks for more than that.
 fn fleet(spec: &PolicyFleet, pool: &ValidPool) -> Result<(Fleet, bool), Problems> {
     let mut problems = Problems::default();
@@ -263,7 +279,11 @@ fn fleet(spec: &PolicyFleet, pool: &ValidPool) -> Result<(Fleet, bool), Problems
     problems.into_result((fleet, above))
 }
 
-fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reason, String)> {
+/// The document of a spec that is accepted, and what of it has no effect.
+fn accept(
+    facts: &Facts<'_>,
+    pool: &ValidPool,
+) -> Result<(document::Policy, Vec<lint::Warning>), (Reason, String)> {
     let (namespace, name) = (
         facts.policy.namespace().unwrap_or_default(),
         facts.policy.name_any(),
@@ -277,9 +297,8 @@ fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reas
         policies: vec![document::Policy::seal(&namespace, &name, generation, content)],
     };
     // The proxy's own compiler: what it would refuse never reaches a pod.
-    if let Err(problems) = compile::policies(&document) {
-        return Err(refusal(&problems, &format!("policy {namespace}/{name} ")));
-    }
+    let compiled = compile::policies(&document)
+        .map_err(|problems| refusal(&problems, &format!("policy {namespace}/{name} ")))?;
     let secrets = document
         .policies
         .first()
@@ -299,11 +318,12 @@ fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reas
         );
         return Err((Reason::ConfigTooLarge, message));
     }
+    let floor = desired::floor(facts.floor, &pool.nat64_prefixes);
     let documents = config_map::Documents {
         policies: &document,
         fleet: facts.policy.spec.fleet.as_ref(),
         sources: &sources,
-        floor: &desired::floor(facts.floor, &pool.nat64_prefixes),
+        floor: &floor,
         pool: &desired::document::pool(pool),
         note: Some(&pool.note),
     };
@@ -316,10 +336,21 @@ fn accept(facts: &Facts<'_>, pool: &ValidPool) -> Result<document::Policy, (Reas
         );
         return Err((Reason::ConfigTooLarge, message));
     }
-    document
+    let document = document
         .policies
         .pop()
-        .ok_or_else(|| (Reason::InvalidRule, "the document is empty".to_owned()))
+        .ok_or_else(|| (Reason::InvalidRule, "the document is empty".to_owned()))?;
+    // A floor that says nothing yet is the compiled-in one.
+    let floor = document::Floor {
+        version: document::VERSION,
+        ..floor
+    };
+    let wall = (compile::floor(&floor, &[]), compile::caps(&pool.caps));
+    let warnings = match (compiled.as_slice(), wall) {
+        ([policy], (Ok(floor), Ok(caps))) => lint::rules(policy, &document.content, &Wall { floor, caps }),
+        (_, (Ok(_) | Err(_), _)) => Vec::new(),
+    };
+    Ok((document, warnings))
 }
 
 /// What the pool's owner does not allow. The proxies hold to the caps all the same: this is for who reads it.

@@ -254,7 +254,7 @@ pub fn moved(before: Option<&EgressPoolStatus>, after: &EgressPoolStatus) -> Vec
 
 fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]) -> Vec<Verdict> {
     let accepted = match &facts.valid {
-        Ok(_) => Verdict::new(Kind::Accepted, true, Reason::Accepted, "the pool means something"),
+        Ok(valid) => accepted(&valid.warnings(facts.now)),
         Err(problems) => Verdict::new(Kind::Accepted, false, Reason::InvalidPool, problems.to_string()),
     };
     let verified = verified(facts, egress_ips);
@@ -290,6 +290,14 @@ fn verdicts(facts: &Facts<'_>, egress_ips: &[PoolEgressIp], cells: &[CellStatus]
         Verdict::new(Kind::Ready, false, Reason::Unschedulable, message)
     };
     vec![accepted, verified, ready]
+}
+
+fn accepted(warnings: &[String]) -> Verdict {
+    if warnings.is_empty() {
+        return Verdict::new(Kind::Accepted, true, Reason::Accepted, "the pool means something");
+    }
+    let message = format!("the pool is in force; {}", warnings.join("; "));
+    Verdict::new(Kind::Accepted, true, Reason::AcceptedWithWarnings, message)
 }
 
 /// The worst of the policies' verdicts; a pool without policies has nobody to see its addresses.

@@ -10,8 +10,8 @@ mod placement;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use egressway_core::acl::cidr;
 use egressway_core::acl::compile::Problems;
+use egressway_core::acl::{cidr, lint};
 use egressway_core::duration;
 use egressway_core::wire::document;
 use egressway_crds::{
@@ -135,6 +135,18 @@ impl Promise {
 }
 
 impl ValidPool {
+    /// What of the pool has no effect, or more than its owner may have meant.
+    #[must_use]
+    pub fn warnings(&self, now: Timestamp) -> Vec<String> {
+        let mut warnings = lint::caps(&self.caps, None).1;
+        for cell in self.cells.iter().filter(|cell| cell.state != CellState::Disabled) {
+            let promises = cell.promises.iter().flatten();
+            let promises: Vec<_> = promises.map(|promise| (promise.net, promise.over(now))).collect();
+            warnings.extend(lint::promises(&cell.name, &promises));
+        }
+        warnings.iter().map(ToString::to_string).collect()
+    }
+
     /// The next moment at which a promise begins or ends.
     #[must_use]
     pub fn next_change(&self, now: Timestamp) -> Option<Timestamp> {

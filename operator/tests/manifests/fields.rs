@@ -48,6 +48,7 @@ fn policy() -> Value {
             "sni": "MustMatch",
             "upstreamTLS": {"when": "OnRequest", "clientCertificateRef": name("client"), "caRef": name("ca"), "minVersion": "1.3"},
             "signing": {"scheme": "HMAC-SHA256", "secretRefs": [key], "header": "x-signature", "encoding": "Base64"},
+            "tunnels": "Allow",
         }],
         "timeouts": {"head": "1s", "connect": "2s", "idle": "3s", "lifetime": "4s"},
         "limits": {
@@ -68,6 +69,7 @@ fn pool() -> Value {
             "modes": ["Enforce", "Report"],
             "ports": [{"port": 443, "endPort": 444}],
             "hosts": {"allow": ["*"], "deny": ["*.bad.example"]},
+            "cidrs": {"allow": ["192.175.48.0/24"], "deny": ["192.175.48.128/25"]},
             "internalDestinations": [{"cidr": "10.0.0.0/8", "host": "a.example", "cidrs": ["10.0.0.0/8"], "ports": [{"port": 443, "endPort": 444}]}],
             "clientAuth": "Required",
             "maxReplicasPerCell": 20,

@@ -8,6 +8,7 @@ use egressway_core::manifest::{PolicySpec, PoolSpec};
 use egressway_core::wire::names::API_GROUP;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
 
 use super::Refused;
 
@@ -60,6 +61,7 @@ impl Manifest {
                 Ok(Kind::Nothing) => {}
                 Ok(Kind::Policy) => take(object(&place, text), &mut manifest.policies, &mut refused),
                 Ok(Kind::Pool) => take(object(&place, text), &mut manifest.pools, &mut refused),
+                Ok(Kind::List) => manifest.list(&place, text, &mut refused),
                 Err(problem) => refused.push(problem),
             }
         }
@@ -67,6 +69,29 @@ impl Manifest {
             pool.namespace.clear();
         }
         refused.into_result(manifest)
+    }
+
+    /// The items of a list, as `kubectl get -o yaml` prints several objects.
+    fn list(&mut self, place: &Place<'_>, text: &str, refused: &mut Refused) {
+        let items = match serde_saphyr::from_str::<List>(text) {
+            Ok(list) => list.items,
+            Err(error) => return refused.push(place.of(&error, text)),
+        };
+        if items.len() > DOCUMENTS_MAX {
+            return refused.push(place.at_start(&format!("has more than {DOCUMENTS_MAX} items")));
+        }
+        for (n, item) in items.into_iter().enumerate() {
+            let head = Head::deserialize(&item).map_err(|error| place.at_item(n, &error.to_string()));
+            let kind = head.and_then(|head| head.kind(|problem| place.at_item(n, problem)));
+            match kind {
+                Ok(Kind::Policy) => take(listed(place, n, item), &mut self.policies, refused),
+                Ok(Kind::Pool) => take(listed(place, n, item), &mut self.pools, refused),
+                Ok(Kind::List | Kind::Nothing) => {
+                    refused.push(place.at_item(n, "is a list itself: write its items"));
+                }
+                Err(problem) => refused.push(problem),
+            }
+        }
     }
 }
 
@@ -88,6 +113,10 @@ impl Place<'_> {
         format!("{}:{}: {problem}", self.file, self.line)
     }
 
+    fn at_item(&self, n: usize, problem: &str) -> String {
+        self.at_start(&format!("items[{n}]: {problem}"))
+    }
+
     fn of(&self, error: &serde_saphyr::Error, text: &str) -> String {
         let (within, problem) = problem::of(error, text);
         format!(
@@ -102,6 +131,13 @@ enum Kind {
     Nothing,
     Policy,
     Pool,
+    List,
+}
+
+/// What stands in a list besides its items says nothing.
+#[derive(Deserialize)]
+struct List {
+    items: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -118,24 +154,28 @@ fn kind(place: &Place<'_>, text: &str) -> Result<Kind, String> {
         return Ok(Kind::Nothing);
     }
     let head: Head = serde_saphyr::from_str(text).map_err(|error| place.of(&error, text))?;
-    let expected = format!("{API_GROUP}/{VERSION}");
-    // As kubectl prints several objects.
-    if let Some(list) = head.kind.as_deref().filter(|kind| kind.ends_with("List")) {
-        return Err(place.at_start(&format!(
-            "kind {list:?}: write each of its items as a document of its own, with --- between them"
-        )));
-    }
-    match (head.api_version, head.kind.as_deref()) {
-        (Some(version), Some(kind)) if version == expected => match kind {
-            "EgressPolicy" => Ok(Kind::Policy),
-            "EgressPool" => Ok(Kind::Pool),
-            other => Err(place.at_start(&format!("kind {other:?} is neither EgressPolicy nor EgressPool"))),
-        },
-        (version, kind) => Err(place.at_start(&format!(
-            "apiVersion {:?} with kind {:?}: expected {expected} with EgressPolicy or EgressPool",
-            version.unwrap_or_default(),
-            kind.unwrap_or_default(),
-        ))),
+    head.kind(|problem| place.at_start(problem))
+}
+
+impl Head {
+    /// What of ours it is, or the problem at its place.
+    fn kind(self, at: impl Fn(&str) -> String) -> Result<Kind, String> {
+        let expected = format!("{API_GROUP}/{VERSION}");
+        match (self.api_version, self.kind.as_deref()) {
+            (Some(_), Some(kind)) if kind.ends_with("List") => Ok(Kind::List),
+            (Some(version), Some(kind)) if version == expected => match kind {
+                "EgressPolicy" => Ok(Kind::Policy),
+                "EgressPool" => Ok(Kind::Pool),
+                other => Err(at(&format!(
+                    "kind {other:?} is neither EgressPolicy nor EgressPool"
+                ))),
+            },
+            (version, kind) => Err(at(&format!(
+                "apiVersion {:?} with kind {:?}: expected {expected} with EgressPolicy or EgressPool",
+                version.unwrap_or_default(),
+                kind.unwrap_or_default(),
+            ))),
+        }
     }
 }
 
@@ -186,23 +226,36 @@ struct Metadata {
 
 fn object<T: DeserializeOwned>(place: &Place<'_>, text: &str) -> Result<Named<T>, String> {
     let object: Object<T> = serde_saphyr::from_str(text).map_err(|error| place.of(&error, text))?;
-    let namespace = object.metadata.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
-    for (field, name) in [
-        ("metadata.name", &object.metadata.name),
-        ("metadata.namespace", &namespace),
-    ] {
-        if !is_name(name) {
-            return Err(place.at_start(&format!(
-                "{field} {name:?} is no name: write lower-case letters, digits, hyphens and dots"
-            )));
+    object.named(place.line, |problem| place.at_start(problem))
+}
+
+/// One item of a list. Its line is the list's.
+fn listed<T: DeserializeOwned>(place: &Place<'_>, n: usize, item: Value) -> Result<Named<T>, String> {
+    let object: Object<T> =
+        serde_json::from_value(item).map_err(|error| place.at_item(n, &error.to_string()))?;
+    object.named(place.line, |problem| place.at_item(n, problem))
+}
+
+impl<T> Object<T> {
+    fn named(self, line: usize, at: impl Fn(&str) -> String) -> Result<Named<T>, String> {
+        let namespace = self.metadata.namespace.unwrap_or_else(|| NAMESPACE.to_owned());
+        for (field, name) in [
+            ("metadata.name", &self.metadata.name),
+            ("metadata.namespace", &namespace),
+        ] {
+            if !is_name(name) {
+                return Err(at(&format!(
+                    "{field} {name:?} is no name: write lower-case letters, digits, hyphens and dots"
+                )));
+            }
         }
+        Ok(Named {
+            namespace,
+            name: self.metadata.name,
+            line,
+            spec: self.spec,
+        })
     }
-    Ok(Named {
-        namespace,
-        name: object.metadata.name,
-        line: place.line,
-        spec: object.spec,
-    })
 }
 
 /// A DNS subdomain, as names of Kubernetes objects are (RFC 1123).

@@ -3,12 +3,12 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use egressway_core::acl::compile;
+use egressway_core::acl::{Wall, compile, lint};
 use egressway_core::manifest::{self, Place, PolicySpec, PoolSpec};
 use egressway_core::wire::document::{self, Auth, Content, PolicySecrets, Secrets, VERSION};
 use tracing::info;
 
-use super::{Manifest, Named, Refused, SecretsDir, needed};
+use super::{Manifest, Named, Refused, SecretsDir, needed, warnings};
 use crate::egress_ip::Plan;
 use crate::{followed, input};
 
@@ -37,6 +37,8 @@ pub struct Documents {
     pub secrets: Secrets,
     /// Fields that have a meaning in a cluster only.
     pub idle: Vec<String>,
+    /// What has no effect, or more than its author may have meant.
+    pub warnings: Vec<String>,
 }
 
 impl Source {
@@ -237,14 +239,29 @@ pub fn documents(
         if let Err(problems) = compile::caps(&wire_pool.caps) {
             refused.extend(&place, &problems);
         }
+        refused.extend(&place, &lint::caps(&wire_pool.caps, None).0);
         if let Err(problems) = compile::floor(&floor, &[]) {
             refused.extend(&place, &problems);
         }
     }
-    if let Err(problems) = compile::policies(&policies) {
-        refused.extend(&place, &problems);
+    let compiled = compile::policies(&policies);
+    if let Err(problems) = &compiled {
+        refused.extend(&place, problems);
     }
+    let wall = (compile::floor(&floor, &[]), compile::caps(&wire_pool.caps));
+    let warnings = match (compiled.as_deref(), policies.policies.first(), wall) {
+        (Ok([compiled]), Some(policy), (Ok(floor), Ok(caps))) => warnings(
+            compiled,
+            &policy.content,
+            &Wall { floor, caps },
+            &wire_pool.caps,
+            pool.map(|pool| &pool.spec),
+            None,
+        ),
+        (Ok(_) | Err(_), _, _) => Vec::new(),
+    };
     refused.into_result(Documents {
+        warnings,
         policies,
         floor,
         pool: wire_pool,

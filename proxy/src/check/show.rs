@@ -14,6 +14,9 @@ use crate::alone::needed;
 use crate::args::Output;
 use crate::server::reason::Reason;
 
+/// The method of a tunnel.
+const TUNNEL: &str = "CONNECT";
+
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -89,8 +92,12 @@ pub(super) struct Explained {
     pub(super) hint: Option<&'static str>,
     tls: Tls,
     sni_must_match: bool,
+    /// How the proxy signs this very request.
     #[serde(skip_serializing_if = "Option::is_none")]
     signing: Option<Scheme>,
+    /// How it would sign a plain request, where this is a tunnel that the rule lets through beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unsigned: Option<Scheme>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) addresses: Option<Vec<Address>>,
     /// What each name server says.
@@ -109,7 +116,7 @@ impl Explained {
             method: asked
                 .http
                 .as_ref()
-                .map_or_else(|| "CONNECT".to_owned(), |http| http.method.clone()),
+                .map_or_else(|| TUNNEL.to_owned(), |http| http.method.clone()),
             rule: None,
             reason: None,
             status: None,
@@ -119,6 +126,7 @@ impl Explained {
             tls: Tls::None,
             sni_must_match: false,
             signing: None,
+            unsigned: None,
             addresses: None,
             dns: None,
         }
@@ -141,12 +149,21 @@ impl Explained {
         self.tls = tls;
         let settings = permit.settings();
         self.sni_must_match = settings.sni == Sni::MustMatch;
-        self.signing = settings.signing.as_ref().map(|signing| signing.scheme);
+        let signing = settings.signing.as_ref().map(|signing| signing.scheme);
+        if self.is_tunnel() {
+            self.unsigned = signing;
+        } else {
+            self.signing = signing;
+        }
         if let Some(deny) = permit.would_deny() {
             let reason = Reason::from(deny.clone());
             self.refused(Verdict::Report, &reason);
             self.status = None;
         }
+    }
+
+    fn is_tunnel(&self) -> bool {
+        self.method == TUNNEL
     }
 
     fn text(&self) -> String {
@@ -217,7 +234,16 @@ impl Explained {
             );
         }
         if let Some(signing) = self.signing {
-            line("signing", signing.name().to_owned());
+            line("signing", format!("{}, over the body", signing.name()));
+        }
+        if let Some(signing) = self.unsigned {
+            line(
+                "signing",
+                format!(
+                    "none in a tunnel; http:// requests are signed by {}",
+                    signing.name()
+                ),
+            );
         }
         for address in self.addresses.iter().flatten() {
             let verdict = address
@@ -258,6 +284,8 @@ struct Summary {
     secrets: Vec<String>,
     /// What only a cluster acts on.
     without_effect: Vec<String>,
+    /// What has no effect anywhere, or more than its author may have meant.
+    warnings: Vec<String>,
 }
 
 /// One line, or one object, for a policy that can be enforced.
@@ -283,6 +311,7 @@ pub(super) fn summary(checked: &Checked, output: Output) -> anyhow::Result<Strin
             .map(|one| format!("{}/{}", one.name, one.key))
             .collect(),
         without_effect: documents.idle.clone(),
+        warnings: checked.warnings.clone(),
     };
     if output.is_json() {
         return Ok(serde_json::to_string_pretty(&summary)?);
@@ -305,6 +334,9 @@ pub(super) fn summary(checked: &Checked, output: Output) -> anyhow::Result<Strin
         if !list.is_empty() {
             let _ = write!(text, "\n  {label}: {}", list.join(", "));
         }
+    }
+    for warning in &summary.warnings {
+        let _ = write!(text, "\n  warning: {warning}");
     }
     Ok(text)
 }

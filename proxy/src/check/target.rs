@@ -29,6 +29,16 @@ pub(super) struct Http {
 /// Reads a target: `http://…` is forwarded, everything else is a tunnel.
 pub(super) fn parse(text: &str, method: Option<&str>) -> anyhow::Result<Asked> {
     let malformed = || format!("target {text:?}");
+    // Core reads names of every script, and a request has them in Punycode: the proxy answers 400 to this one.
+    if !text.is_ascii() {
+        let authority = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let host = authority.split(['/', '?', '#', ':']).next().unwrap_or_default();
+        let ascii = Target::parse_with_default(host, HTTPS).map(|target| target.host().to_string());
+        let next = ascii.map_or_else(|_| String::new(), |ascii| format!(": {host} is {ascii}"));
+        bail!(
+            "{text}: requests have names in Punycode and paths percent-encoded, as clients send them{next}"
+        );
+    }
     let (scheme, rest) = match text.split_once("://") {
         None => (None, text),
         // RFC 3986, 3.1: in any case.
@@ -106,6 +116,8 @@ mod tests {
             ("https://user@a.example", None, None),
             ("https://a.example", Some("POST"), None),
             ("127.1:80", None, None),
+            ("https://bücher.example", None, None),
+            ("http://a.example/é", None, None),
             ("", None, None),
         ] {
             let found = parse(text, method).ok().map(|asked| match asked.http {
@@ -117,5 +129,14 @@ mod tests {
             });
             assert_eq!(found.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_of_another_script_is_told_in_punycode() {
+        let problem = parse("https://bücher.example/x", None).unwrap_err().to_string();
+        assert!(
+            problem.contains("bücher.example is xn--bcher-kva.example"),
+            "{problem}"
+        );
     }
 }

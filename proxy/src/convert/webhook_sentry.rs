@@ -120,7 +120,7 @@ pub(super) fn convert(mut keys: Keys) -> anyhow::Result<Converted> {
     notes.push(
         "X-WhSentry-ClientCert: the rule decides which certificate is shown, not the request".to_owned(),
     );
-    notes.push("destinations written as addresses get no TLS made by the proxy: a certificate is verified against a name".to_owned());
+    notes.push("destinations written as addresses get no TLS made by the proxy: a certificate is verified against a name, and who asks for it there is refused".to_owned());
     let spec = PolicySpec {
         listener,
         rules,

@@ -39,6 +39,8 @@ pub struct Manifest {
     content: Option<Content>,
     /// What was warned of last.
     idle: Vec<String>,
+    /// The same of what has no effect anywhere.
+    warnings: Vec<String>,
     files: Followed,
     /// Whether the Secrets of the content were followed when they were read.
     complete: bool,
@@ -56,6 +58,7 @@ impl From<alone::Source> for Source {
             source,
             content: None,
             idle: Vec::new(),
+            warnings: Vec::new(),
             files: Followed::default(),
             complete: false,
         }))
@@ -154,6 +157,12 @@ impl Manifest {
                 );
             }
             self.idle.clone_from(&documents.idle);
+        }
+        if documents.warnings != self.warnings {
+            for warning in &documents.warnings {
+                tracing::warn!(warning, "something in the policy has no effect");
+            }
+            self.warnings.clone_from(&documents.warnings);
         }
         Ok(raw(&documents))
     }

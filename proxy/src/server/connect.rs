@@ -13,6 +13,7 @@ use super::reason::{Fault, Reason};
 use super::request::{Ending, Request};
 use super::route::{Decided, Routed, What};
 use super::sni::SniCheck;
+use super::terms::asks_for_tls;
 use crate::tunnel::{End, Side};
 
 /// The answer to a CONNECT that succeeded; neither length nor coding may stand in it (RFC 9110, 9.3.6).
@@ -33,7 +34,7 @@ impl Connection {
                 return None;
             }
         };
-        let what = What::tunnel(&target);
+        let what = What::tunnel(&target, asks_for_tls(head));
         let routed = server
             .route(&mut request, self.certified.as_deref_mut(), &mut self.who, &what)
             .await;

@@ -275,7 +275,13 @@ impl Reason {
                 "Ask the platform team to open it in spec.caps of the EgressPool."
             }
             Self::Deny(Deny::PathAmbiguous) => {
-                "Send the path without dot segments, empty segments, encoded slashes and parameters (;)."
+                "Send the path without dot segments, empty segments and parameters (;), and encode nothing that decodes to a slash, a dot segment or a control character."
+            }
+            Self::Deny(Deny::TunnelUnsigned { .. }) => {
+                "Send GET or POST http://host/path to the proxy instead of CONNECT or an Upgrade (many clients have a setting for it), or have the rule's tunnels set to Allow."
+            }
+            Self::Deny(Deny::TlsNotOffered { .. }) => {
+                "Give the rule upstreamTLS (when: OnRequest), or leave X-Egressway-TLS out; in a tunnel the client makes TLS itself."
             }
             Self::Deny(Deny::ClientUnknown) => {
                 "Ask the owner of the EgressPolicy to name this client in spec.clients, or present a credential."

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use egressway_core::acl::{Ask, Caller, Deny, Permit, Policy, Target, VettedAddr};
-use egressway_core::wire::document::{Mode, Scheme};
+use egressway_core::wire::document::{Mode, Revoke, Scheme};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -42,6 +42,8 @@ pub(super) struct Request {
     pub(super) method: Option<Box<str>>,
     pub(super) target: Option<Target>,
     pub(super) policy: Option<Arc<Policy>>,
+    /// It may end as a tunnel although it was forwarded.
+    pub(super) upgrades: bool,
     /// The path of a forwarded request, for rules; never logged.
     pub(super) path: Option<Box<str>>,
     /// The clients of the policy that it comes from.
@@ -91,6 +93,7 @@ impl Request {
             method: None,
             target: None,
             policy: None,
+            upgrades: false,
             path: None,
             caller: Caller::UNKNOWN,
             client_pod: None,
@@ -193,6 +196,13 @@ impl Request {
             (Some(method), Some(path)) => ask.http(method, path),
             _ => ask,
         };
+        let unsigned = || {
+            let permit = policy.permit(&self.documents.wall, ask.clone());
+            permit.is_ok_and(|permit| permit.check_upgrade().is_err())
+        };
+        if self.upgrades && policy.revoke_tunnels() == Revoke::Immediate && unsigned() {
+            return false;
+        }
         policy.still_permits(&self.documents.wall, ask, address)
     }
 

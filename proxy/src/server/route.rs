@@ -37,6 +37,8 @@ const WAITING_OF_SOURCE_MAX: usize = 32;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct What<'a> {
     pub(super) target: &'a Target,
+    /// The client asks the proxy for TLS towards the origin.
+    asks_tls: bool,
     /// Absent for CONNECT.
     http: Option<Forwarded<'a>>,
 }
@@ -46,8 +48,8 @@ pub(super) struct What<'a> {
 pub(super) struct Forwarded<'a> {
     pub(super) port_was_written: bool,
     pub(super) http: HttpAsk<'a>,
-    /// The client asks for TLS towards the origin.
-    pub(super) asks_tls: bool,
+    /// It may end as a tunnel.
+    pub(super) upgrades: bool,
 }
 
 /// A permitted request.
@@ -71,28 +73,40 @@ pub(super) struct Routed {
 
 impl<'a> What<'a> {
     /// CONNECT.
-    pub(super) fn tunnel(target: &'a Target) -> Self {
-        Self { target, http: None }
+    pub(super) fn tunnel(target: &'a Target, asks_tls: bool) -> Self {
+        Self {
+            target,
+            asks_tls,
+            http: None,
+        }
     }
 
     /// A forwarded request.
-    pub(super) fn forwarded(target: &'a Target, http: Forwarded<'a>) -> Self {
+    pub(super) fn forwarded(target: &'a Target, asks_tls: bool, http: Forwarded<'a>) -> Self {
         Self {
             target,
+            asks_tls,
             http: Some(http),
         }
     }
 
     fn permit(&self, policy: &Arc<Policy>, wall: &Arc<Wall>, caller: Caller) -> Result<(Permit, bool), Deny> {
         let ask = Ask::tunnel(self.target.clone()).by(caller);
-        match self.http {
-            None => policy.permit(wall, ask).map(|permit| (permit, false)),
-            Some(Forwarded {
-                port_was_written,
-                http,
-                asks_tls,
-            }) => policy.permit_http(wall, ask.http(http.method, http.path), port_was_written, asks_tls),
+        let Some(Forwarded {
+            port_was_written,
+            http,
+            upgrades,
+        }) = self.http
+        else {
+            let permit = policy.permit_tunnel(wall, ask, self.asks_tls)?;
+            return Ok((permit, false));
+        };
+        let ask = ask.http(http.method, http.path);
+        let (permit, tls) = policy.permit_http(wall, ask, port_was_written, self.asks_tls)?;
+        if upgrades {
+            permit.check_upgrade()?;
         }
+        Ok((permit, tls))
     }
 }
 
@@ -129,6 +143,7 @@ impl Server {
         request.target = Some(what.target.clone());
         let identity = self.recognise(request, certified, who).await?;
         request.path = what.http.map(|forwarded| forwarded.http.path.into());
+        request.upgrades = what.http.is_some_and(|forwarded| forwarded.upgrades);
         self.judge(request, &identity, what)
     }
 
@@ -233,7 +248,7 @@ impl Server {
         let policy = request.documents.policy().ok_or(Fault::NoPolicy)?;
         match policy.admits(&request.documents.wall, identity.caller) {
             Ok(()) => Ok(()),
-            Err(deny) => Err(denied(request, &identity, &What::tunnel(target), deny).into()),
+            Err(deny) => Err(denied(request, &identity, &What::tunnel(target, false), deny).into()),
         }
     }
 
@@ -503,7 +518,7 @@ fn denied(request: &mut Request, identity: &Identity, what: &What<'_>, deny: Den
         return deny;
     };
     if let (Deny::NoRuleMatches { .. }, Some(forwarded)) = (&deny, &what.http) {
-        let target = policy.unmatched(what.target, forwarded.port_was_written, forwarded.asks_tls);
+        let target = policy.unmatched(what.target, forwarded.port_was_written, what.asks_tls);
         request.target = Some(target);
     }
     let refused = auth::Refused {

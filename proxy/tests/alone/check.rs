@@ -101,6 +101,86 @@ fn check_explains_and_its_exit_code_says_whether() {
 }
 
 #[test]
+fn check_says_what_is_signed_and_what_cannot_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yaml");
+    let signing = "signing: {scheme: StandardWebhooks, secretRefs: [{name: key}]}";
+    let rules = format!(
+        "- {{name: hooks, hosts: [hooks.example], ports: [{{port: 80}}, {{port: 443}}], {signing}}}\n  \
+         - {{name: beside, hosts: [beside.example], tunnels: Allow, {signing}}}\n  \
+         - {{name: any, hosts: [\"*\"]}}"
+    );
+    fs::write(&file, policy(&rules)).unwrap();
+    for (target, code, said, unsaid) in [
+        (
+            "http://hooks.example/",
+            0,
+            "signing     StandardWebhooks, over the body",
+            "none",
+        ),
+        (
+            "https://hooks.example",
+            1,
+            "tunnel_unsigned (status 403)",
+            "signing     ",
+        ),
+        (
+            "https://beside.example",
+            0,
+            "signing     none in a tunnel",
+            "over the body",
+        ),
+        ("https://other.example", 0, "by rule any", "signing"),
+    ] {
+        let output = run(&["check", "--policy", file.to_str().unwrap(), target]);
+        let printed = text(&output.stdout) + &text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(
+            printed.contains(said) && !printed.contains(unsaid),
+            "{target}: {printed}"
+        );
+    }
+}
+
+#[test]
+fn check_says_what_can_never_match_and_what_a_pool_says_in_vain() {
+    const POOL: &str = "---\napiVersion: egressway.dev/v1alpha1\nkind: EgressPool\nmetadata: {name: p}\nspec:\n  \
+                        cells: [{name: a, nodeSelector: {x: y}, addresses: [{cidr: 10.1.2.3/32}]}]\n  \
+                        caps: {internalDestinations: [{cidr: RANGE, ports: [{port: 443}]}]}\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("p.yaml");
+    let said = |manifest: &str, args: &[&str]| {
+        fs::write(&file, manifest).unwrap();
+        let output = run(&[&["check", "--policy", file.to_str().unwrap()], args].concat());
+        (output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    let rules = "- {name: in, hosts: [kubernetes.default.svc]}\n  - {name: meta, cidrs: [169.254.169.254/32]}\n  - {name: ok, hosts: [a.example]}";
+    let (code, printed) = said(&(policy(rules) + &POOL.replace("RANGE", "127.0.0.0/8")), &[]);
+    assert_eq!(code, Some(0), "{printed}");
+    for part in [
+        "policy ok",
+        "warning: spec.rules[in]: it can never match: kubernetes.default.svc is a name inside",
+        "warning: spec.rules[meta]: it can never match: 169.254.169.254/32 is never reachable",
+        "warning: spec.caps.internalDestinations[0]: 127.0.0.0/8 opens nothing",
+        "warning: spec.cells[a].addresses: 10.1.2.3/32 is no address",
+    ] {
+        assert!(printed.contains(part), "{part} is missing in {printed}");
+    }
+    assert!(!printed.contains("rules[ok]"), "{printed}");
+    let (_, json) = said(&policy(rules), &["-o", "json"]);
+    assert!(
+        json.contains("\"warnings\": [") && json.contains("spec.rules[in]"),
+        "{json}"
+    );
+    let (code, printed) = said(&(policy(rules) + &POOL.replace("RANGE", "0.0.0.0/0")), &[]);
+    assert_eq!(code, Some(2), "{printed}");
+    assert!(
+        printed.contains("0.0.0.0/0 is wider than private networks"),
+        "{printed}"
+    );
+}
+
+#[test]
 fn converted_configurations_are_ones_that_check_takes() {
     let dir = tempfile::tempdir().unwrap();
     let (source, policy) = (dir.path().join("acl.yaml"), dir.path().join("policy.yaml"));

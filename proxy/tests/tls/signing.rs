@@ -2,7 +2,9 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use egressway_core::wire::document::{Content, Encoding, Limits as PolicyLimits, Scheme, Secret, Signing};
+use egressway_core::wire::document::{
+    Content, Encoding, Http, Limits as PolicyLimits, PortRange, Rule, Scheme, Secret, Signing, Tunnels,
+};
 use egressway_proxy::server::Limits;
 use egressway_proxy::signing::key::HmacKey;
 use egressway_proxy::signing::verify::{self, Problem};
@@ -152,6 +154,93 @@ async fn what_a_client_says_in_the_proxys_fields_never_passes() {
             "{got}"
         );
     }
+}
+
+#[tokio::test]
+async fn what_would_be_a_tunnel_past_the_signature_is_refused() {
+    let wider = |port| Rule {
+        name: "wider".to_owned(),
+        ports: vec![PortRange { port, end_port: None }],
+        ..rule(None, None)
+    };
+    let signed = |tunnels| Rule {
+        hosts: vec![HOST.to_owned()],
+        tunnels,
+        ..rule(None, Some(standard(&["key"])))
+    };
+    let posts = Rule {
+        http: Some(Http {
+            methods: vec!["POST".to_owned()],
+            ..Http::default()
+        }),
+        ..signed(Tunnels::Refuse)
+    };
+    let origin = origin().await;
+    let port = origin.local_addr().unwrap().port();
+    let tunnel = format!("CONNECT {HOST}:{port} HTTP/1.1\r\nHost: x\r\n\r\nearly");
+    let upgrade = post(port, "Connection: Upgrade\r\nUpgrade: websocket\r\n", "");
+    for (requests, signing) in [
+        (&[&tunnel, &upgrade][..], signed(Tunnels::Refuse)),
+        (&[&tunnel, &upgrade], posts),
+    ] {
+        let content = Content {
+            rules: vec![signing, wider(port)],
+            ..Content::default()
+        };
+        let proxy = start(with_content(content, &[("key", key(KEY))]), Limits::default()).await;
+        proxy.names.set(HOST, &[&["127.0.0.1"]]);
+        for request in requests {
+            let answer = proxy.raw(request.as_bytes()).await;
+            assert_eq!(status(&answer), 403, "{answer}");
+            assert!(
+                answer.contains("X-Egressway-Reason: tunnel_unsigned\r\n"),
+                "{answer}"
+            );
+            assert!(answer.contains("rule bank can sign nothing"), "{answer}");
+        }
+    }
+    assert!(untouched(&origin).await);
+    // A rule may let tunnels pass beside what it signs.
+    let content = Content {
+        rules: vec![signed(Tunnels::Allow)],
+        ..Content::default()
+    };
+    let beside = start(with_content(content, &[("key", key(KEY))]), Limits::default()).await;
+    beside.names.set(HOST, &[&["127.0.0.1"]]);
+    let mut client = dial(beside.address).await;
+    client.write_all(tunnel.as_bytes()).await.unwrap();
+    let mut stream = accept(&origin).await;
+    assert_eq!(status(&read_head(&mut client).await), 200);
+    assert_eq!(read_exact(&mut stream, 5).await, b"early");
+    let (headers, body) = delivered(&beside, &origin, "Content-Length: 2\r\n", "{}").await;
+    assert_eq!(check(KEY, &headers, &body), Ok(()));
+}
+
+#[tokio::test]
+async fn a_tunnel_ends_when_a_rule_begins_to_sign() {
+    let plain = with_content(
+        Content {
+            rules: vec![rule(None, None)],
+            ..Content::default()
+        },
+        &[],
+    );
+    let proxy = start(plain, Limits::default()).await;
+    proxy.names.set(HOST, &[&["127.0.0.1"]]);
+    let origin = origin().await;
+    let mut client = dial(proxy.address).await;
+    let tunnel = format!(
+        "CONNECT {HOST}:{} HTTP/1.1\r\nHost: x\r\n\r\n",
+        origin.local_addr().unwrap().port()
+    );
+    client.write_all(tunnel.as_bytes()).await.unwrap();
+    let _stream = accept(&origin).await;
+    assert_eq!(status(&read_head(&mut client).await), 200);
+    proxy.state.set_in_force(documents(
+        rule(None, Some(standard(&["key"]))),
+        &[("key", key(KEY))],
+    ));
+    proxy.logged(&["policy_revoked", HOST]).await;
 }
 
 #[tokio::test]

@@ -163,6 +163,57 @@ fn tiers_differ() {
 }
 
 #[test]
+fn metadata_services_of_every_cloud_are_never_a_destination() {
+    for ip in [
+        "169.254.169.254",
+        "169.254.169.252",
+        "169.254.169.253",
+        "169.254.169.123",
+        "169.254.170.2",
+        "169.254.170.23",
+        "169.254.42.42",
+        "169.254.0.23",
+        "169.254.10.10",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "fd00:ec2::254",
+        "fd00:ec2::253",
+        "fd00:ec2::123",
+        "fd00:ec2::23",
+        "fd00:ec2:ffff:ffff:ffff:ffff:ffff:ffff",
+        "fd20:ce::254",
+        "fd00:c1::a9fe:a9fe",
+        "fd00:100::100:200",
+        "fd00:42::42",
+        "fd00:a9fe:a9fe::1",
+        "fd00:a9fe:a9fe::254",
+        "fe80::a9fe:a9fe",
+        // The IPv4 ones, embedded.
+        "::ffff:168.63.129.16",
+        "64:ff9b::100.100.100.200",
+        "2620:4f:8000::5efe:192.0.0.192",
+    ] {
+        check(ip, never);
+    }
+    // What lies beside them is what it was.
+    for ip in [
+        "100.100.100.201",
+        "fd00:ec1:ffff::1",
+        "fd00:ec3::1",
+        "fd20:ce::255",
+        "fd00:c1::a9fe:a9ff",
+        "fd00:100::100:201",
+        "fd00:42::43",
+        "fd00:a9fe:a9fd::1",
+        "fd00::1",
+    ] {
+        check(ip, internal);
+    }
+    check("168.63.129.17", public);
+}
+
+#[test]
 fn embeddings_get_the_verdict_of_the_embedded_address_or_a_stricter_one() {
     for (text, expected) in [
         ("::ffff:8.8.8.8", public as fn(Class) -> bool),

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::Problems;
 use crate::acl::caps::Caps;
-use crate::acl::cidr;
+use crate::acl::cidr::{self, CidrMap};
 use crate::acl::host::{HostPattern, HostSet};
 use crate::acl::port::PortSet;
 use crate::wire::document::{self, InternalDestination};
@@ -36,6 +36,21 @@ pub fn caps(document: &document::Caps) -> Result<Arc<Caps>, Problems> {
         patterns(&hosts.deny, "caps.hosts.deny", &mut problems, |pattern| {
             caps.add_deny(pattern)
         });
+    }
+    if let Some(cidrs) = &document.cidrs {
+        let mut map = |texts: &[String], field| {
+            let mut map = CidrMap::default();
+            for text in texts {
+                match cidr::parse(text) {
+                    Ok(net) => map.insert(net, ()),
+                    Err(problem) => problems.push(field, problem),
+                }
+            }
+            map
+        };
+        let allow = map(&cidrs.allow, "caps.cidrs.allow");
+        caps.deny_cidrs = map(&cidrs.deny, "caps.cidrs.deny");
+        caps.allow_cidrs = (!cidrs.allow.is_empty()).then_some(allow);
     }
     for (n, entry) in document.internal_destinations.iter().enumerate() {
         internal(

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::Problems;
 use crate::acl::ask::{CLIENTS_MAX, Caller};
+use crate::acl::cidr;
 use crate::acl::host::HostPattern;
 use crate::acl::index::Index;
+use crate::acl::path::Prefix;
 use crate::acl::policy::Policy;
 use crate::acl::port::PortSet;
 use crate::acl::rule::{HttpMatch, Rule, Settings};
-use crate::acl::{cidr, path};
-use crate::wire::document::{self, Action, Auth, Content, Scheme, Sni};
+use crate::wire::document::{self, Action, Auth, Content, Scheme, Sni, Tunnels};
 
 /// Longest lifetime of a duration in milliseconds: a day, past which no bound deserves its name.
 const MILLIS_MAX: u64 = 24 * 60 * 60 * 1000;
@@ -120,6 +121,7 @@ fn rule(
             sni: rule.sni,
             upstream_tls: rule.upstream_tls.clone().map(Arc::new),
             signing: rule.signing.clone().map(Arc::new),
+            tunnels: rule.tunnels,
         },
     }
 }
@@ -142,7 +144,15 @@ fn makes(rule: &document::Rule, field: &str, problems: &mut Problems) {
             "upstreamTLS needs hosts: a certificate is verified against a name",
         );
     }
-    let Some(signing) = &rule.signing else { return };
+    let Some(signing) = &rule.signing else {
+        if rule.tunnels != Tunnels::Refuse {
+            problems.push(
+                field,
+                "tunnels goes with signing: without it a rule lets tunnels through anyway",
+            );
+        }
+        return;
+    };
     if signing.secrets.is_empty() || signing.secrets.len() > 2 {
         problems.push(field, "signing needs one key, or two during rotation");
     }
@@ -219,8 +229,8 @@ fn http(http: &document::Http, field: &str, problems: &mut Problems) -> HttpMatc
     }
     let mut prefixes = Vec::with_capacity(http.path_prefixes.len());
     for prefix in &http.path_prefixes {
-        match path::normalize(prefix) {
-            Ok(path) => prefixes.push(path),
+        match Prefix::parse(prefix) {
+            Ok(prefix) => prefixes.push(prefix),
             Err(problem) => problems.push(field, format!("http.pathPrefixes {prefix:?} {problem}")),
         }
     }
@@ -251,7 +261,7 @@ fn conflicts(rules: &[Rule], hosts: &ByHost<'_>, field: &str, problems: &mut Pro
                 if disagree && said.insert((Arc::clone(&a.name), Arc::clone(&b.name))) {
                     problems.push(
                         format!("{field} rules {} and {}", a.name, b.name),
-                        format!("both allow {host} and differ in sni, upstreamTLS or signing: no rule is more specific"),
+                        format!("both allow {host} and differ in sni, upstreamTLS, signing or tunnels: no rule is more specific"),
                     );
                 }
             }

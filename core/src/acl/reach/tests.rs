@@ -146,7 +146,13 @@ fn what_a_pool_opens_is_less_the_never_tier() {
         ("127.0.0.0/8", None),
         ("127.1.0.0/16", None),
         ("100.64.0.0/10", Some("100.100.100.200/32")),
-        ("fd00::/8", Some("fd00:ec2::/112 fd20:ce::254/128")),
+        (
+            "fd00::/8",
+            Some(
+                "fd00:42::42/128 fd00:c1::a9fe:a9fe/128 fd00:100::100:200/128 fd00:ec2::/32 fd00:a9fe:a9fe::/48 \
+                 fd20:ce::254/128",
+            ),
+        ),
         ("fd20:ce::254/128", None),
     ] {
         let block = opened(&document(), cidr.parse().unwrap());

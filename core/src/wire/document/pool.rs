@@ -34,6 +34,9 @@ pub struct Caps {
     /// Names that may be reached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hosts: Option<HostCaps>,
+    /// Addresses that may be reached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cidrs: Option<CidrCaps>,
     /// The only exceptions to the internal tier of the floor.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub internal_destinations: Vec<InternalDestination>,
@@ -42,7 +45,8 @@ pub struct Caps {
     pub client_auth: ClientAuth,
 }
 
-/// Names that policies of a pool may reach. They say nothing about targets written as addresses.
+/// Names that policies of a pool may reach. Where some are allowed, targets written as addresses are not, but for those
+/// that [`CidrCaps`] allow.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HostCaps {
@@ -50,6 +54,19 @@ pub struct HostCaps {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow: Vec<String>,
     /// Host patterns that beat `allow`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<String>,
+}
+
+/// Addresses that policies of a pool may reach.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CidrCaps {
+    /// Ranges that targets written as addresses must lie in; where no names are allowed, the addresses of names too. Empty:
+    /// every address, or none where names are allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
+    /// Ranges that nothing is dialled in, whatever name leads there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub deny: Vec<String>,
 }

@@ -221,6 +221,16 @@ pub struct Signing {
     pub encoding: Encoding,
 }
 
+/// What becomes of tunnels to a host whose requests a rule signs: nothing can be signed in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tunnels {
+    /// They are refused, also where a wider rule would let them through.
+    #[default]
+    Refuse,
+    /// They are decided as if the rule did not sign.
+    Allow,
+}
+
 /// A way to sign.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Scheme {

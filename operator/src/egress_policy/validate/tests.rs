@@ -73,6 +73,78 @@ fn a_good_policy_is_in_force() {
 }
 
 #[test]
+fn what_can_never_match_is_in_force_and_named() {
+    let rule = |what: Value| {
+        let mut rule = json!({"name": "odd"});
+        for (key, value) in what.as_object().unwrap() {
+            rule[key] = value.clone();
+        }
+        json!({"rules": [rule]})
+    };
+    let hosts = json!({"caps": {"hosts": {"allow": ["*.example.com"]}}});
+    for (spec, caps, words) in [
+        (
+            rule(json!({"hosts": ["kubernetes.default.svc"]})),
+            json!({}),
+            "kubernetes.default.svc is a name inside",
+        ),
+        (
+            rule(json!({"cidrs": ["169.254.169.254/32"]})),
+            json!({}),
+            "169.254.169.254/32 is never reachable",
+        ),
+        (
+            rule(json!({"cidrs": ["10.1.0.0/16"]})),
+            json!({}),
+            "10.1.0.0/16 is private",
+        ),
+        (
+            rule(json!({"hosts": ["a.example.org"]})),
+            hosts.clone(),
+            "a.example.org is outside of what the pool opens",
+        ),
+        (
+            rule(json!({"cidrs": ["0.0.0.0/0"]})),
+            hosts,
+            "0.0.0.0/0 is outside of what the pool opens",
+        ),
+    ] {
+        let outcome = run(&policy(spec.clone()), PoolFact::Found(&pool(caps)), None);
+        let said = (outcome.accepted, outcome.reason);
+        assert_eq!(
+            said,
+            (true, Reason::AcceptedWithWarnings),
+            "{spec}: {}",
+            outcome.message
+        );
+        assert!(
+            outcome
+                .message
+                .contains("generation 7 is accepted; spec.rules[odd]: it can never match")
+                && outcome.message.contains(words),
+            "{spec}: {}",
+            outcome.message
+        );
+    }
+    let covered = json!({"rules": [{"name": "a", "hosts": ["a.example"]}, {"name": "no", "action": "Deny", "hosts": ["*.example"]}]});
+    for (spec, words) in [
+        (
+            covered,
+            "spec.rules[a]: it can never match: a.example is denied by rule no",
+        ),
+        (json!({"rules": []}), "spec.rules: no rule allows anything"),
+    ] {
+        let outcome = run(&policy(spec), PoolFact::Found(&pool(json!({}))), None);
+        assert_eq!(outcome.reason, Reason::AcceptedWithWarnings);
+        assert!(
+            outcome.accepted && outcome.message.contains(words),
+            "{}",
+            outcome.message
+        );
+    }
+}
+
+#[test]
 fn problems_name_the_field_and_what_to_write() {
     for (spec, reason, words) in [
         (

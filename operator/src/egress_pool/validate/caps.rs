@@ -1,6 +1,7 @@
 //! The outer wall of a pool, checked by the proxy's own compiler.
 
 use egressway_core::acl::compile::{self, Problems};
+use egressway_core::acl::lint;
 use egressway_core::manifest;
 use egressway_core::wire::document;
 use egressway_crds::EgressPoolSpec;
@@ -12,6 +13,7 @@ pub(super) fn caps(spec: &EgressPoolSpec, problems: &mut Problems) -> document::
     let read = pool_spec(spec).and_then(|spec| {
         let caps = manifest::caps(&spec)?;
         compile::caps(&caps)?;
+        lint::caps(&caps, None).0.into_result(())?;
         let floor = document::Floor {
             version: document::VERSION,
             nat64_prefixes: manifest::nat64_prefixes(&spec),

@@ -45,6 +45,64 @@ fn refused(patch: Value, words: &[&str]) {
 }
 
 #[test]
+fn what_a_pool_says_in_vain_is_warned_of() {
+    let past = json!([{"cidr": "192.31.196.1/32", "notAfter": "2020-01-01T00:00:00Z"}]);
+    let exception =
+        |net: &str| json!({"caps": {"internalDestinations": [{"cidr": net, "ports": [{"port": 443}]}]}});
+    for (patch, words) in [
+        (
+            json!({"cells": [cell("a", json!([{"cidr": "10.1.2.3/32"}]))]}),
+            "spec.cells[a].addresses: 10.1.2.3/32 is no address",
+        ),
+        (json!({"cells": [cell("a", past)]}), "every promise has ended"),
+        (
+            exception("127.0.0.0/8"),
+            "spec.caps.internalDestinations[0]: 127.0.0.0/8 opens nothing",
+        ),
+        (
+            exception("169.254.169.254/32"),
+            "169.254.169.254/32 opens nothing",
+        ),
+    ] {
+        let said = validate(&pool(patch.clone())).unwrap().warnings(Timestamp::now());
+        assert!(said.join("; ").contains(words), "{patch}: {said:?}");
+    }
+    let good = json!({"cells": [cell("a", json!([{"cidr": "192.31.196.1/32"}]))]});
+    assert!(
+        validate(&pool(good))
+            .unwrap()
+            .warnings(Timestamp::now())
+            .is_empty()
+    );
+    assert!(
+        validate(&pool(exception("10.0.0.0/8")))
+            .unwrap()
+            .warnings(Timestamp::now())
+            .is_empty()
+    );
+}
+
+#[test]
+fn an_exception_of_any_width_is_no_exception() {
+    let exception = |entry: Value| json!({"caps": {"internalDestinations": [entry]}});
+    let ports = json!([{"port": 443}]);
+    for entry in [
+        json!({"cidr": "0.0.0.0/0", "ports": ports}),
+        json!({"cidr": "::/0", "ports": ports}),
+        json!({"host": "a.corp.example", "cidrs": ["0.0.0.0/0"], "ports": ports}),
+    ] {
+        refused(
+            exception(entry),
+            &[
+                "spec.caps.internalDestinations[0]",
+                "wider than private networks",
+                "write the range that is meant",
+            ],
+        );
+    }
+}
+
+#[test]
 fn problems_name_the_field_and_what_to_write() {
     let net = |cidr: &str| json!([{"cidr": cidr}]);
     refused(json!({"cells": []}), &["spec.cells", "at least one"]);

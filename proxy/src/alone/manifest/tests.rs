@@ -27,6 +27,45 @@ fn what_kubectl_prints_is_read() {
 }
 
 #[test]
+fn a_list_as_kubectl_prints_it_is_read() {
+    let item = |kind: &str, name: &str, spec: &str| {
+        format!(
+            "- apiVersion: egressway.dev/v1alpha1\n  kind: {kind}\n  metadata: {{name: {name}, namespace: payments, uid: u, generation: 2}}\n  \
+             spec: {spec}\n  status: {{observedGeneration: 2}}\n"
+        )
+    };
+    let list = |kind: &str, version: &str, items: &str| {
+        format!("apiVersion: {version}\nitems:\n{items}kind: {kind}\nmetadata:\n  resourceVersion: \"\"\n")
+    };
+    let rules = "{rules: [{name: a, hosts: [a.example]}]}";
+    let items = item("EgressPolicy", "one", rules)
+        + &item("EgressPool", "edge", "{}")
+        + &item("EgressPolicy", "two", rules);
+    for text in [
+        list("List", "v1", &items),
+        list("EgressPolicyList", "egressway.dev/v1alpha1", &items),
+    ] {
+        let manifest = Manifest::parse("p.yaml", &text).unwrap();
+        let names: Vec<&str> = manifest
+            .policies
+            .iter()
+            .map(|policy| policy.name.as_str())
+            .collect();
+        assert_eq!(names, ["one", "two"], "{text}");
+        assert_eq!(manifest.pools[0].name, "edge");
+        assert_eq!(manifest.policies[0].namespace, "payments");
+    }
+    let odd = item("EgressPolicy", "one", rules) + &item("EgressPolicy", "two", "{rule: []}");
+    let problem = Manifest::parse("p.yaml", &list("List", "v1", &odd))
+        .unwrap_err()
+        .to_string();
+    assert!(
+        problem.starts_with("p.yaml:1: items[1]: unknown field `rule`"),
+        "{problem}"
+    );
+}
+
+#[test]
 fn every_way_to_write_a_document_is_read() {
     let block = policy(&format!("metadata: {{name: a}}\n{RULES}"));
     let json = r#"{"apiVersion": "egressway.dev/v1alpha1", "kind": "EgressPolicy", "metadata": {"name": "a"},
@@ -103,12 +142,22 @@ fn a_problem_names_its_line_its_field_and_what_belongs_there() {
 }
 
 #[test]
-fn whoever_has_a_list_of_objects_learns_to_take_it_apart() {
-    for text in [
-        "apiVersion: v1\nkind: List\nitems: []\n",
-        "apiVersion: egressway.dev/v1alpha1\nkind: EgressPolicyList\nitems: []\n",
+fn a_list_of_something_else_is_refused() {
+    for (text, expected) in [
+        ("apiVersion: v1\nkind: List\n", "missing field `items`"),
+        (
+            "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: Pod, metadata: {name: a}}]\n",
+            "p.yaml:1: items[0]: apiVersion \"v1\" with kind \"Pod\"",
+        ),
+        (
+            "apiVersion: v1\nkind: List\nitems: [{apiVersion: v1, kind: List, items: []}]\n",
+            "p.yaml:1: items[0]: is a list itself",
+        ),
+        ("kind: List\nitems: []\n", "apiVersion \"\" with kind \"List\""),
     ] {
         let problem = Manifest::parse("p.yaml", text).unwrap_err().to_string();
-        assert!(problem.contains("with --- between them"), "{problem}");
+        assert!(problem.contains(expected), "{text}: {problem}");
     }
+    let empty = Manifest::parse("p.yaml", "apiVersion: v1\nkind: List\nitems: []\n").unwrap();
+    assert!(empty.policies.is_empty() && empty.pools.is_empty());
 }

@@ -69,9 +69,9 @@ impl<'a> Outgoing<'a> {
                 method: self.head.method.as_str(),
                 path,
             },
-            asks_tls: asks_for_tls(self.head),
+            upgrades: self.upgrade.is_some(),
         };
-        What::forwarded(&self.target, http)
+        What::forwarded(&self.target, asks_for_tls(self.head), http)
     }
 }
 

@@ -1,11 +1,11 @@
 //! TLS that the client asks for in a field: made where the rule offers it, and the field is for the proxy alone.
 
-use egressway_core::wire::document::{UpstreamTls, When};
+use egressway_core::wire::document::{Action, Content, Mode, PortRange, Rule, UpstreamTls, When};
 use egressway_proxy::server::Limits;
 
 use super::{OK_CLOSE, answer, ask, get, proxy, roots, tls};
-use crate::pki::{BOTH, Ca, HOST, TlsServer, documents, rule, server};
-use crate::support::{Proxy, accept, dial, origin, start, status};
+use crate::pki::{BOTH, Ca, HOST, TlsServer, documents, rule, server, with_content};
+use crate::support::{Proxy, accept, dial, origin, start, status, untouched};
 
 #[tokio::test]
 async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
@@ -45,12 +45,58 @@ async fn tls_on_request_is_made_for_those_who_ask_and_never_left_away() {
 }
 
 #[tokio::test]
-async fn asking_for_tls_changes_nothing_that_no_rule_offers() {
-    let proxy = start(documents(rule(None, None), &[]), Limits::default()).await;
-    proxy.names.set(HOST, &[&["127.0.0.1"]]);
-    for field in ["X-Egressway-TLS: true\r\n", "X-WhSentry-TLS: 1\r\n"] {
-        assert_plain(&proxy, field).await;
+async fn who_asks_for_tls_that_no_rule_offers_sends_nothing_in_the_clear() {
+    let denied = Rule {
+        action: Action::Deny,
+        hosts: vec!["bad.example".to_owned()],
+        ..rule(None, None)
+    };
+    for (mode, rules, named) in [
+        (Mode::Enforce, vec![rule(None, None)], "rule bank does not offer"),
+        (Mode::Report, vec![rule(None, None)], "rule bank does not offer"),
+        (Mode::Report, vec![denied.clone()], "no rule offers"),
+        (Mode::Open, vec![denied], "no rule offers"),
+    ] {
+        let content = Content {
+            mode,
+            rules,
+            ..Content::default()
+        };
+        let proxy = start(with_content(content, &[]), Limits::default()).await;
+        proxy.names.set(HOST, &[&["127.0.0.1"]]);
+        let listener = origin().await;
+        let port = listener.local_addr().unwrap().port();
+        for field in ["X-Egressway-TLS: true\r\n", "X-WhSentry-TLS: 1\r\n"] {
+            for request in [
+                get(HOST, port, field),
+                format!("CONNECT {HOST}:{port} HTTP/1.1\r\nHost: x\r\n{field}\r\n"),
+            ] {
+                let answer = proxy.raw(request.as_bytes()).await;
+                assert_eq!(status(&answer), 403, "{mode:?}: {answer}");
+                assert!(
+                    answer.contains("X-Egressway-Reason: tls_not_offered\r\n") && answer.contains(named),
+                    "{mode:?}: {answer}"
+                );
+            }
+        }
+        assert!(untouched(&listener).await, "{mode:?}");
+        assert_plain(&proxy, "X-Egressway-TLS: false\r\n").await;
     }
+}
+
+#[tokio::test]
+async fn who_asks_for_tls_and_names_no_port_is_not_told_to_open_port_80() {
+    let secure = Rule {
+        ports: vec![PortRange {
+            port: 443,
+            end_port: None,
+        }],
+        ..rule(None, None)
+    };
+    let proxy = start(documents(secure, &[]), Limits::default()).await;
+    let request = format!("GET http://{HOST}/ HTTP/1.1\r\nHost: x\r\nX-Egressway-TLS: true\r\n\r\n");
+    let answer = proxy.raw(request.as_bytes()).await;
+    assert!(answer.contains("rule bank does not offer"), "{answer}");
 }
 
 /// Asks with a field, and is answered by an origin without TLS, which sees nothing of the field.
