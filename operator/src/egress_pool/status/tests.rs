@@ -80,6 +80,16 @@ fn condition(status: &EgressPoolStatus, kind: Kind) -> (&str, &str, &str) {
 }
 
 #[test]
+fn what_a_pool_says_in_vain_stands_in_its_condition() {
+    let vain =
+        pool(json!([{"name": "a", "nodeSelector": {"zone": "a"}, "addresses": [{"cidr": "10.1.2.3/32"}]}]));
+    let status = status(&vain, &[]);
+    let (holds, reason, message) = condition(&status, Kind::Accepted);
+    assert_eq!((holds, reason), ("True", "AcceptedWithWarnings"));
+    assert!(message.contains("10.1.2.3/32"), "{message}");
+}
+
+#[test]
 fn promises_stand_there_before_anybody_uses_the_pool() {
     let status = status(&two_cells(), &[]);
     assert_eq!(
