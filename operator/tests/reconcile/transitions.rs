@@ -132,8 +132,10 @@ fn reached(world: &World) -> Value {
     conditions.retain(|condition| condition["type"] != "EgressIPsVerified");
     for condition in conditions {
         condition["observedGeneration"] = json!(0);
-        if condition["reason"] == "Accepted" {
-            condition["message"] = json!("");
+        // "generation 12 is accepted; what has no effect in it"
+        if condition["type"] == "Accepted" && condition["status"] == "True" {
+            let message = condition["message"].as_str().unwrap_or_default();
+            condition["message"] = json!(message.split_once(';').map(|(_, warnings)| warnings));
         }
     }
     objects
