@@ -37,7 +37,18 @@ const BOTH: &[Place] = &[Place::Edge, Place::Batch];
 const GENERAL: &[Place] = &[Place::General];
 const EVERYWHERE: &[Place] = &[Place::Edge, Place::Batch, Place::General];
 
-/// Every case.
+/// Cases that take longer than all others together: run with `--long`, or by their name.
+#[must_use]
+pub fn long() -> Vec<Case> {
+    vec![Case {
+        name: "every_edit_by_hand_is_undone_or_named",
+        needs: Needs::Cluster,
+        stand: Beside(BATCH),
+        run: |c| Box::pin(edits::heal(c)),
+    }]
+}
+
+/// Every case of the suite.
 #[must_use]
 pub fn all() -> Vec<Case> {
     vec![
@@ -130,12 +141,6 @@ pub fn all() -> Vec<Case> {
             needs: Needs::Cluster,
             stand: Beside(BATCH),
             run: |c| Box::pin(lifecycle::heals(c)),
-        },
-        Case {
-            name: "every_edit_by_hand_is_undone_or_named",
-            needs: Needs::Cluster,
-            stand: Beside(BATCH),
-            run: |c| Box::pin(edits::heal(c)),
         },
         Case {
             name: "bad_input_that_one_object_cannot_show_becomes_a_condition",

@@ -29,6 +29,9 @@ struct Args {
     /// List the cases and exit.
     #[arg(long)]
     list: bool,
+    /// The long cases too, which take longer than all others together; one that a filter names runs without it.
+    #[arg(long)]
+    long: bool,
     /// So many cases at the same time, of those that do not disturb each other.
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u8).range(1..))]
     at_once: u8,
@@ -39,15 +42,19 @@ struct Args {
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
     let args = Args::parse();
+    let mut cases = cases::all();
+    if args.list || args.long || !args.filters.is_empty() {
+        cases.extend(cases::long());
+    }
     if args.list {
-        for case in cases::all() {
+        for case in cases {
             println!("{}", case.name);
         }
         return Ok(ExitCode::SUCCESS);
     }
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let cluster = Cluster::connect(args.lab.map(Lab::new), args.kubectl, args.tool_image).await?;
-    let passed = runner::run(&cluster, cases::all(), &args.filters, args.at_once.into()).await?;
+    let passed = runner::run(&cluster, cases, &args.filters, args.at_once.into()).await?;
     Ok(if passed {
         ExitCode::SUCCESS
     } else {
