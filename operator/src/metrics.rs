@@ -2,7 +2,7 @@
 //!
 //! Labels come from enums and from kinds only: never a name, an address or an error's text.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -79,6 +79,9 @@ pub struct Metrics {
     watch_up: Family<WatchLabels, Gauge>,
     watch_failures: Family<WatchFailureLabels, Counter>,
     expiry: Family<PartLabels, Gauge>,
+    listeners_kept: Gauge,
+    /// Policies whose listener has its last good certificate.
+    kept: Arc<Mutex<HashSet<String>>>,
     /// First ends by policy, so that a metric without its name can be the first of all.
     expiries: Arc<Mutex<HashMap<String, BTreeMap<Part, i64>>>>,
 }
@@ -114,6 +117,8 @@ impl Metrics {
             watch_up: Family::default(),
             watch_failures: Family::default(),
             expiry: Family::default(),
+            listeners_kept: Gauge::default(),
+            kept: Arc::default(),
             expiries: Arc::default(),
         };
         let runtime = registry.sub_registry_with_prefix("controller_runtime");
@@ -157,11 +162,17 @@ impl Metrics {
             "Unix time at which the first certificate in use expires, by part of the policy",
             metrics.expiry.clone(),
         );
+        own.register(
+            "listener_certificates_kept",
+            "Policies whose listener has its last good certificate, because what its Secret holds now is broken",
+            metrics.listeners_kept.clone(),
+        );
         metrics
     }
 
     /// The first ends of the certificates of a policy; none once it is gone.
     pub fn certificates(&self, policy_uid: &str, expiries: &[Expiry]) {
+        self.certificate_kept(policy_uid, expiries.iter().any(|expiry| expiry.kept));
         let mut of_policy = BTreeMap::new();
         for expiry in expiries {
             let end = expiry.not_after.as_second();
@@ -188,6 +199,17 @@ impl Metrics {
                 }
             }
         }
+    }
+
+    fn certificate_kept(&self, policy_uid: &str, is_kept: bool) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_kept {
+            kept.insert(policy_uid.to_owned());
+        } else {
+            kept.remove(policy_uid);
+        }
+        let count = i64::try_from(kept.len()).unwrap_or(i64::MAX);
+        self.listeners_kept.set(count);
     }
 
     /// A run begins.
@@ -275,8 +297,33 @@ mod tests {
             secret: String::new(),
             place: place.clone(),
             not_after: Timestamp::from_second(*second).unwrap(),
+            kept: false,
         };
         seconds.iter().map(expiry).collect()
+    }
+
+    #[test]
+    fn listeners_with_their_last_good_certificate_are_counted() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let ends = |is_kept: bool| {
+            let mut ends = ends(Part::Listener, &[100]);
+            ends.iter_mut().for_each(|end| end.kept = is_kept);
+            ends
+        };
+        for (policy, expiries, expected) in [
+            ("a", ends(true), 1),
+            ("b", ends(true), 2),
+            ("a", ends(true), 2),
+            ("a", ends(false), 1),
+            ("b", Vec::new(), 0),
+        ] {
+            metrics.certificates(policy, &expiries);
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let line = format!("egressway_operator_listener_certificates_kept {expected}\n");
+            assert!(text.contains(&line), "{policy}: {text}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! `secrets.json`: what a policy's proxies need of the tenant's Secrets, from what was read of them.
 //!
-//! A Secret that is missing, not given, or broken is left out: whatever depends on it denies, and never opens. Only a
-//! read that failed for the moment leaves in force what stands. Words about a Secret never hold anything of it.
+//! A Secret that is missing, not given, or broken is left out: whatever depends on it denies, and never opens. What stands
+//! stays in force only where a read failed for the moment, and where a listener's pair was replaced by something broken:
+//! that one until it expires, as without it nobody is served. Words about a Secret never hold anything of it.
 
 pub mod expiry;
 pub mod material;
@@ -12,9 +13,11 @@ use std::collections::BTreeMap;
 
 use egressway_core::wire::{document, names};
 use jiff::Timestamp;
+use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 
+use self::expiry::Validity;
 use self::needs::{Needs, Place, What};
 use self::problem::{Fault, Problem};
 use super::Identity;
@@ -47,6 +50,8 @@ pub struct Expiry {
     pub not_before: Timestamp,
     /// Not valid after.
     pub not_after: Timestamp,
+    /// It is the listener's last good one, because what its Secret holds now is broken.
+    pub kept: bool,
 }
 
 /// What the needs of a policy came to.
@@ -76,7 +81,7 @@ impl Resolution {
     }
 }
 
-/// Takes what is needed from what was read. `kept` is the document that stands in the fleet's Secret.
+/// Takes what is needed from what was read, at the time `now`. `kept` is the document that stands in the fleet's Secret.
 #[must_use]
 pub fn resolve(
     id: &Identity,
@@ -84,6 +89,7 @@ pub fn resolve(
     reads: &BTreeMap<String, Read>,
     kept: Option<&document::Secrets>,
     settings: &Settings,
+    now: Timestamp,
 ) -> Resolution {
     if needs.is_empty() {
         return Resolution::default();
@@ -95,23 +101,32 @@ pub fn resolve(
     let (mut secrets, mut bytes) = (BTreeMap::new(), 0_usize);
     for (name, uses) in needs {
         let mut taken = document::Secret::default();
-        let mut fault = |place: &Place, fault: Fault| {
-            let problem = Problem::new(id, name, place, fault, settings);
+        let mut fault = |place: &Place, fault: Fault, kept_until: Option<Timestamp>| {
+            let problem = Problem::new(id, name, place, fault, kept_until, settings);
             resolution.problems.push(problem);
         };
         match reads.get(name) {
             Some(Read::Found(secret)) if !is_labelled(secret) => first(uses, Fault::NotLabelled, &mut fault),
             Some(Read::Found(secret)) => {
                 for (what, place) in uses {
+                    let expiry = |valid: Validity, kept| Expiry {
+                        secret: name.clone(),
+                        place: place.clone(),
+                        not_before: valid.not_before,
+                        not_after: valid.not_after,
+                        kept,
+                    };
                     match material::take(secret, what, &mut taken) {
-                        Ok(Some(valid)) => resolution.expiries.push(Expiry {
-                            secret: name.clone(),
-                            place: place.clone(),
-                            not_before: valid.not_before,
-                            not_after: valid.not_after,
-                        }),
+                        Ok(Some(valid)) => resolution.expiries.push(expiry(valid, false)),
                         Ok(None) => {}
-                        Err(found) => fault(place, found),
+                        Err(found) => match last_pair(id, name, uses, what, kept, now) {
+                            Some((pair, valid)) => {
+                                fault(place, found, Some(valid.not_after));
+                                resolution.expiries.push(expiry(valid, true));
+                                taken.data.extend(pair.data);
+                            }
+                            None => fault(place, found, None),
+                        },
                     }
                 }
             }
@@ -149,15 +164,44 @@ pub fn resolve(
 }
 
 /// One problem for the whole Secret, at the first place that needs it; at the listener, if that is one.
-fn first(uses: &BTreeMap<What, Place>, fault: Fault, say: &mut impl FnMut(&Place, Fault)) {
+fn first(uses: &BTreeMap<What, Place>, fault: Fault, say: &mut impl FnMut(&Place, Fault, Option<Timestamp>)) {
     let listener = uses.values().find(|place| place.is_listener());
     if let Some(place) = listener.or_else(|| uses.values().next()) {
-        say(place, fault);
+        say(place, fault, None);
     }
 }
 
 fn is_labelled(secret: &Secret) -> bool {
     secret.labels().get(names::SECRET_USE_LABEL).map(String::as_str) == Some(names::SECRET_USE_PROXY)
+}
+
+/// The pair that the listener has until now, where it has not expired and nothing else would get it as well: an old key
+/// that signs or shows who the proxy is may be what somebody wants to take back.
+fn last_pair(
+    id: &Identity,
+    name: &str,
+    uses: &BTreeMap<What, Place>,
+    what: &What,
+    kept: Option<&document::Secrets>,
+    now: Timestamp,
+) -> Option<(document::Secret, Validity)> {
+    let pair = what.data_keys();
+    let takes_of_it = |other: &&What| other.data_keys().iter().any(|key| pair.contains(key));
+    if *what != What::ListenerPair || uses.keys().filter(takes_of_it).count() > 1 {
+        return None;
+    }
+    let stands = stands(id, name, uses, kept).data.into_iter();
+    let secret = Secret {
+        data: Some(
+            stands
+                .map(|(key, text)| (key, ByteString(text.into_bytes())))
+                .collect(),
+        ),
+        ..Secret::default()
+    };
+    let mut pair = document::Secret::default();
+    let valid = material::take(&secret, what, &mut pair).ok().flatten()?;
+    (valid.not_after > now).then_some((pair, valid))
 }
 
 /// What stands of a Secret, as far as it is still needed.

@@ -144,7 +144,7 @@ async fn resolve(ctx: &Context, valid: &ValidPolicy, observed: &Observed) -> Res
     let names = needs.keys().cloned().collect();
     let reads = tenant_secrets::read(&ctx.client, &id.namespace, names).await;
     let kept = observed.kept_secrets.as_ref();
-    let resolution = secrets::resolve(id, &needs, &reads, kept, &ctx.settings);
+    let resolution = secrets::resolve(id, &needs, &reads, kept, &ctx.settings, (ctx.now)());
     ctx.metrics.certificates(&id.uid, &resolution.expiries);
     resolution
 }

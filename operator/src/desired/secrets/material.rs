@@ -40,7 +40,7 @@ pub fn take(secret: &Secret, what: &What, taken: &mut document::Secret) -> Resul
             taken.passwords.insert(key.clone(), digest);
             return Ok(None);
         }
-        What::KeyPair => validity = key_pair(secret)?,
+        What::ListenerPair | What::KeyPair => validity = key_pair(secret)?,
         What::Ca => validity = ca(secret)?,
         What::Webhook(key) => webhook(secret, key)?,
         What::Hmac(key) => {

@@ -27,7 +27,9 @@ pub type Needs = BTreeMap<String, BTreeMap<What, Place>>;
 pub enum What {
     /// The digest of a password.
     Password(String),
-    /// A certificate chain and its private key.
+    /// The listener's certificate chain and its private key.
+    ListenerPair,
+    /// A certificate chain and its private key, to show to a destination.
     KeyPair,
     /// CA certificates, and revocation lists where there are any.
     Ca,
@@ -51,7 +53,7 @@ impl What {
     pub fn data_keys(&self) -> Vec<&str> {
         match self {
             Self::Password(_) => vec![],
-            Self::KeyPair => vec![CERTIFICATE, PRIVATE_KEY],
+            Self::ListenerPair | Self::KeyPair => vec![CERTIFICATE, PRIVATE_KEY],
             Self::Ca => vec![CA, REVOKED],
             Self::Webhook(key) | Self::Hmac(key) | Self::Rsa(key) => vec![key],
         }
@@ -63,7 +65,9 @@ impl What {
         match self {
             Self::Password(key) => vec![key],
             Self::Ca => vec![CA],
-            Self::KeyPair | Self::Webhook(_) | Self::Hmac(_) | Self::Rsa(_) => self.data_keys(),
+            Self::ListenerPair | Self::KeyPair | Self::Webhook(_) | Self::Hmac(_) | Self::Rsa(_) => {
+                self.data_keys()
+            }
         }
     }
 }
@@ -127,7 +131,7 @@ pub fn needs(content: &Content) -> Needs {
     };
     if let Some(tls) = &content.listener.tls {
         let field = "spec.listener.tls.certificateRef".to_owned();
-        add(&tls.certificate, What::KeyPair, Part::Listener, field);
+        add(&tls.certificate, What::ListenerPair, Part::Listener, field);
     }
     for client in &content.clients {
         let field = format!("spec.clients[{}].auth", client.name);

@@ -1,6 +1,7 @@
 //! Why a Secret is not taken, as a reason and as a sentence that ends with what to apply.
 
 use egressway_core::wire::names;
+use jiff::Timestamp;
 
 use super::needs::Place;
 use crate::context::Settings;
@@ -46,9 +47,16 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// Puts it into words.
+    /// Puts it into words. `kept_until` is the end of the last good certificate, where that stays in force instead.
     #[must_use]
-    pub fn new(id: &Identity, secret: &str, place: &Place, fault: Fault, settings: &Settings) -> Self {
+    pub fn new(
+        id: &Identity,
+        secret: &str,
+        place: &Place,
+        fault: Fault,
+        kept_until: Option<Timestamp>,
+        settings: &Settings,
+    ) -> Self {
         let namespace = &id.namespace;
         let label = format!(
             "kubectl label secret {secret} --namespace {namespace} {}={}",
@@ -80,9 +88,11 @@ impl Problem {
                 format!("could not be read for the moment, and what was read before stays in force: {why}"),
             ),
         };
+        let stays = kept_until.map(|end| format!("; the last good certificate stays in force until {end}"));
+        let stays = stays.unwrap_or_default();
         Self {
-            message: format!("{}: Secret {namespace}/{secret} {what}", place.field),
-            listener: place.is_listener(),
+            message: format!("{}: Secret {namespace}/{secret} {what}{stays}", place.field),
+            listener: place.is_listener() && kept_until.is_none(),
             reason,
             fault,
         }

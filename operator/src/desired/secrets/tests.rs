@@ -5,6 +5,7 @@ mod faults;
 use std::collections::BTreeMap;
 
 use egressway_core::wire::document::{self, Content, PasswordDigest, Scheme};
+use jiff::Timestamp;
 use rcgen::{
     CertificateParams, CertificateRevocationListParams, IsCa, Issuer, KeyIdMethod, KeyPair, SerialNumber,
 };
@@ -151,7 +152,11 @@ fn all(pki: &Pki) -> BTreeMap<String, Read> {
 }
 
 fn run(reads: &BTreeMap<String, Read>, kept: Option<&document::Secrets>) -> Resolution {
-    resolve(&id(), &needs(&content()), reads, kept, &settings())
+    resolve(&id(), &needs(&content()), reads, kept, &settings(), in_year(2030))
+}
+
+fn in_year(year: i16) -> Timestamp {
+    format!("{year}-01-01T00:00:00Z").parse().unwrap()
 }
 
 fn taken(resolution: &Resolution) -> &BTreeMap<String, document::Secret> {
@@ -182,7 +187,8 @@ fn a_policy_needs_what_it_names_and_each_secret_once() {
             &super::needs::needs(&Content::default()),
             &BTreeMap::new(),
             None,
-            &settings()
+            &settings(),
+            in_year(2030)
         ),
         Resolution::default()
     );

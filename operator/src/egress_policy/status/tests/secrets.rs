@@ -6,13 +6,17 @@ use crate::desired::secrets::needs::{Part, Place};
 use crate::desired::secrets::problem::{Fault, Problem};
 
 fn problem(place: Part, fault: Fault) -> Problem {
+    kept_problem(place, fault, None)
+}
+
+fn kept_problem(place: Part, fault: Fault, kept_until: Option<Timestamp>) -> Problem {
     let place = Place {
         part: place,
         field: "spec.somewhere".to_owned(),
         keys: "tls.crt".to_owned(),
     };
     let settings = crate::desired::tests::settings();
-    Problem::new(&identity(), "some", &place, fault, &settings)
+    Problem::new(&identity(), "some", &place, fault, kept_until, &settings)
 }
 
 /// What the policy's only Secret comes to while nobody answers for it.
@@ -79,6 +83,32 @@ fn secrets_are_resolved_or_their_first_fault_is_told() {
 }
 
 #[test]
+fn a_listener_that_keeps_its_certificate_is_a_fault_and_serves() {
+    let mut world = settled();
+    world.secrets.referred = 1;
+    let end = Timestamp::from_second(T0 + 86400).unwrap();
+    let fault = Fault::Invalid("cannot be used: tls.key is no PEM".to_owned());
+    world.secrets.problems = vec![kept_problem(Part::Listener, fault.clone(), Some(end))];
+    let status = world.next();
+    let words = format!(
+        "payments/some cannot be used: tls.key is no PEM; the last good certificate stays in force until {end}"
+    );
+    let (kind, reason) = (Kind::ResolvedRefs, Reason::SecretInvalid);
+    check(&status, kind, "False", reason, &[&words]);
+    check(&status, Kind::Degraded, "True", Reason::UnresolvedRefs, &[&words]);
+    check(&status, Kind::Ready, "True", Reason::Serving, &[]);
+    world.secrets.problems = vec![kept_problem(Part::Listener, fault, None)];
+    let status = world.next();
+    check(
+        &status,
+        Kind::Ready,
+        "False",
+        Reason::UnresolvedRefs,
+        &["tls.key"],
+    );
+}
+
+#[test]
 fn a_certificate_is_worth_a_word_before_its_end_and_after() {
     let mut world = settled();
     world.secrets.referred = 1;
@@ -93,6 +123,7 @@ fn a_certificate_is_worth_a_word_before_its_end_and_after() {
             place: place.clone(),
             not_before: Timestamp::from_second(T0 - 365 * 86400).unwrap(),
             not_after: Timestamp::from_second(T0 + days * 86400).unwrap(),
+            kept: false,
         }];
         let status = world.next();
         let message = &find(&status.conditions, Kind::ResolvedRefs).unwrap().message;
