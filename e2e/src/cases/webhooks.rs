@@ -216,8 +216,8 @@ pub(super) async fn sent(cluster: Cluster) -> Result<()> {
     }
     let tunnel = client.fetch(&proxy, &url(GOOD), &["-tunnel"]).await?;
     ensure!(
-        tunnel.status == 403 && tunnel.header("x-egressway-reason") == "no_rule_matches",
-        "a rule with http lets no tunnel through: {tunnel:?}"
+        tunnel.status == 403 && tunnel.header("x-egressway-reason") == "tunnel_unsigned",
+        "a rule that signs lets no tunnel through: {tunnel:?}"
     );
     let seen = receiver.receipts()?;
     ensure!(seen.is_empty(), "a refused request arrived: {seen:?}");
